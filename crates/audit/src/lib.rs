@@ -1,0 +1,1 @@
+//! Audit entries, Merkle tree, checkpoints, proofs, verification

@@ -1,0 +1,1 @@
+//! Key hierarchy, envelopes, sealed segments, root-key providers, signing

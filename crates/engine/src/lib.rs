@@ -1,0 +1,1 @@
+//! The gate: every interaction between a subject and the stores

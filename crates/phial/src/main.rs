@@ -1,0 +1,2 @@
+//! Phial.
+fn main() {}

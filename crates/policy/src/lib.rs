@@ -1,0 +1,1 @@
+//! Who may see what: Cedar, roles, purposes, relationships; mints permits

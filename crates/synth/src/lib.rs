@@ -1,0 +1,1 @@
+//! Believable synthetic patients, reproducible by seed

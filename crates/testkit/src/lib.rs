@@ -1,0 +1,1 @@
+//! A world for tests: a real server on a free port, actors by role, faults, canaries
