@@ -1,0 +1,81 @@
+//! Hashes, MACs and comparison.
+
+use aws_lc_rs::{digest, hmac};
+use subtle::ConstantTimeEq;
+
+use crate::SecretKey;
+
+/// SHA-256 (FIPS 180-4) of `bytes`.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    fixed(digest::digest(&digest::SHA256, bytes).as_ref())
+}
+
+/// What the audit log keeps of a sealed record: SHA-256 of the whole blob,
+/// padding included, so any change of the stored bytes shows.
+#[must_use]
+pub fn content_hash(blob: &[u8]) -> [u8; 32] {
+    sha256(blob)
+}
+
+/// HMAC-SHA-256 (RFC 2104) under `key` over `parts`, each behind its length
+/// (u32, big-endian). So `["ab", "c"]` and `["a", "bc"]` differ; the first part
+/// should name the use.
+#[must_use]
+pub fn hmac_sha256(key: &SecretKey, parts: &[&[u8]]) -> [u8; 32] {
+    let mut input = Vec::with_capacity(parts.iter().map(|p| p.len() + 4).sum());
+    for part in parts {
+        crate::encode::push_item(&mut input, part);
+    }
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key.expose());
+    let tag = fixed(hmac::sign(&key, &input).as_ref());
+    zeroize::Zeroize::zeroize(&mut input);
+    tag
+}
+
+/// Whether `a` equals `b`, in a time that depends on their lengths only.
+#[must_use]
+pub fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
+    a.ct_eq(b).into()
+}
+
+/// The 32 bytes of a SHA-256 output.
+fn fixed(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0u8; 32];
+    for (to, from) in out.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sha256_is_the_published_one() {
+        // FIPS 180-4 example "abc".
+        assert_eq!(
+            hex::encode(sha256(b"abc")),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+
+    #[test]
+    fn parts_of_a_mac_do_not_run_into_each_other() {
+        let key = SecretKey::from_bytes(&[7; 32]).unwrap();
+        assert_ne!(hmac_sha256(&key, &[b"ab", b"c"]), hmac_sha256(&key, &[b"a", b"bc"]));
+        assert_ne!(hmac_sha256(&key, &[b"ab"]), hmac_sha256(&key, &[b"ab", b""]));
+        assert_eq!(
+            hex::encode(hmac_sha256(&key, &[b"use", b"value"])),
+            "0cbff882b8847ca83f92000ccfa53dff2a68b54e0f961d45b43b149cf02df733"
+        );
+    }
+
+    #[test]
+    fn comparison_sees_length_and_content() {
+        assert!(constant_time_eq(b"same", b"same"));
+        assert!(!constant_time_eq(b"same", b"samf"));
+        assert!(!constant_time_eq(b"same", b"sam"));
+    }
+}
