@@ -1,0 +1,135 @@
+//! What a subject may want to do: FHIR's interactions and a few of our own.
+
+use std::fmt;
+
+/// Something that a policy permits or forbids.
+///
+/// The numbers are written into nothing; the names are what policies, `roles.toml`
+/// and audit entries use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Action {
+    /// FHIR `read`: the current version of one record.
+    Read,
+    /// FHIR `vread`: one named version.
+    Vread,
+    /// FHIR `search-type`, compartment search and includes.
+    Search,
+    /// FHIR `history-instance`: the versions of one record.
+    History,
+    /// FHIR `create`, and the first version made by an update.
+    Create,
+    /// FHIR `update`: the whole record is replaced.
+    Update,
+    /// FHIR `patch`: named parts are replaced, the others carried over unopened.
+    Patch,
+    /// FHIR `delete`: the record is marked as deleted; versions stay.
+    Delete,
+    /// Bulk export of records.
+    Export,
+    /// FHIR `transaction` and `batch`: sending a bundle. Each entry is decided by itself.
+    Transaction,
+    /// Reading the audit log.
+    ReadAudit,
+    /// Checking the stores against the audit log.
+    Verify,
+    /// Adding and changing accounts.
+    ManageUsers,
+    /// Rotating and destroying keys.
+    ManageKeys,
+    /// Starting an import. Each record is decided by itself.
+    Import,
+}
+
+impl Action {
+    /// All actions.
+    pub const ALL: [Action; 15] = [
+        Action::Read,
+        Action::Vread,
+        Action::Search,
+        Action::History,
+        Action::Create,
+        Action::Update,
+        Action::Patch,
+        Action::Delete,
+        Action::Export,
+        Action::Transaction,
+        Action::ReadAudit,
+        Action::Verify,
+        Action::ManageUsers,
+        Action::ManageKeys,
+        Action::Import,
+    ];
+
+    /// The name: FHIR's code for its interactions
+    /// (<https://hl7.org/fhir/R4/valueset-type-restful-interaction.html>), ours otherwise.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Action::Read => "read",
+            Action::Vread => "vread",
+            Action::Search => "search-type",
+            Action::History => "history-instance",
+            Action::Create => "create",
+            Action::Update => "update",
+            Action::Patch => "patch",
+            Action::Delete => "delete",
+            Action::Export => "export",
+            Action::Transaction => "transaction",
+            Action::ReadAudit => "read-audit",
+            Action::Verify => "verify",
+            Action::ManageUsers => "manage-users",
+            Action::ManageKeys => "manage-keys",
+            Action::Import => "import",
+        }
+    }
+
+    /// The action with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|a| a.name() == name)
+    }
+
+    /// Whether the action is about one record. The others are asked with
+    /// [`PolicySet::allows`](crate::PolicySet::allows).
+    #[must_use]
+    pub const fn on_records(self) -> bool {
+        self.reads() || self.writes()
+    }
+
+    /// Whether the action only shows a record.
+    #[must_use]
+    pub const fn reads(self) -> bool {
+        matches!(
+            self,
+            Action::Read | Action::Vread | Action::Search | Action::History | Action::Export
+        )
+    }
+
+    /// Whether the action changes a record.
+    #[must_use]
+    pub const fn writes(self) -> bool {
+        matches!(self, Action::Create | Action::Update | Action::Patch | Action::Delete)
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip_and_positions_are_numbers() {
+        for (i, a) in Action::ALL.into_iter().enumerate() {
+            assert_eq!(a as usize, i);
+            assert_eq!(Action::from_name(a.name()), Some(a));
+            assert!(!(a.reads() && a.writes()));
+        }
+        assert_eq!(Action::from_name("search"), None);
+    }
+}

@@ -1,0 +1,154 @@
+//! How the one who asks is tied to the patient a record is about. Found by `store`
+//! in the records themselves, never claimed by the caller.
+
+use std::fmt;
+
+/// One tie between a subject and a patient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Relationship {
+    /// A participant of one of the patient's care teams.
+    CareTeam,
+    /// A participant of one of the patient's encounters.
+    Encounter,
+    /// A participant of an appointment with the patient.
+    Appointment,
+    /// The patient's general practitioner.
+    GeneralPractitioner,
+    /// Assigned through a role at the organization that manages the patient.
+    Assignment,
+    /// The patient.
+    SelfPatient,
+}
+
+impl Relationship {
+    /// All relationships.
+    pub const ALL: [Relationship; 6] = [
+        Relationship::CareTeam,
+        Relationship::Encounter,
+        Relationship::Appointment,
+        Relationship::GeneralPractitioner,
+        Relationship::Assignment,
+        Relationship::SelfPatient,
+    ];
+
+    /// The name that policies use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Relationship::CareTeam => "CareTeam",
+            Relationship::Encounter => "Encounter",
+            Relationship::Appointment => "Appointment",
+            Relationship::GeneralPractitioner => "GeneralPractitioner",
+            Relationship::Assignment => "Assignment",
+            Relationship::SelfPatient => "SelfPatient",
+        }
+    }
+}
+
+impl fmt::Display for Relationship {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A set of relationships. For a record about several patients: the relationships
+/// that hold with every one of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct RelationshipSet(u8);
+
+impl RelationshipSet {
+    /// No relationship.
+    pub const NONE: RelationshipSet = RelationshipSet(0);
+    /// Every relationship.
+    pub const ALL: RelationshipSet = RelationshipSet(0x3f);
+
+    /// The set with exactly one relationship.
+    #[must_use]
+    pub const fn of(r: Relationship) -> Self {
+        RelationshipSet(1 << r as u8)
+    }
+
+    /// This set with `r` added.
+    #[must_use]
+    pub const fn with(self, r: Relationship) -> Self {
+        RelationshipSet(self.0 | 1 << r as u8)
+    }
+
+    /// This set with `r` taken out.
+    #[must_use]
+    pub const fn without(self, r: Relationship) -> Self {
+        RelationshipSet(self.0 & !(1 << r as u8))
+    }
+
+    /// Relationships in either set.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        RelationshipSet(self.0 | other.0)
+    }
+
+    /// Relationships in both sets.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        RelationshipSet(self.0 & other.0)
+    }
+
+    /// Whether `r` is in the set.
+    #[must_use]
+    pub const fn has(self, r: Relationship) -> bool {
+        self.0 & (1 << r as u8) != 0
+    }
+
+    /// Whether the set is empty.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The relationships in the set.
+    pub fn iter(self) -> impl Iterator<Item = Relationship> {
+        Relationship::ALL.into_iter().filter(move |r| self.has(*r))
+    }
+
+    /// The set as bits, bit n for relationship number n.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The set from bits; bits that no relationship has are dropped.
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> Self {
+        RelationshipSet(bits & Self::ALL.0)
+    }
+}
+
+impl FromIterator<Relationship> for RelationshipSet {
+    fn from_iter<I: IntoIterator<Item = Relationship>>(iter: I) -> Self {
+        iter.into_iter().fold(RelationshipSet::NONE, RelationshipSet::with)
+    }
+}
+
+impl fmt::Debug for RelationshipSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_holds_every_relationship_and_nothing_else() {
+        assert_eq!(
+            Relationship::ALL.into_iter().collect::<RelationshipSet>(),
+            RelationshipSet::ALL
+        );
+        assert_eq!(RelationshipSet::from_bits(0xff), RelationshipSet::ALL);
+        for (i, r) in Relationship::ALL.into_iter().enumerate() {
+            assert_eq!(r as usize, i);
+            assert!(!RelationshipSet::ALL.without(r).has(r));
+        }
+    }
+}
