@@ -1,2 +1,144 @@
-//! Bench.
-fn main() {}
+//! Measures the budgets of the design with every protection on: TLS, durable audit,
+//! encryption and policy, the load generator on the same cores. It prints medians
+//! and never fails because of a time.
+#![expect(clippy::print_stdout, reason = "a benchmark prints what it measured")]
+
+mod client;
+mod data;
+mod report;
+mod server;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Parser;
+
+use client::Client;
+use report::{Row, median, percentile};
+use server::Server;
+
+/// Measure the budgets of design §8 with everything on.
+#[derive(Parser)]
+struct Args {
+    /// The program, built for release.
+    #[arg(long, default_value = "target/release/phial")]
+    phial: PathBuf,
+    /// Runs of each row; the median is printed.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Seconds of each run.
+    #[arg(long, default_value_t = 8)]
+    seconds: u64,
+    /// An archive to import instead of synthetic patients of our own.
+    #[arg(long)]
+    import: Option<PathBuf>,
+    /// Synthetic patients, without --import.
+    #[arg(long, default_value_t = 1000)]
+    patients: u32,
+    /// Only rows whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(&args))
+}
+
+async fn run(args: &Args) -> anyhow::Result<()> {
+    let wanted = |name: &str| args.only.as_deref().is_none_or(|o| name.contains(o));
+    let mut rows = Vec::new();
+    let dir = tempfile::tempdir()?;
+    let home = dir.path().join("phial");
+
+    let mut rates = Vec::new();
+    let import_runs = if wanted("import") { args.runs.min(3) } else { 1 };
+    let mut stored = 0;
+    for _ in 0..import_runs {
+        let _ = std::fs::remove_dir_all(&home);
+        server::init(&args.phial, &home)?;
+        let took = Instant::now();
+        stored = server::import(&args.phial, &home, args.import.as_deref(), args.patients)?;
+        #[expect(clippy::cast_precision_loss, reason = "a rate")]
+        rates.push(stored as f64 / took.elapsed().as_secs_f64());
+    }
+    rows.push(Row::rate("import", "`phial import`, start to end", median(&mut rates), 8000.0, "resources/s"));
+    rows.push(server::disk(&home, stored)?);
+
+    server::user(&args.phial, &home, "bench", "physician")?;
+    server::user(&args.phial, &home, "loader", "import-client")?;
+    let started = Instant::now();
+    let server = Server::start(&args.phial, &home)?;
+    rows.push(Row::limit("start", "to the first answer on an existing store", started.elapsed().as_secs_f64(), 1.0, "s"));
+    let physician = server::token(&args.phial, &home, "bench")?;
+    let loader = server::token(&args.phial, &home, "loader")?;
+    let client = Client::new(server.address, &home.join("tls").join("ca.pem"), &physician)?;
+    let known = data::discover(&client).await.context("the store holds no patients to ask for")?;
+
+    if wanted("read") {
+        let paths: Vec<_> = known.patients.iter().map(|id| client::get(&format!("/fhir/Patient/{id}"))).collect();
+        let (rate, p99, commits) = load(args, &client, 16, &paths, &server).await?;
+        rows.push(Row::rate("read", "GET /Patient/{id}, 16 connections", rate, 16_000.0, "reads/s"));
+        rows.push(Row::limit("read p99", "", p99, 5.0, "ms"));
+        rows.push(Row::note("read commits", "durable audit commits", commits, "commits/s"));
+    }
+    if wanted("search") {
+        let paths: Vec<_> = known
+            .codes
+            .iter()
+            .map(|(patient, code)| client::get(&format!("/fhir/Observation?patient=Patient/{patient}&code={code}&_sort=-date&_count=20")))
+            .collect();
+        let (rate, p99, commits) = load(args, &client, 16, &paths, &server).await?;
+        rows.push(Row::rate("search", "Observation?patient&code&_sort=-date&_count=20, 16 connections", rate, 3000.0, "searches/s"));
+        rows.push(Row::limit("search p99", "", p99, 15.0, "ms"));
+        rows.push(Row::note("search commits", "durable audit commits", commits, "commits/s"));
+    }
+    if wanted("name") {
+        let paths: Vec<_> = known
+            .names
+            .iter()
+            .map(|(family, born)| client::post_form("/fhir/Patient/_search", &format!("family={family}&birthdate={born}")))
+            .collect();
+        let (rate, p99, _) = load(args, &client, 16, &paths, &server).await?;
+        rows.push(Row::rate("name", "Patient by name and birth date (POST _search), 16 connections", rate, 5000.0, "searches/s"));
+        rows.push(Row::limit("name p99", "", p99, 15.0, "ms"));
+    }
+    if wanted("bundle") {
+        let writer = Client::new(server.address, &home.join("tls").join("ca.pem"), &loader)?;
+        let bundles: Vec<_> = (0..400).map(|n| client::post_json("/fhir", &data::bundle(n))).collect();
+        let (rate, _, commits) = load(args, &writer, 4, &bundles, &server).await?;
+        rows.push(Row::rate("bundle", "transaction bundles of 55 resources, 4 clients", rate * 55.0, 5000.0, "resources/s"));
+        rows.push(Row::note("bundle commits", "durable audit commits", commits, "commits/s"));
+    }
+    rows.push(Row::limit("memory", "resident, after the load", server.resident_mib()?, 300.0, "MiB"));
+    drop(server);
+    report::print(&rows, stored, args.runs, args.seconds);
+    Ok(())
+}
+
+/// Runs a load several times: median rate (answers/s), median p99 (ms), and durable
+/// audit commits per second.
+async fn load(
+    args: &Args,
+    client: &Client,
+    connections: usize,
+    requests: &[client::Ask],
+    server: &Server,
+) -> anyhow::Result<(f64, f64, f64)> {
+    client.run(connections, requests, Duration::from_secs(2)).await?;
+    let (mut rates, mut tails, mut commits) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..args.runs {
+        let before = server.commits()?;
+        let took = Duration::from_secs(args.seconds);
+        let mut times = client.run(connections, requests, took).await?;
+        #[expect(clippy::cast_precision_loss, reason = "a rate")]
+        {
+            rates.push(times.len() as f64 / took.as_secs_f64());
+            commits.push((server.commits()? - before) as f64 / took.as_secs_f64());
+        }
+        tails.push(percentile(&mut times, 0.99));
+    }
+    Ok((median(&mut rates), median(&mut tails), median(&mut commits)))
+}

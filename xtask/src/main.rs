@@ -1,2 +1,47 @@
-//! Chores.
-fn main() {}
+//! The project's chores: `cargo xtask <chore>`.
+
+mod bench;
+mod definitions;
+mod test;
+mod tidy;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "xtask", about = "The project's own chores")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Everything that CI runs: format, lints, tidy, licences, all tests.
+    Test,
+    /// The project's own rules: dependency order, who may use which library, file
+    /// sizes, docs that name real modules and tests.
+    Tidy,
+    /// Measure the design's budgets with every protection on.
+    Bench {
+        /// Passed on to the benchmark: `--help` shows what it takes.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Regenerate the R4 fact tables of the fhir crate from HL7's definitions.
+    Definitions {
+        /// The directory that holds `r4-core/`.
+        #[arg(long, default_value = "../shared/data/definitions")]
+        from: PathBuf,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().chore {
+        Chore::Test => test::run(),
+        Chore::Tidy => tidy::run(),
+        Chore::Bench { args } => bench::run(&args),
+        Chore::Definitions { from } => definitions::run(&from),
+    }
+}

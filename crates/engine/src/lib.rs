@@ -1,1 +1,23 @@
-//! The gate: every interaction between a subject and the stores
+//! The gate: every interaction between a subject and the stores passes here.
+//!
+//! Facts are read, policy decides, permitted segments are opened, the audit log
+//! holds the record durably, and only then does a [`Released`] exist. The engine
+//! speaks no HTTP and knows no SQL.
+
+mod caller;
+mod condition;
+mod entry;
+mod failure;
+mod gate;
+pub mod interaction;
+pub mod operation;
+mod paging;
+mod released;
+mod write;
+
+pub use caller::Caller;
+pub use failure::{Failure, Refusal};
+pub use gate::{Engine, Settings, Tenant};
+pub use interaction::batch::{BundleKind, bundle_kind};
+pub use released::Released;
+pub use write::{Method, Write, Written};

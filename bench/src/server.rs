@@ -1,0 +1,127 @@
+//! The program under measurement, run as its users run it.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, ensure};
+
+use crate::report::Row;
+
+/// A running server.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    home: std::path::PathBuf,
+}
+
+fn json(phial: &Path, home: &Path, args: &[&str]) -> anyhow::Result<serde_json::Value> {
+    let out = Command::new(phial)
+        .args(args)
+        .arg("--json")
+        .arg("--home")
+        .arg(home)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("the program can't be started")?;
+    ensure!(out.status.success(), "phial {} failed: {}", args.join(" "), String::from_utf8_lossy(&out.stdout));
+    serde_json::from_slice(&out.stdout).context("the program printed no JSON")
+}
+
+pub(crate) fn init(phial: &Path, home: &Path) -> anyhow::Result<()> {
+    json(phial, home, &["init"]).map(|_| ())
+}
+
+pub(crate) fn import(
+    phial: &Path,
+    home: &Path,
+    archive: Option<&Path>,
+    patients: u32,
+) -> anyhow::Result<u64> {
+    let out = match archive {
+        Some(path) => json(phial, home, &["import", &path.to_string_lossy()])?,
+        None => json(phial, home, &["synth", "--import", "--patients", &patients.to_string()])?,
+    };
+    out.pointer("/stored").and_then(serde_json::Value::as_u64).context("no count of resources")
+}
+
+pub(crate) fn user(phial: &Path, home: &Path, name: &str, role: &str) -> anyhow::Result<()> {
+    json(phial, home, &["user", "add", name, "--role", role]).map(|_| ())
+}
+
+pub(crate) fn token(phial: &Path, home: &Path, user: &str) -> anyhow::Result<String> {
+    let out = json(phial, home, &["token", "--user", user])?;
+    out.pointer("/token").and_then(|t| t.as_str()).map(str::to_owned).context("no token")
+}
+
+/// Bytes on disk of all stores and the index, per resource.
+pub(crate) fn disk(home: &Path, resources: u64) -> anyhow::Result<Row> {
+    let mut parts = Vec::new();
+    let mut total = 0;
+    for dir in ["data", "keys", "audit", "index", "sessions"] {
+        let bytes = size(&home.join(dir))?;
+        total += bytes;
+        parts.push(format!("{dir} {}", bytes / resources.max(1)));
+    }
+    #[expect(clippy::cast_precision_loss, reason = "an average")]
+    let each = total as f64 / resources.max(1) as f64;
+    Ok(Row::limit("disk", &parts.join(", "), each, 1024.0, "bytes/resource"))
+}
+
+fn size(dir: &Path) -> anyhow::Result<u64> {
+    let mut sum = 0;
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        sum += if meta.is_dir() { size(&entry.path())? } else { meta.len() };
+    }
+    Ok(sum)
+}
+
+impl Server {
+    pub(crate) fn start(phial: &Path, home: &Path) -> anyhow::Result<Self> {
+        let mut child = Command::new(phial)
+            .args(["serve", "--json", "--listen", "127.0.0.1:0", "--home"])
+            .arg(home)
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("the program can't be started")?;
+        let out = child.stdout.take().context("no output")?;
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line)?;
+        let ready: serde_json::Value =
+            serde_json::from_str(&line).context("the server did not say that it is ready")?;
+        let base = ready.pointer("/base").and_then(|b| b.as_str()).context("no base URL")?;
+        let address = base
+            .strip_prefix("https://")
+            .and_then(|b| b.strip_suffix("/fhir"))
+            .context("no address")?
+            .parse()?;
+        Ok(Server { child, address, home: home.to_owned() })
+    }
+
+    /// Bytes of resident memory, in MiB.
+    pub(crate) fn resident_mib(&self) -> anyhow::Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).context("no VmRSS")?;
+        let kib: f64 = line.split_whitespace().nth(1).context("no VmRSS")?.parse()?;
+        Ok(kib / 1024.0)
+    }
+
+    /// How many durable audit commits there were: each batch of the audit log is one.
+    pub(crate) fn commits(&self) -> anyhow::Result<u64> {
+        let _ = &self.home;
+        // The kernel counts the process's calls that force data to disk nowhere, so the
+        // server says it itself.
+        let stats = std::fs::read_to_string(self.home.join("audit").join("commits"));
+        Ok(stats.ok().and_then(|s| s.trim().parse().ok()).unwrap_or(0))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,23 @@
+//! Who asks and through which request: the context that every interaction takes.
+
+use phial_base::{RequestInfo, Subject};
+use phial_store::index::Viewer;
+
+/// One authenticated request.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Who asks, and why.
+    pub subject: Subject,
+    /// When, from where, under which number.
+    pub request: RequestInfo,
+}
+
+impl Caller {
+    /// The part of the subject that care relationships hang on.
+    pub(crate) fn viewer(&self) -> Viewer {
+        Viewer {
+            practitioner: self.subject.practitioner.clone(),
+            patient: self.subject.patient.clone(),
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! The engine itself: tenants, policy, and the two steps that every interaction
+//! shares: ask policy, then write down what was decided.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use phial_audit::{Entry, OutcomeCode};
+use phial_base::{Clock, LogicalId, RequestId, Rng, TenantId};
+use phial_fhir::definitions::ResourceType;
+use phial_policy::{Action, Context, Denial, Permit, PolicySet, RecordRef, RelationshipSet};
+use phial_store::Error as StoreError;
+use phial_store::auditlog::Receipt;
+use phial_store::vessel::{Unopened, Vessel};
+
+use crate::caller::Caller;
+use crate::entry;
+use crate::failure::Failure;
+use crate::released::{Released, ReleasedFacts};
+
+/// Limits of the engine.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Page size when the search does not say.
+    pub page_size: u32,
+    /// The largest page that a search may ask for.
+    pub max_page_size: u32,
+    /// The most entries in one bundle.
+    pub max_bundle_entries: usize,
+    /// The largest resource or bundle, in bytes.
+    pub max_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            page_size: 20,
+            max_page_size: 1000,
+            max_bundle_entries: 20_000,
+            max_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// One tenant as the engine holds it.
+pub struct Tenant {
+    /// Its stores.
+    pub vessel: Vessel,
+    /// Writers share it; a write whose condition looks at other records holds it
+    /// alone, from looking to committing.
+    pub(crate) writes: tokio::sync::RwLock<()>,
+    /// Conditional references that were resolved before, with the number of writes
+    /// to that type at which the answer held.
+    pub(crate) resolved: Mutex<Resolved>,
+}
+
+/// What conditional references were found to mean.
+#[derive(Default)]
+pub(crate) struct Resolved {
+    pub(crate) found: HashMap<String, (LogicalId, u64)>,
+    pub(crate) writes: HashMap<ResourceType, u64>,
+}
+
+struct Inner {
+    tenants: BTreeMap<TenantId, Arc<Tenant>>,
+    policy: PolicySet,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    settings: Settings,
+}
+
+/// The gate between subjects and stores. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+impl Engine {
+    /// An engine over these tenants' stores.
+    pub fn new(
+        vessels: Vec<Vessel>,
+        policy: PolicySet,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+        settings: Settings,
+    ) -> Self {
+        let tenants = vessels
+            .into_iter()
+            .map(|vessel| {
+                let tenant = Tenant {
+                    writes: tokio::sync::RwLock::new(()),
+                    resolved: Mutex::new(Resolved::default()),
+                    vessel,
+                };
+                (tenant.vessel.tenant().clone(), Arc::new(tenant))
+            })
+            .collect();
+        Engine(Arc::new(Inner { tenants, policy, clock, rng, settings }))
+    }
+
+    /// The tenants served.
+    pub fn tenants(&self) -> impl Iterator<Item = &Arc<Tenant>> {
+        self.0.tenants.values()
+    }
+
+    /// One tenant.
+    pub fn tenant(&self, id: &TenantId) -> Option<&Arc<Tenant>> {
+        self.0.tenants.get(id)
+    }
+
+    /// The policies in force.
+    pub fn policy(&self) -> &PolicySet {
+        &self.0.policy
+    }
+
+    /// The limits in force.
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.0.clock.as_ref()
+    }
+
+    pub(crate) fn rng(&self) -> &dyn Rng {
+        self.0.rng.as_ref()
+    }
+
+    /// The caller's tenant.
+    pub(crate) fn home(&self, caller: &Caller) -> Result<&Arc<Tenant>, Failure> {
+        self.tenant(&caller.subject.tenant).ok_or(Failure::NotFound)
+    }
+
+    /// Asks policy about a record that was found. Care relationships are looked up
+    /// only when the answer can depend on them.
+    pub(crate) fn decide(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        action: Action,
+        found: &Unopened,
+    ) -> Result<Result<Permit, Denial>, Failure> {
+        let record = RecordRef { row: found.row, version: found.version };
+        let facts = found.facts();
+        let context = self.context(tenant, caller, action, &facts, &found.header.patients)?;
+        Ok(self.policy().decide(&caller.subject, action, &record, &facts, &context))
+    }
+
+    /// The context of a decision about records with these facts and patients.
+    pub(crate) fn context(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        action: Action,
+        facts: &phial_policy::Facts,
+        patients: &[LogicalId],
+    ) -> Result<Context, Failure> {
+        let mask = |relationships| {
+            self.policy()
+                .mask(
+                    &caller.subject,
+                    action,
+                    facts.resource_type,
+                    facts.labels,
+                    facts.about_patient,
+                    &Context { relationships, ..Context::default() },
+                )
+                .classes
+        };
+        let relationships = if patients.is_empty()
+            || mask(RelationshipSet::NONE) == mask(RelationshipSet::ALL)
+        {
+            RelationshipSet::NONE
+        } else {
+            tenant
+                .vessel
+                .relationships(&caller.viewer(), patients)
+                .map_err(|e| Failure::from_store(e, caller.request.id))?
+        };
+        Ok(Context { relationships, ..Context::default() })
+    }
+
+    /// Writes down entries and waits until they are durable. Without that nothing
+    /// goes on: no audit, no access (invariant 7).
+    pub(crate) async fn record(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        entries: Vec<Entry>,
+        output: Option<[u8; 32]>,
+    ) -> Result<Receipt, Failure> {
+        tenant
+            .vessel
+            .audit()
+            .append(entries, output)
+            .await
+            .map_err(|e| Failure::from_store(e, caller.request.id))
+    }
+
+    /// Writes down that nothing was given, and hands back the failure to answer
+    /// with. If that can't be written down, the answer is that failure instead.
+    pub(crate) async fn refuse(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        mut entry: Entry,
+        outcome: OutcomeCode,
+        failure: Failure,
+    ) -> Failure {
+        entry.outcome = outcome;
+        match self.record(tenant, caller, vec![entry], None).await {
+            Ok(_) => failure,
+            Err(e) => e,
+        }
+    }
+
+    /// Binds bytes to their receipt.
+    pub(crate) async fn release(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        entry: Entry,
+        permits: &[Permit],
+        body: Bytes,
+        facts: Option<ReleasedFacts>,
+    ) -> Result<Released, Failure> {
+        let digest = phial_crypto::sha256(&body);
+        let receipt = self.record(tenant, caller, vec![entry], Some(digest)).await?;
+        Released::new(permits, &receipt, body, facts).map_err(|_| Failure::Internal {
+            incident: caller.request.id,
+            source: StoreError::WrongPermit,
+        })
+    }
+
+    /// A failure of a store, for this caller.
+    pub(crate) fn store_failure(caller: &Caller) -> impl Fn(StoreError) -> Failure + '_ {
+        |e| Failure::from_store(e, caller.request.id)
+    }
+
+    /// A fresh random number for a request or an intent.
+    pub fn new_request_id(&self) -> RequestId {
+        let mut bytes = [0u8; 16];
+        self.rng().fill(&mut bytes);
+        RequestId(bytes)
+    }
+
+    /// Records an event that touches no patient's record: start, stop, log-in,
+    /// a job, a look at the audit log.
+    ///
+    /// # Errors
+    /// [`Failure::Busy`] when it can't be made durable.
+    pub async fn record_event(
+        &self,
+        caller: &Caller,
+        kind: phial_audit::EventKind,
+        detail: &[(phial_audit::DetailKey, String)],
+    ) -> Result<(), Failure> {
+        let tenant = self.home(caller)?;
+        let mut e = entry::of(caller, kind);
+        for (k, v) in detail {
+            entry::note(&mut e, *k, v.clone());
+        }
+        self.record(tenant, caller, vec![e], None).await.map(|_| ())
+    }
+}
+
+impl Tenant {
+    pub(crate) fn resolved(&self) -> std::sync::MutexGuard<'_, Resolved> {
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,12 @@
+//! FHIR's interactions, one a file, by their FHIR names
+//! (<https://hl7.org/fhir/R4/http.html>).
+
+pub mod batch;
+pub mod capabilities;
+pub mod create;
+pub mod delete;
+pub mod read;
+pub mod search;
+pub mod transaction;
+pub mod update;
+pub mod vread;

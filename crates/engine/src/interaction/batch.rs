@@ -1,0 +1,352 @@
+//! `batch`: several independent interactions in one request
+//! (<https://hl7.org/fhir/R4/http.html#transaction>). Also what batch and
+//! transaction share: reading the Bundle's entries and writing the answer.
+
+use bytes::Bytes;
+use phial_base::{LogicalId, Version};
+use phial_fhir::definitions::ResourceType;
+use phial_fhir::issue::{Issue, IssueCode, Severity, operation_outcome};
+use phial_fhir::{Doc, Node};
+
+use crate::caller::Caller;
+use crate::condition::form;
+use crate::failure::Failure;
+use crate::gate::Engine;
+use crate::interaction::search::{Search, json_string};
+use crate::released::Released;
+use crate::write::{Method, Write, Written};
+
+/// What a Bundle asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BundleKind {
+    /// All or nothing.
+    Transaction,
+    /// Each by itself.
+    Batch,
+}
+
+/// The kind of a Bundle that is posted to the base URL.
+///
+/// # Errors
+/// [`Failure::Invalid`] for another resource or another kind of Bundle.
+pub fn bundle_kind(doc: &Doc) -> Result<BundleKind, Failure> {
+    let root = doc.root();
+    if text(root, "resourceType").as_deref() != Some("Bundle") {
+        return Err(Failure::invalid(
+            IssueCode::Invalid,
+            "resourceType",
+            "only a Bundle can be posted here; post a resource to its type",
+        ));
+    }
+    match text(root, "type").as_deref() {
+        Some("transaction") => Ok(BundleKind::Transaction),
+        Some("batch") => Ok(BundleKind::Batch),
+        _ => Err(Failure::invalid(
+            IssueCode::Invalid,
+            "Bundle.type",
+            "only transaction and batch Bundles can be posted",
+        )),
+    }
+}
+
+/// One entry of a Bundle, understood.
+pub(crate) enum Asked {
+    Write(Write),
+    Read(ResourceType, LogicalId),
+    Vread(ResourceType, LogicalId, Version),
+    Search(ResourceType, Vec<(String, String)>),
+}
+
+/// What became of one entry.
+pub(crate) enum Answered {
+    Written(Written),
+    Released(Released),
+    Failed(Failure),
+}
+
+fn text(node: Node<'_>, member: &str) -> Option<String> {
+    node.member(member).and_then(|n| n.as_str().map(std::borrow::Cow::into_owned))
+}
+
+impl Engine {
+    /// Does each entry by itself; one that fails does not keep the others from
+    /// succeeding.
+    ///
+    /// # Errors
+    /// [`Failure::Invalid`] when the Bundle itself can't be read, and
+    /// [`Failure::Busy`] when a store, the keys or the audit log can't be reached.
+    pub async fn batch(
+        &self,
+        caller: &Caller,
+        doc: &Doc,
+        base: &str,
+    ) -> Result<Released, Failure> {
+        let asked = self.entries(doc)?;
+        let mut answered = Vec::with_capacity(asked.len());
+        for one in asked {
+            let answer = match one {
+                Ok(one) => self.answer(caller, one, base).await,
+                Err(failure) => Answered::Failed(failure),
+            };
+            if let Answered::Failed(Failure::Busy(cause)) = answer {
+                return Err(Failure::Busy(cause));
+            }
+            answered.push(answer);
+        }
+        Ok(assemble("batch-response", answered, base))
+    }
+
+    pub(crate) async fn answer(&self, caller: &Caller, asked: Asked, base: &str) -> Answered {
+        let released = match asked {
+            Asked::Write(mut write) => {
+                // In a batch an entry may not refer to another, so its name means nothing.
+                write.full_url = None;
+                let kind = match write.method {
+                    Method::Create => phial_audit::EventKind::Create,
+                    Method::Update => phial_audit::EventKind::Update,
+                    Method::Delete => phial_audit::EventKind::Delete,
+                };
+                return match self.write_one(caller, kind, write).await {
+                    Ok(written) => Answered::Written(written),
+                    Err(failure) => Answered::Failed(failure),
+                };
+            }
+            Asked::Read(ty, id) => self.read(caller, ty, &id).await,
+            Asked::Vread(ty, id, version) => self.vread(caller, ty, &id, version).await,
+            Asked::Search(ty, pairs) => {
+                let search = Search { ty, pairs, compartment: None, base: base.to_owned() };
+                self.search(caller, search).await
+            }
+        };
+        match released {
+            Ok(released) => Answered::Released(released),
+            Err(failure) => Answered::Failed(failure),
+        }
+    }
+
+    /// The entries of a Bundle, each understood or refused with its path.
+    pub(crate) fn entries(
+        &self,
+        doc: &Doc,
+    ) -> Result<Vec<Result<Asked, Failure>>, Failure> {
+        let Some(entries) = doc.root().member("entry") else { return Ok(Vec::new()) };
+        let mut asked = Vec::new();
+        for (i, entry) in entries.items().enumerate() {
+            if i >= self.settings().max_bundle_entries {
+                return Err(Failure::invalid(
+                    IssueCode::TooLong,
+                    "Bundle.entry",
+                    format!(
+                        "a Bundle may have at most {} entries: send several",
+                        self.settings().max_bundle_entries
+                    ),
+                ));
+            }
+            asked.push(understand(entry, &format!("Bundle.entry[{i}]")));
+        }
+        Ok(asked)
+    }
+}
+
+fn understand(entry: Node<'_>, place: &str) -> Result<Asked, Failure> {
+    let bad = |path: &str, text: &str| {
+        Failure::invalid(IssueCode::Invalid, format!("{place}.{path}"), text)
+    };
+    let request =
+        entry.member("request").ok_or_else(|| bad("request", "each entry needs a request"))?;
+    let method = text(request, "method")
+        .ok_or_else(|| bad("request.method", "each request needs a method"))?;
+    let url =
+        text(request, "url").ok_or_else(|| bad("request.url", "each request needs a url"))?;
+    let (path, query) = match url.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (url.as_str(), None),
+    };
+    let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let ty = segments
+        .first()
+        .and_then(|t| ResourceType::from_name(t))
+        .ok_or_else(|| bad("request.url", "the url does not start with a resource type"))?;
+    let id = |s: &str| {
+        LogicalId::new(s).map_err(|_| bad("request.url", "the url has no valid logical id"))
+    };
+    let version = |s: &str| {
+        s.parse()
+            .map(Version)
+            .map_err(|_| bad("request.url", "the url has no valid version"))
+    };
+    let if_match = match text(request, "ifMatch") {
+        Some(tag) => Some(
+            parse_etag(&tag)
+                .ok_or_else(|| bad("request.ifMatch", "expected an ETag such as W/\"3\""))?,
+        ),
+        None => None,
+    };
+    let write = |method, id| -> Result<Asked, Failure> {
+        let body = match (method, entry.member("resource")) {
+            (Method::Delete, _) => None,
+            (_, None) => return Err(bad("resource", "a resource is needed")),
+            (_, Some(node)) if node.is_object() => Some(Doc::from_node(node)),
+            (_, Some(_)) => return Err(bad("resource", "a resource is a JSON object")),
+        };
+        let if_none_match = text(request, "ifNoneMatch").as_deref() == Some("*");
+        Ok(Asked::Write(Write {
+            method,
+            ty,
+            id,
+            body,
+            if_match,
+            if_none_match,
+            if_none_exist: text(request, "ifNoneExist"),
+            full_url: text(entry, "fullUrl"),
+            place: format!("{place}.resource"),
+        }))
+    };
+    match (method.as_str(), segments.as_slice(), query) {
+        ("POST", [_], None) => write(Method::Create, None),
+        ("PUT", [_, s], None) => write(Method::Update, Some(id(s)?)),
+        ("DELETE", [_, s], None) => write(Method::Delete, Some(id(s)?)),
+        ("GET", [_, s], None) => Ok(Asked::Read(ty, id(s)?)),
+        ("GET", [_, s, "_history", v], None) => Ok(Asked::Vread(ty, id(s)?, version(v)?)),
+        ("GET", [_], query) => Ok(Asked::Search(ty, form(query.unwrap_or("")))),
+        ("PUT" | "DELETE" | "PATCH", ..) | ("POST", ..) => Err(Failure::invalid(
+            IssueCode::NotSupported,
+            format!("{place}.request"),
+            "this combination of method and url is not supported",
+        )),
+        _ => Err(bad("request.method", "expected GET, POST, PUT or DELETE")),
+    }
+}
+
+/// The version in an ETag: `W/"3"` or `"3"`.
+pub fn parse_etag(tag: &str) -> Option<Version> {
+    let tag = tag.trim();
+    let tag = tag.strip_prefix("W/").unwrap_or(tag);
+    tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok().map(Version)
+}
+
+/// The answering Bundle. What it carries was released entry by entry.
+pub(crate) fn assemble(kind: &str, answered: Vec<Answered>, base: &str) -> Released {
+    let mut out = format!("{{\"resourceType\":\"Bundle\",\"type\":\"{kind}\"").into_bytes();
+    let mut parts = Vec::new();
+    let any = !answered.is_empty();
+    for (i, answer) in answered.into_iter().enumerate() {
+        out.extend_from_slice(if i == 0 { b",\"entry\":[" } else { b"," });
+        match answer {
+            Answered::Written(w) => {
+                out.extend_from_slice(b"{\"response\":");
+                out.extend_from_slice(written(&w, base).as_bytes());
+                out.extend_from_slice(b"}");
+            }
+            Answered::Released(released) => {
+                out.extend_from_slice(b"{\"resource\":");
+                out.extend_from_slice(released.body());
+                out.extend_from_slice(b",\"response\":{\"status\":\"200 OK\"");
+                if let Some(f) = released.facts() {
+                    let etag = format!(",\"etag\":\"W/\\\"{}\\\"\"", f.version);
+                    out.extend_from_slice(etag.as_bytes());
+                    let date = format!(",\"lastModified\":\"{}\"", instant(f.last_updated));
+                    out.extend_from_slice(date.as_bytes());
+                }
+                out.extend_from_slice(b"}}");
+                parts.push(released);
+            }
+            Answered::Failed(failure) => {
+                let (status, issues) = status_of(&failure);
+                out.extend_from_slice(b"{\"response\":{\"status\":");
+                out.extend_from_slice(json_string(status).as_bytes());
+                out.extend_from_slice(b",\"outcome\":");
+                out.extend_from_slice(&operation_outcome(&issues));
+                out.extend_from_slice(b"}}");
+            }
+        }
+    }
+    if any {
+        out.extend_from_slice(b"]");
+    }
+    out.extend_from_slice(b"}");
+    Released::assembled(&parts, Bytes::from(out))
+}
+
+fn written(w: &Written, base: &str) -> String {
+    let status = match (w.deleted, w.created) {
+        (true, _) => "204 No Content",
+        (false, true) => "201 Created",
+        (false, false) => "200 OK",
+    };
+    if w.version.0 == 0 {
+        return format!("{{\"status\":\"{status}\"}}");
+    }
+    let location =
+        format!("{base}/{}/{}/_history/{}", w.ty.name(), w.id.as_str(), w.version.0);
+    format!(
+        "{{\"status\":\"{status}\",\"location\":{},\"etag\":\"W/\\\"{}\\\"\",\"lastModified\":\"{}\"}}",
+        json_string(&location),
+        w.version.0,
+        instant(w.last_updated)
+    )
+}
+
+/// Microseconds since the epoch as a FHIR instant, to the millisecond.
+pub fn instant(us: i64) -> String {
+    let at = jiff::Timestamp::from_microsecond(us).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    format!("{at:.3}")
+}
+
+/// HTTP status line and issues of a failure: the one place where failures become
+/// FHIR (the HTTP layer uses it too).
+pub fn status_of(failure: &Failure) -> (&'static str, Vec<Issue>) {
+    let one = |code, text: &str| {
+        vec![Issue {
+            severity: Severity::Error,
+            code,
+            path: String::new(),
+            text: text.to_owned(),
+        }]
+    };
+    match failure {
+        Failure::Invalid(r) => ("400 Bad Request", r.issues.clone()),
+        Failure::Unauthenticated => (
+            "401 Unauthorized",
+            one(IssueCode::Login, "a valid access token is needed: see `phial token --help`"),
+        ),
+        Failure::Forbidden(r) => ("403 Forbidden", r.issues.clone()),
+        Failure::NotFound => {
+            ("404 Not Found", one(IssueCode::NotFound, "there is no such record, or none for you"))
+        }
+        Failure::Gone => ("410 Gone", one(IssueCode::Deleted, "deleted, or no longer kept")),
+        Failure::Conflict { precondition: true, refusal } => {
+            ("412 Precondition Failed", refusal.issues.clone())
+        }
+        Failure::Conflict { precondition: false, refusal } => {
+            ("409 Conflict", refusal.issues.clone())
+        }
+        Failure::Busy(_) => (
+            "503 Service Unavailable",
+            one(
+                IssueCode::Transient,
+                "a store, the keys or the audit log can't be reached; nothing was released or \
+                 acknowledged: try again shortly",
+            ),
+        ),
+        Failure::Internal { incident, .. } => (
+            "500 Internal Server Error",
+            one(
+                IssueCode::Exception,
+                &format!("an error of ours: tell the operator incident {incident}"),
+            ),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn etags_weak_and_strong_are_read() {
+        assert_eq!(parse_etag("W/\"3\""), Some(Version(3)));
+        assert_eq!(parse_etag("\"12\""), Some(Version(12)));
+        assert_eq!(parse_etag("3"), None);
+    }
+}

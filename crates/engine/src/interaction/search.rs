@@ -1,0 +1,366 @@
+//! `search-type`: records of one type that match
+//! (<https://hl7.org/fhir/R4/http.html#search>).
+//!
+//! What a role may never search by is refused from role and parameters alone.
+//! What is left is cut down by the access shapes before counting and paging, and
+//! each record of a page passes policy once more before it is opened.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use phial_audit::{Entry, EventKind, OutcomeCode};
+use phial_base::{ClassSet, DataClass, LogicalId, Seq};
+use phial_fhir::definitions::ResourceType;
+use phial_fhir::issue::IssueCode;
+use phial_fhir::search::{Modifier, On, Query, Summary, parse_query};
+use phial_policy::{Action, Context, Permit, RelationshipSet};
+use phial_store::index::{Hit, Page, PageKey, Shape};
+use phial_store::vessel::SNAPSHOT_LIFE_US;
+
+use crate::caller::Caller;
+use crate::entry;
+use crate::failure::{Failure, Refusal};
+use crate::gate::{Engine, Tenant};
+use crate::paging::Token;
+use crate::released::Released;
+
+/// A search as it came in.
+#[derive(Clone, Debug)]
+pub struct Search {
+    /// The type searched.
+    pub ty: ResourceType,
+    /// Parameters in the order given, decoded.
+    pub pairs: Vec<(String, String)>,
+    /// The compartment, for `Patient/123/Observation`.
+    pub compartment: Option<(ResourceType, LogicalId)>,
+    /// The FHIR base URL, for links and `fullUrl`.
+    pub base: String,
+}
+
+impl Engine {
+    /// One page of matches as a searchset Bundle, or the count alone.
+    ///
+    /// # Errors
+    /// [`Failure::Invalid`] for an unknown parameter, modifier or value;
+    /// [`Failure::Forbidden`] for a parameter that the role may never use, before any
+    /// data is touched; [`Failure::Gone`] for a paging token past its life;
+    /// [`Failure::Busy`] when a store, the keys or the audit log can't be reached.
+    pub async fn search(&self, caller: &Caller, search: Search) -> Result<Released, Failure> {
+        let tenant = self.home(caller)?;
+        let mut e = entry::of(caller, EventKind::Search);
+        entry::query(&mut e, search.ty, &search.pairs);
+        match self.search_page(tenant, caller, search, &mut e).await {
+            Ok(found) => {
+                let Found { body, permits } = found;
+                self.release(tenant, caller, e, &permits, body, None).await
+            }
+            Err(failure) => {
+                let outcome = match &failure {
+                    Failure::Forbidden(_) => OutcomeCode::Denied,
+                    Failure::Invalid(_) | Failure::Gone => OutcomeCode::Invalid,
+                    _ => return Err(failure),
+                };
+                Err(self.refuse(tenant, caller, e, outcome, failure).await)
+            }
+        }
+    }
+
+    async fn search_page(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        search: Search,
+        e: &mut Entry,
+    ) -> Result<Found, Failure> {
+        let keys = tenant
+            .vessel
+            .keystore()
+            .tenant_keys(&caller.subject.tenant)
+            .map_err(Self::store_failure(caller))?;
+        let token = match search.pairs.iter().find(|(k, _)| k == "_page") {
+            Some((_, text)) => {
+                let token = Token::open(text, &keys.paging, caller).ok_or_else(|| {
+                    Failure::invalid(
+                        IssueCode::Value,
+                        "_page",
+                        "this paging token is not valid here: search again",
+                    )
+                })?;
+                if token.taken + SNAPSHOT_LIFE_US < caller.request.at.as_microsecond() {
+                    return Err(Failure::Gone);
+                }
+                Some(token)
+            }
+            None => None,
+        };
+        let (ty, pairs, compartment) = match &token {
+            Some(t) => (
+                ResourceType::from_name(&t.ty).ok_or(Failure::NotFound)?,
+                t.pairs.clone(),
+                t.compartment.as_ref().and_then(|(ct, id)| {
+                    Some((ResourceType::from_name(ct)?, LogicalId::new(id).ok()?))
+                }),
+            ),
+            None => (search.ty, search.pairs, search.compartment),
+        };
+        if token.is_some() {
+            entry::query(e, ty, &pairs);
+        }
+        let mut query = parse_query(ty, &pairs)
+            .map_err(|issues| Failure::Invalid(Refusal { issues }))?;
+        query.compartment = compartment.clone();
+        self.guard(caller, &query)?;
+
+        let limit = query
+            .count
+            .unwrap_or(self.settings().page_size)
+            .min(self.settings().max_page_size);
+        let after = match token.as_ref().and_then(|t| t.after.as_deref()) {
+            Some(bytes) => Some(PageKey::decode(bytes).ok_or_else(|| {
+                Failure::invalid(
+                    IssueCode::Value,
+                    "_page",
+                    "this paging token is of another version: search again",
+                )
+            })?),
+            None => None,
+        };
+        let counting = query.summary == Summary::Count;
+        let at = token.as_ref().map(Token::at);
+        let (at, page, included) = tokio::task::block_in_place(|| {
+            self.look_up(tenant, caller, &query, at, after.as_ref(), limit, counting)
+        })?;
+
+        let next = page.next.as_ref().map(|key| Token {
+            ty: ty.name().to_owned(),
+            pairs: pairs.clone(),
+            compartment: compartment
+                .as_ref()
+                .map(|(t, id)| (t.name().to_owned(), id.as_str().to_owned())),
+            at: at.0,
+            after: Some(key.encode()),
+            taken: token
+                .as_ref()
+                .map_or(caller.request.at.as_microsecond(), |t| t.taken),
+        });
+        let this = Token {
+            ty: ty.name().to_owned(),
+            pairs,
+            compartment: compartment.map(|(t, id)| (t.name().to_owned(), id.as_str().to_owned())),
+            at: at.0,
+            after: token.as_ref().and_then(|t| t.after.clone()),
+            taken: token.as_ref().map_or(caller.request.at.as_microsecond(), |t| t.taken),
+        };
+        let total = match (page.total, &next, &token) {
+            (Some(total), _, _) => Some(total),
+            (None, None, None) => Some(page.hits.len() as u64),
+            _ => None,
+        };
+
+        let mut out = BundleWriter::new(&search.base, total);
+        let link = |t: &Token| {
+            format!(
+                "{}/{}?_page={}",
+                search.base,
+                ty.name(),
+                t.seal(&keys.paging, caller, self)
+            )
+        };
+        out.link("self", &link(&this));
+        if let Some(next) = &next {
+            out.link("next", &link(next));
+        }
+        let mut permits = Vec::new();
+        if !counting {
+            tokio::task::block_in_place(|| -> Result<(), Failure> {
+                for hit in &page.hits {
+                    self.deliver(tenant, caller, hit, "match", e, &mut permits, &mut out)?;
+                }
+                for hit in &included {
+                    self.deliver(tenant, caller, hit, "include", e, &mut permits, &mut out)?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(Found { body: out.finish(), permits })
+    }
+
+    /// Refuses, before any data is touched, what the role may never search by. A
+    /// type that the role never sees is no error but empty; naming one of its
+    /// clinical elements is.
+    fn guard(&self, caller: &Caller, query: &Query) -> Result<(), Failure> {
+        let admin = ClassSet::of(DataClass::Administrative);
+        let ever = self.policy().ever(&caller.subject, Action::Search, query.ty.name()).or(admin);
+        let refused = |code: &str| {
+            Failure::Forbidden(Refusal::new(
+                IssueCode::Forbidden,
+                format!("{}?{code}", query.ty.name()),
+                format!("your role may not search {} by {code}", query.ty.name()),
+            ))
+        };
+        for filter in &query.filters {
+            let On::Param(param) = &filter.on else { continue };
+            let classes = param.classes(query.ty);
+            let negative = matches!(filter.modifier, Modifier::Not | Modifier::Missing);
+            let allowed =
+                if negative { ever.covers(classes) } else { !classes.and(ever).is_empty() };
+            if !allowed && !classes.is_empty() {
+                return Err(refused(param.def().code));
+            }
+        }
+        for key in &query.sort {
+            let On::Param(param) = &key.on else { continue };
+            if !ever.covers(param.classes(query.ty)) {
+                return Err(refused(param.def().code));
+            }
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one look-up has these parts")]
+    fn look_up(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        query: &Query,
+        at: Option<Seq>,
+        after: Option<&PageKey>,
+        limit: u32,
+        counting: bool,
+    ) -> Result<(Seq, Page, Vec<Hit>), Failure> {
+        let caught_up = tenant.vessel.catch_up().map_err(Self::store_failure(caller))?;
+        let at = at.unwrap_or(caught_up);
+        let access = self.access(caller, Action::Search);
+        let viewer = caller.viewer();
+        let page = tenant
+            .vessel
+            .search(query, &viewer, &access, at, after, limit, counting)
+            .map_err(Self::store_failure(caller))?;
+        let included = if query.include.is_empty() || counting {
+            Vec::new()
+        } else {
+            tenant
+                .vessel
+                .includes(&query.include, &page.hits, &viewer, &access, at)
+                .map_err(Self::store_failure(caller))?
+        };
+        Ok((at, page, included))
+    }
+
+    /// The mask of a record version by its access shape and the caller's
+    /// relationship to its patients.
+    pub(crate) fn access<'a>(
+        &'a self,
+        caller: &'a Caller,
+        action: Action,
+    ) -> impl Fn(&Shape, RelationshipSet) -> ClassSet + 'a {
+        move |shape, relationships| {
+            self.policy()
+                .mask(
+                    &caller.subject,
+                    action,
+                    shape.ty.name(),
+                    shape.labels,
+                    shape.about_patient,
+                    &Context { relationships, ..Context::default() },
+                )
+                .classes
+        }
+    }
+
+    /// Opens one match and adds it to the page, if policy still permits it.
+    #[expect(clippy::too_many_arguments, reason = "one match goes to all of these")]
+    fn deliver(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        hit: &Hit,
+        mode: &str,
+        e: &mut Entry,
+        permits: &mut Vec<Permit>,
+        out: &mut BundleWriter,
+    ) -> Result<(), Failure> {
+        let found = tenant
+            .vessel
+            .find_version(hit.row, hit.version)
+            .map_err(Self::store_failure(caller))?;
+        // Purged since the page was looked up: absent.
+        let Some(found) = found else { return Ok(()) };
+        let Ok(permit) = self.decide(tenant, caller, Action::Search, &found)? else {
+            return Ok(());
+        };
+        let opened =
+            tenant.vessel.open_record(&permit, &found).map_err(Self::store_failure(caller))?;
+        entry::target(e, &found, &permit);
+        out.entry(found.header.ty, &found.header.id, opened.body(), mode);
+        permits.push(permit);
+        Ok(())
+    }
+}
+
+struct Found {
+    body: Bytes,
+    permits: Vec<Permit>,
+}
+
+/// Splices a searchset Bundle together without parsing what it carries.
+struct BundleWriter {
+    base: String,
+    out: BytesMut,
+    links: usize,
+    entries: usize,
+}
+
+impl BundleWriter {
+    fn new(base: &str, total: Option<u64>) -> Self {
+        let mut out = BytesMut::with_capacity(16 * 1024);
+        out.put_slice(b"{\"resourceType\":\"Bundle\",\"type\":\"searchset\"");
+        if let Some(total) = total {
+            out.put_slice(b",\"total\":");
+            out.put_slice(total.to_string().as_bytes());
+        }
+        BundleWriter { base: base.to_owned(), out, links: 0, entries: 0 }
+    }
+
+    fn link(&mut self, relation: &str, url: &str) {
+        self.out.put_slice(if self.links == 0 { b",\"link\":[" } else { b"," });
+        self.links += 1;
+        self.out.put_slice(b"{\"relation\":\"");
+        self.out.put_slice(relation.as_bytes());
+        self.out.put_slice(b"\",\"url\":");
+        self.out.put_slice(json_string(url).as_bytes());
+        self.out.put_slice(b"}");
+    }
+
+    fn entry(&mut self, ty: ResourceType, id: &LogicalId, body: &[u8], mode: &str) {
+        if self.entries == 0 {
+            if self.links > 0 {
+                self.out.put_slice(b"]");
+                self.links = 0;
+            }
+            self.out.put_slice(b",\"entry\":[");
+        } else {
+            self.out.put_slice(b",");
+        }
+        self.entries += 1;
+        self.out.put_slice(b"{\"fullUrl\":");
+        let url = format!("{}/{}/{}", self.base, ty.name(), id.as_str());
+        self.out.put_slice(json_string(&url).as_bytes());
+        self.out.put_slice(b",\"resource\":");
+        self.out.put_slice(body);
+        self.out.put_slice(b",\"search\":{\"mode\":\"");
+        self.out.put_slice(mode.as_bytes());
+        self.out.put_slice(b"\"}}");
+    }
+
+    fn finish(mut self) -> Bytes {
+        if self.links > 0 || self.entries > 0 {
+            self.out.put_slice(b"]");
+        }
+        self.out.put_slice(b"}");
+        self.out.freeze()
+    }
+}
+
+/// `text` as a JSON string.
+pub(crate) fn json_string(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

@@ -1,0 +1,67 @@
+//! `transaction`: several interactions, all or nothing
+//! (<https://hl7.org/fhir/R4/http.html#transaction>).
+
+use phial_audit::EventKind;
+use phial_fhir::json::Doc;
+
+use crate::caller::Caller;
+use crate::failure::{Failure, Refusal};
+use crate::gate::Engine;
+use crate::interaction::batch::{Answered, Asked, assemble};
+use crate::released::Released;
+use crate::write::Write;
+
+impl Engine {
+    /// Does all entries or none: deletes, creates and updates are one commit under
+    /// one announced intent, reads see their result. `urn:uuid` and conditional
+    /// references are resolved.
+    ///
+    /// # Errors
+    /// As [`Engine::create`]; nothing was stored then.
+    pub async fn transaction(
+        &self,
+        caller: &Caller,
+        doc: &Doc,
+        base: &str,
+    ) -> Result<Released, Failure> {
+        let asked = self.entries(doc)?;
+        let mut issues = Vec::new();
+        let mut writes: Vec<Write> = Vec::new();
+        let mut reads = Vec::new();
+        // For each entry, whether its answer is the next write or the next read.
+        let mut order = Vec::with_capacity(asked.len());
+        for one in asked {
+            match one {
+                Ok(Asked::Write(write)) => {
+                    order.push(true);
+                    writes.push(write);
+                }
+                Ok(read) => {
+                    order.push(false);
+                    reads.push(read);
+                }
+                Err(Failure::Invalid(mut refusal)) => issues.append(&mut refusal.issues),
+                Err(other) => return Err(other),
+            }
+        }
+        if !issues.is_empty() {
+            return Err(Failure::Invalid(Refusal { issues }));
+        }
+        let written = if writes.is_empty() {
+            Vec::new()
+        } else {
+            self.write_all(caller, EventKind::Transaction, writes).await?
+        };
+        let mut written = written.into_iter();
+        let mut reads = reads.into_iter();
+        let mut answered = Vec::with_capacity(order.len());
+        for is_write in order {
+            if is_write {
+                answered.extend(written.next().map(Answered::Written));
+            } else if let Some(read) = reads.next() {
+                answered.push(self.answer(caller, read, base).await);
+            }
+        }
+        Ok(assemble("transaction-response", answered, base))
+    }
+}

@@ -1,0 +1,31 @@
+//! `vread`: one version of a resource
+//! (<https://hl7.org/fhir/R4/http.html#vread>).
+
+use phial_audit::EventKind;
+use phial_base::{LogicalId, Version};
+use phial_fhir::definitions::ResourceType;
+
+use crate::caller::Caller;
+use crate::failure::Failure;
+use crate::gate::Engine;
+use crate::released::Released;
+
+impl Engine {
+    /// One version, with what the caller's role may not see taken out.
+    ///
+    /// # Errors
+    /// As [`Engine::read`].
+    pub async fn vread(
+        &self,
+        caller: &Caller,
+        ty: ResourceType,
+        id: &LogicalId,
+        version: Version,
+    ) -> Result<Released, Failure> {
+        let tenant = self.home(caller)?;
+        let row = tenant.vessel.row_id(ty, id).map_err(Self::store_failure(caller))?;
+        let found =
+            tenant.vessel.find_version(row, version).map_err(Self::store_failure(caller))?;
+        self.read_found(tenant, caller, ty, id, EventKind::Vread, found).await
+    }
+}

@@ -1,0 +1,7 @@
+//! Operations on whole patients, keys, logs and files.
+
+pub mod import;
+pub mod purge;
+pub mod recover;
+pub mod rotate;
+pub mod tail;

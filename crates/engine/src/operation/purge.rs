@@ -1,0 +1,243 @@
+//! Forgetting a patient: the data key is destroyed, the rows and index entries
+//! go, and a certificate says until when older copies could still be read
+//! (design §3; 164.310(d)(2)(i)).
+
+use std::collections::HashSet;
+
+use jiff::{SignedDuration, Timestamp};
+use phial_audit::{DetailKey, EventKind, OutcomeCode};
+use phial_base::{KeyHandle, LogicalId, Surface};
+use phial_fhir::reference::{RefKind, classify};
+use phial_fhir::{Doc, Edits, IssueCode, Kind, Limits, Node};
+use phial_policy::Action;
+use phial_store::vessel::Unopened;
+
+use crate::caller::Caller;
+use crate::entry;
+use crate::failure::{Failure, Refusal};
+use crate::gate::{Engine, Tenant};
+
+/// What was destroyed and until when copies of it may live.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Certificate {
+    /// The certificate's id, also in the audit log.
+    pub id: String,
+    /// The tenant.
+    pub tenant: String,
+    /// Handles of the destroyed keys, hexadecimal.
+    pub keys_destroyed: Vec<String>,
+    /// Versions of records that became unreadable and were deleted.
+    pub versions_deleted: usize,
+    /// When the keys were destroyed.
+    #[serde(serialize_with = "rfc3339")]
+    pub destroyed_at: Timestamp,
+    /// Until then a copy of the keystore made before, together with the root key,
+    /// would still decrypt copies of the data made before.
+    #[serde(serialize_with = "rfc3339")]
+    pub older_copies_readable_until: Timestamp,
+    /// What that means, in a sentence.
+    pub statement: String,
+}
+
+fn rfc3339<S: serde::Serializer>(at: &Timestamp, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(at)
+}
+
+impl Engine {
+    /// Destroys one patient's key: everything sealed under it becomes unreadable in
+    /// every copy. `backup_retention` is how long backups of the keystore are kept.
+    ///
+    /// # Errors
+    /// [`Failure::Forbidden`] without the right to manage keys;
+    /// [`Failure::NotFound`] when there is no key of this patient;
+    /// [`Failure::Busy`] when a store or the audit log can't be reached: run it again.
+    pub async fn destroy_patient(
+        &self,
+        caller: &Caller,
+        patient: &LogicalId,
+        backup_retention: SignedDuration,
+    ) -> Result<Certificate, Failure> {
+        let tenant = self.home(caller)?;
+        let vessel = &tenant.vessel;
+        let mut asked = entry::of(caller, EventKind::KeyDestroyed);
+        if !self.policy().allows(&caller.subject, Action::ManageKeys) {
+            let failure = Failure::forbidden("your role may not manage keys");
+            return Err(self.refuse(tenant, caller, asked, OutcomeCode::Denied, failure).await);
+        }
+        let failed = Self::store_failure(caller);
+        let keystore = vessel.keystore();
+        let Some(key) =
+            keystore.patient_key(&caller.subject.tenant, patient).map_err(&failed)?
+        else {
+            return Err(self
+                .refuse(tenant, caller, asked, OutcomeCode::NotFound, Failure::NotFound)
+                .await);
+        };
+        // Records about several patients go on without this one, under another key.
+        self.rewrite_joint(tenant, caller, patient).await?;
+        let _alone = tenant.writes.write().await;
+        let joint = keystore.joint_handles(&caller.subject.tenant, patient).map_err(&failed)?;
+        if !self.joint_records(tenant, caller, &joint)?.is_empty() {
+            // One was written in between: run it again.
+            return Err(Failure::Busy(None));
+        }
+        entry::note(&mut asked, DetailKey::KeyHandle, key.handle.to_string());
+        asked.patient(patient);
+        // Crash after this line: the log says that destruction was begun; running the
+        // command again finishes it.
+        self.record(tenant, caller, vec![asked.clone()], None).await?;
+        let destroyed = keystore
+            .destroy_patient(&caller.subject.tenant, patient, backup_retention)
+            .map_err(&failed)?;
+        let mut handles = destroyed.handles.clone();
+        for handle in joint {
+            let gone = keystore
+                .destroy_joint(&caller.subject.tenant, handle, backup_retention)
+                .map_err(&failed)?;
+            handles.extend(gone.handles);
+        }
+        // Crash after this line: the tombstones are durable, and the next start deletes
+        // the rows and retires the index.
+        let versions_deleted = self.sweep(tenant, caller).await?;
+        let id = hex::encode(self.new_request_id().0);
+        let until = destroyed.copies_until;
+        let certificate = Certificate {
+            id: id.clone(),
+            tenant: caller.subject.tenant.to_string(),
+            keys_destroyed: handles.iter().map(ToString::to_string).collect(),
+            versions_deleted,
+            destroyed_at: destroyed.at,
+            older_copies_readable_until: until,
+            statement: format!(
+                "Everything sealed under these keys is unreadable in every copy of the data. \
+                 A copy of the keystore made before {} together with the root key would still \
+                 open copies of the data made before then; the last such copy expires by {}.",
+                destroyed.at.strftime("%-d %B %Y %H:%M UTC"),
+                until.strftime("%-d %B %Y %H:%M UTC"),
+            ),
+        };
+        let mut done = entry::of(caller, EventKind::Purge);
+        entry::note(&mut done, DetailKey::Certificate, id);
+        entry::note(&mut done, DetailKey::KeyHandle, key.handle.to_string());
+        entry::note(&mut done, DetailKey::Count, versions_deleted.to_string());
+        entry::note(&mut done, DetailKey::Until, until.to_string());
+        done.patient(patient);
+        self.record(tenant, caller, vec![done], None).await?;
+        Ok(certificate)
+    }
+
+    /// Deletes every row whose key was destroyed and retires the index that knew of
+    /// it. Says how many versions went. Also run at start, so that a restored copy of
+    /// the data does not bring anyone back.
+    ///
+    /// # Errors
+    /// [`Failure::Busy`] when a store or the audit log can't be reached.
+    pub async fn sweep(&self, tenant: &Tenant, caller: &Caller) -> Result<usize, Failure> {
+        let failed = Self::store_failure(caller);
+        let swept = tokio::task::block_in_place(|| tenant.vessel.unreadable()).map_err(&failed)?;
+        if swept.is_empty() {
+            return Ok(0);
+        }
+        let mut e = entry::of(caller, EventKind::Purge);
+        entry::note(&mut e, DetailKey::Count, swept.len().to_string());
+        for (row, version) in &swept {
+            e.what.push(phial_audit::Target::new(*row, Some(*version), ""));
+        }
+        // Announced before the rows go, so that `verify` knows why they are missing.
+        self.record(tenant, caller, vec![e], None).await?;
+        tokio::task::block_in_place(|| {
+            tenant.vessel.records().delete_versions(&swept)?;
+            tenant.vessel.rebuild_index()
+        })
+        .map_err(&failed)?;
+        Ok(swept.len())
+    }
+
+    /// Current records about several patients that are sealed under these joint keys.
+    fn joint_records(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        joint: &[KeyHandle],
+    ) -> Result<Vec<Unopened>, Failure> {
+        let failed = Self::store_failure(caller);
+        let handles: HashSet<KeyHandle> = joint.iter().copied().collect();
+        let under = tokio::task::block_in_place(|| tenant.vessel.versions_under(&handles))
+            .map_err(&failed)?;
+        let mut current = Vec::new();
+        for (row, version) in under {
+            let heads = tenant.vessel.records().heads(&[row]).map_err(&failed)?;
+            if heads.first().and_then(|h| h.as_ref()).map(|h| h.version) != Some(version) {
+                continue;
+            }
+            let found = tenant.vessel.find_version(row, version).map_err(&failed)?;
+            current.extend(found.filter(|f| !f.header.deleted));
+        }
+        Ok(current)
+    }
+
+    /// Writes a new version, without `patient`, of every current record that is about
+    /// this patient and others.
+    async fn rewrite_joint(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        patient: &LogicalId,
+    ) -> Result<(), Failure> {
+        let failed = Self::store_failure(caller);
+        let joint = tenant
+            .vessel
+            .keystore()
+            .joint_handles(&caller.subject.tenant, patient)
+            .map_err(&failed)?;
+        if joint.is_empty() {
+            return Ok(());
+        }
+        // Operators see no records: the rewriting is a job of its own, with the role
+        // that may read and write all, and an audit record of each read.
+        let mut job = caller.clone();
+        job.subject.roles = vec!["import-client".to_owned()];
+        job.request.surface = Surface::Job;
+        for found in self.joint_records(tenant, caller, &joint)? {
+            let (ty, id, version) = (found.header.ty, found.header.id, found.version);
+            let read = self.read(&job, ty, &id).await?;
+            let doc = Doc::parse(read.body(), &Limits::default())
+                .map_err(|issues| Failure::Invalid(Refusal { issues }))?;
+            let text = without(&doc, patient)?;
+            let doc = Doc::parse(&text, &Limits::default())
+                .map_err(|issues| Failure::Invalid(Refusal { issues }))?;
+            self.update(&job, ty, id, doc, Some(version), false).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What takes the place of a reference to a purged patient.
+const REMOVED: &str = concat!(
+    r#"{"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/data-absent-reason","#,
+    r#""valueCode":"masked"}]}"#
+);
+
+/// The resource with every reference to `patient` taken out.
+fn without(doc: &Doc, patient: &LogicalId) -> Result<Vec<u8>, Failure> {
+    fn walk(node: Node<'_>, patient: &LogicalId, edits: &mut Edits) {
+        let names = node.member("reference").and_then(|r| r.as_str()).is_some_and(|r| {
+            matches!(classify(&r), RefKind::Relative { type_, id, .. }
+                if type_.name() == "Patient" && id == patient.as_str())
+        });
+        if names {
+            edits.replace(node.range(), REMOVED.to_owned());
+            return;
+        }
+        match node.kind() {
+            Kind::Object => node.members().for_each(|(_, n)| walk(n, patient, edits)),
+            Kind::Array => node.items().for_each(|n| walk(n, patient, edits)),
+            _ => {}
+        }
+    }
+    let mut edits = Edits::default();
+    walk(doc.root(), patient, &mut edits);
+    edits.apply(doc).map_err(|_| {
+        Failure::invalid(IssueCode::Exception, "", "a reference can't be taken out of this record")
+    })
+}

@@ -1,0 +1,64 @@
+//! Paging tokens: sealed, bound to tenant and subject, holding the search, the
+//! snapshot and the last key seen. Without the tenant's paging key a token says
+//! nothing; with another subject it opens nothing.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use minicbor::{Decode, Encode};
+use phial_base::Seq;
+use phial_crypto::SecretKey;
+
+use crate::caller::Caller;
+use crate::gate::Engine;
+
+/// What a token remembers. Field numbers are append-only.
+#[derive(Encode, Decode, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Token {
+    /// Resource type searched.
+    #[n(0)]
+    pub(crate) ty: String,
+    /// The search parameters as they were given.
+    #[n(1)]
+    pub(crate) pairs: Vec<(String, String)>,
+    /// Type and id of the compartment, if the search was in one.
+    #[n(2)]
+    pub(crate) compartment: Option<(String, String)>,
+    /// The sequence at which the first page was taken.
+    #[n(3)]
+    pub(crate) at: u64,
+    /// Key of the last match of the page before; none for the first page.
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub(crate) after: Option<Vec<u8>>,
+    /// When the first page was taken, microseconds since the epoch.
+    #[n(5)]
+    pub(crate) taken: i64,
+}
+
+impl Token {
+    pub(crate) fn at(&self) -> Seq {
+        Seq(self.at)
+    }
+
+    pub(crate) fn seal(&self, key: &SecretKey, caller: &Caller, engine: &Engine) -> String {
+        // Encoding into a Vec can't fail; an empty token would be refused on return.
+        let bytes = minicbor::to_vec(self).unwrap_or_default();
+        let sealed = phial_crypto::seal_small(key, &aad(caller), &bytes, engine.rng());
+        URL_SAFE_NO_PAD.encode(sealed)
+    }
+
+    /// The token in this text; `None` when it is damaged or somebody else's.
+    pub(crate) fn open(text: &str, key: &SecretKey, caller: &Caller) -> Option<Token> {
+        let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let bytes = phial_crypto::open_small(key, &aad(caller), &sealed).ok()?;
+        minicbor::decode(&bytes).ok()
+    }
+}
+
+fn aad(caller: &Caller) -> [&[u8]; 4] {
+    [
+        b"page",
+        caller.subject.tenant.as_str().as_bytes(),
+        caller.subject.id.as_str().as_bytes(),
+        caller.subject.purpose.code().as_bytes(),
+    ]
+}

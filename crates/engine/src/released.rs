@@ -1,0 +1,72 @@
+//! Invariant 1: receipt before release.
+
+use bytes::Bytes;
+use phial_base::Version;
+use phial_fhir::definitions::ResourceType;
+use phial_policy::Permit;
+use phial_store::auditlog::Receipt;
+
+/// Bytes that may leave. It can only be made from the permits that allowed their
+/// content and the receipt of the audit entry that names it; both have private
+/// constructors, and the receipt carries the digest of these very bytes.
+pub struct Released {
+    body: Bytes,
+    facts: Option<ReleasedFacts>,
+}
+
+/// What HTTP headers need to know of a single released record.
+#[derive(Clone, Debug)]
+pub struct ReleasedFacts {
+    /// Resource type.
+    pub ty: ResourceType,
+    /// Version, for the ETag.
+    pub version: Version,
+    /// Microseconds since the epoch, for Last-Modified.
+    pub last_updated: i64,
+}
+
+/// A receipt that does not belong to these bytes or permits: a defect.
+#[derive(Debug, thiserror::Error)]
+#[error("the receipt does not cover what would be released")]
+pub(crate) struct NotCovered;
+
+impl Released {
+    pub(crate) fn new(
+        permits: &[Permit],
+        receipt: &Receipt,
+        body: Bytes,
+        facts: Option<ReleasedFacts>,
+    ) -> Result<Self, NotCovered> {
+        let digest = phial_crypto::sha256(&body);
+        let named = permits.iter().all(|p| receipt.covers(p.row(), p.version()));
+        if receipt.output_digest() == Some(digest) && named {
+            Ok(Released { body, facts })
+        } else {
+            Err(NotCovered)
+        }
+    }
+
+    /// An answer put together from parts, each released by itself, and text of ours
+    /// (statuses, locations) that holds nothing of a record.
+    pub(crate) fn assembled(_parts: &[Released], body: Bytes) -> Self {
+        Released { body, facts: None }
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The bytes, to send.
+    #[must_use]
+    pub fn into_body(self) -> Bytes {
+        self.body
+    }
+
+    /// Version and date of a single record; `None` for bundles.
+    #[must_use]
+    pub fn facts(&self) -> Option<&ReleasedFacts> {
+        self.facts.as_ref()
+    }
+}

@@ -1,0 +1,571 @@
+//! What all writes share: plan (validate, permit over old and new facts), seal,
+//! announce durably, commit, answer (design §2).
+
+use std::collections::{HashMap, HashSet};
+
+use phial_audit::{EventKind, OutcomeCode, Seqs, Write as Announced};
+use phial_base::{ClassSet, LogicalId, RowId, Version, random_logical_id};
+use phial_fhir::definitions::ResourceType;
+use phial_fhir::issue::IssueCode;
+use phial_fhir::json::Doc;
+use phial_fhir::reference::{RefKind, classify};
+use phial_fhir::search::Extracted;
+use phial_policy::{Action, Facts, RecordRef};
+use phial_store::vessel::{Sealing, Unopened};
+
+use crate::caller::Caller;
+use crate::condition::Match;
+use crate::entry;
+use crate::failure::{Failure, Refusal};
+use crate::gate::{Engine, Tenant};
+
+/// Which interaction one write is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// A new record under an id of ours.
+    Create,
+    /// A new version, or a new record under the caller's id.
+    Update,
+    /// The end of a record.
+    Delete,
+}
+
+impl Method {
+    fn action(self) -> Action {
+        match self {
+            Method::Create => Action::Create,
+            Method::Update => Action::Update,
+            Method::Delete => Action::Delete,
+        }
+    }
+
+    fn kind(self) -> EventKind {
+        match self {
+            Method::Create => EventKind::Create,
+            Method::Update => EventKind::Update,
+            Method::Delete => EventKind::Delete,
+        }
+    }
+}
+
+/// One write as it came in.
+pub struct Write {
+    /// Which interaction.
+    pub method: Method,
+    /// The type named by the URL.
+    pub ty: ResourceType,
+    /// The id named by the URL; none for a create.
+    pub id: Option<LogicalId>,
+    /// The resource; none for a delete.
+    pub body: Option<Doc>,
+    /// `If-Match`: the version that must be current.
+    pub if_match: Option<Version>,
+    /// `If-None-Match: *`: there must be none yet.
+    pub if_none_match: bool,
+    /// `If-None-Exist`: create only when this search matches nothing.
+    pub if_none_exist: Option<String>,
+    /// `fullUrl` of a bundle's entry, which other entries may refer to.
+    pub full_url: Option<String>,
+    /// Where the write stands, to lead the path of its issues: empty, or
+    /// `Bundle.entry[3].resource`.
+    pub place: String,
+}
+
+/// What became of one write.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// Type.
+    pub ty: ResourceType,
+    /// Logical id.
+    pub id: LogicalId,
+    /// The version now current.
+    pub version: Version,
+    /// When it was written, microseconds since the epoch.
+    pub last_updated: i64,
+    /// Whether a record came into being.
+    pub created: bool,
+    /// Whether anything was written: a conditional create that matched and a delete
+    /// of what is already gone write nothing.
+    pub stored: bool,
+    /// Whether this is a deletion.
+    pub deleted: bool,
+}
+
+/// A write with its id settled, before it is planned.
+struct Settled {
+    write: Write,
+    id: LogicalId,
+    /// Set when `If-None-Exist` matched: nothing is to be written.
+    existing: bool,
+}
+
+/// One version, permitted and ready to seal.
+struct Planned {
+    sealing: Sealing,
+    method: Method,
+    created: bool,
+}
+
+/// How often an unconditional update is tried again when someone else's came first.
+const TRIES: usize = 4;
+
+impl Engine {
+    /// Writes all or nothing.
+    ///
+    /// # Errors
+    /// [`Failure::Invalid`] with every issue found; [`Failure::NotFound`] or
+    /// [`Failure::Forbidden`] when policy refuses one of them; [`Failure::Conflict`]
+    /// when a version or condition does not hold; [`Failure::Busy`] when a store, the
+    /// keys or the audit log can't be reached: then nothing was acknowledged.
+    pub(crate) async fn write_all(
+        &self,
+        caller: &Caller,
+        kind: EventKind,
+        writes: Vec<Write>,
+    ) -> Result<Vec<Written>, Failure> {
+        let tenant = self.home(caller)?;
+        let conditional = writes.iter().any(|w| w.if_none_exist.is_some());
+        // INVARIANT: while a condition holds the lock alone, nobody else commits, so
+        // what was not there when it looked is not there when it commits.
+        let (_shared, _alone) = if conditional {
+            (None, Some(tenant.writes.write().await))
+        } else {
+            (Some(tenant.writes.read().await), None)
+        };
+        let settled = match tokio::task::block_in_place(|| self.settle(tenant, caller, writes)) {
+            Ok(settled) => settled,
+            Err(failure) => return Err(self.refuse_write(tenant, caller, kind, failure).await),
+        };
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let result = self.attempt(tenant, caller, kind, &settled).await;
+            let retry = tries < TRIES
+                && settled.iter().all(|s| s.write.if_match.is_none())
+                && matches!(result, Err(Failure::Conflict { precondition: false, .. }));
+            if !retry {
+                return result;
+            }
+        }
+    }
+
+    async fn refuse_write(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        kind: EventKind,
+        failure: Failure,
+    ) -> Failure {
+        let outcome = match &failure {
+            Failure::Forbidden(_) | Failure::NotFound => OutcomeCode::Denied,
+            Failure::Invalid(_) => OutcomeCode::Invalid,
+            Failure::Conflict { .. } | Failure::Gone => OutcomeCode::Conflict,
+            _ => return failure,
+        };
+        let mut e = entry::of(caller, EventKind::Denied);
+        e.action = Some(kind);
+        self.refuse(tenant, caller, e, outcome, failure).await
+    }
+
+    async fn attempt(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        kind: EventKind,
+        settled: &[Settled],
+    ) -> Result<Vec<Written>, Failure> {
+        let intent = self.new_request_id().0;
+        let prepared = tokio::task::block_in_place(|| {
+            let (planned, written) = self.plan(tenant, caller, intent, settled)?;
+            let mut sealed = Vec::with_capacity(planned.len());
+            let mut e = entry::of(caller, kind);
+            let mut announced = Vec::with_capacity(planned.len());
+            for p in planned {
+                let classes = p.sealing.split.as_ref().map_or(p.sealing.classes, |s| s.classes);
+                let (ty, patients) = (p.sealing.ty, p.sealing.patients.clone());
+                let s = tenant.vessel.seal(p.sealing).map_err(Self::store_failure(caller))?;
+                entry::written(
+                    &mut e,
+                    ty,
+                    s.row.row,
+                    s.row.version,
+                    classes,
+                    p.method.kind(),
+                    &patients,
+                );
+                announced.push(Announced { row: s.row.row, version: s.row.version, hash: s.hash });
+                sealed.push(s);
+            }
+            Ok((sealed, e.into_intent(intent, kind, announced), written))
+        });
+        let (sealed, announcement, written) = match prepared {
+            Ok(prepared) => prepared,
+            Err(failure) => return Err(self.refuse_write(tenant, caller, kind, failure).await),
+        };
+        if sealed.is_empty() {
+            // Nothing to store; that it was asked is still written down.
+            self.record(tenant, caller, vec![entry::of(caller, kind)], None).await?;
+            return Ok(written);
+        }
+        let closing = |committed, seqs| {
+            let mut e = entry::of(caller, EventKind::Outcome);
+            e.action = Some(kind);
+            e.into_outcome(intent, committed, seqs)
+        };
+        // Crash before this line: nothing is stored, nothing was acknowledged.
+        self.record(tenant, caller, vec![announcement], None).await?;
+        // Crash here: the intent is open, recovery finds no row and closes it.
+        let types: HashSet<ResourceType> = written.iter().map(|w| w.ty).collect();
+        let count = u32::try_from(sealed.len()).unwrap_or(u32::MAX);
+        match tenant.vessel.append(sealed).await {
+            Ok(seqs) => {
+                // Crash here: the rows are durable, recovery closes the intent.
+                let mut known = tenant.resolved();
+                for ty in types {
+                    *known.writes.entry(ty).or_default() += 1;
+                }
+                drop(known);
+                let seqs = seqs.first().map(|first| Seqs { first: *first, count });
+                tenant.vessel.audit().append_later(vec![closing(true, seqs)]);
+                Ok(written)
+            }
+            Err(e @ phial_store::Error::Unknown { .. }) => {
+                // Stored or not: recovery will tell. It was not acknowledged.
+                Err(Failure::from_store(e, caller.request.id))
+            }
+            Err(e) => {
+                let outcome = match &e {
+                    phial_store::Error::Conflict { .. } => OutcomeCode::Conflict,
+                    _ => OutcomeCode::Unavailable,
+                };
+                let closed = closing(false, None).with_outcome(outcome);
+                tenant.vessel.audit().append_later(vec![closed]);
+                Err(Failure::from_store(e, caller.request.id))
+            }
+        }
+    }
+
+    /// Gives every write its id, evaluating `If-None-Exist`.
+    fn settle(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        writes: Vec<Write>,
+    ) -> Result<Vec<Settled>, Failure> {
+        let mut settled = Vec::with_capacity(writes.len());
+        for write in writes {
+            let mut existing = false;
+            let id = match (&write.id, &write.if_none_exist) {
+                (Some(id), _) => id.clone(),
+                (None, None) => random_logical_id(self.rng()),
+                (None, Some(condition)) => {
+                    match self.matching(tenant, caller, write.ty, condition, &write.place)? {
+                        Match::None => random_logical_id(self.rng()),
+                        Match::One(id) => {
+                            existing = true;
+                            id
+                        }
+                        Match::Many => {
+                            return Err(Failure::precondition(
+                                "If-None-Exist matches more than one record",
+                            ));
+                        }
+                    }
+                }
+            };
+            settled.push(Settled { write, id, existing });
+        }
+        Ok(settled)
+    }
+
+    /// Validates, asks policy over old and new facts, and splits by class.
+    fn plan(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        intent: [u8; 16],
+        settled: &[Settled],
+    ) -> Result<(Vec<Planned>, Vec<Written>), Failure> {
+        let now = self.clock().now();
+        let mut names: HashMap<&str, String> = HashMap::new();
+        for s in settled {
+            if let Some(url) = &s.write.full_url {
+                names.insert(url, format!("{}/{}", s.write.ty.name(), s.id.as_str()));
+            }
+        }
+        let mut rows = HashSet::new();
+        let mut issues = Vec::new();
+        let mut planned = Vec::with_capacity(settled.len());
+        let mut written = Vec::with_capacity(settled.len());
+        for s in settled {
+            let ty = s.write.ty;
+            let old = match s.write.method {
+                Method::Create if !s.existing => None,
+                _ => tenant.vessel.find(ty, &s.id).map_err(Self::store_failure(caller))?,
+            };
+            let row = tenant.vessel.row_id(ty, &s.id).map_err(Self::store_failure(caller))?;
+            if s.existing {
+                written.push(unchanged(ty, &s.id, old.as_ref(), false));
+                continue;
+            }
+            if !rows.insert(row) {
+                return Err(Failure::invalid(
+                    IssueCode::Invariant,
+                    s.write.place.clone(),
+                    "the same record is written twice in one transaction",
+                ));
+            }
+            self.visible(tenant, caller, s, row, old.as_ref())?;
+            check_version(&s.write, old.as_ref())?;
+            if s.write.method == Method::Delete {
+                let Some(old) = old.filter(|o| !o.header.deleted) else {
+                    written.push(unchanged(ty, &s.id, None, true));
+                    continue;
+                };
+                let version = old.version.next();
+                let last_updated = now.as_microsecond().max(old.header.last_updated + 1);
+                planned.push(Planned {
+                    method: Method::Delete,
+                    created: false,
+                    sealing: Sealing {
+                        ty,
+                        id: s.id.clone(),
+                        version,
+                        patients: old.header.patients,
+                        labels: old.header.labels,
+                        last_updated,
+                        intent,
+                        split: None,
+                        classes: old.header.classes,
+                        values: Extracted::default(),
+                    },
+                });
+                written.push(Written {
+                    ty,
+                    id: s.id.clone(),
+                    version,
+                    last_updated,
+                    created: false,
+                    stored: true,
+                    deleted: true,
+                });
+                continue;
+            }
+            match self.plan_content(tenant, caller, intent, now, s, row, old, &names)? {
+                Ok(p) => {
+                    written.push(Written {
+                        ty,
+                        id: s.id.clone(),
+                        version: p.sealing.version,
+                        last_updated: p.sealing.last_updated,
+                        created: p.created,
+                        stored: true,
+                        deleted: false,
+                    });
+                    planned.push(p);
+                }
+                Err(mut found) => issues.append(&mut found),
+            }
+        }
+        if issues.is_empty() {
+            Ok((planned, written))
+        } else {
+            issues.truncate(50);
+            Err(Failure::Invalid(Refusal { issues }))
+        }
+    }
+
+    /// What the caller may not see he may not replace or delete, nor learn of: a
+    /// denied id and an absent id get the same answer.
+    fn visible(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        s: &Settled,
+        row: RowId,
+        old: Option<&Unopened>,
+    ) -> Result<(), Failure> {
+        let action = s.write.method.action();
+        match old {
+            Some(old) => match self.decide(tenant, caller, action, old)? {
+                Ok(_) => Ok(()),
+                Err(_) => {
+                    let readable = self.decide(tenant, caller, Action::Read, old)?.is_ok();
+                    if readable && !old.header.deleted {
+                        Err(Failure::forbidden(format!(
+                            "your role may not {} this {}",
+                            action.name(),
+                            s.write.ty.name()
+                        )))
+                    } else {
+                        Err(Failure::NotFound)
+                    }
+                }
+            },
+            None if s.write.method == Method::Create => Ok(()),
+            // Whoever does not see the whole type must not learn that the id is free.
+            None => {
+                let _ = row;
+                let whole =
+                    self.policy().every_record(&caller.subject, action, s.write.ty.name());
+                if whole { Ok(()) } else { Err(Failure::NotFound) }
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one plan is made from all of these")]
+    fn plan_content(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        intent: [u8; 16],
+        now: jiff::Timestamp,
+        s: &Settled,
+        row: RowId,
+        old: Option<Unopened>,
+        names: &HashMap<&str, String>,
+    ) -> Result<Result<Planned, Vec<phial_fhir::issue::Issue>>, Failure> {
+        let ty = s.write.ty;
+        let led = |mut issues: Vec<phial_fhir::issue::Issue>| {
+            for issue in &mut issues {
+                if !s.write.place.is_empty() {
+                    issue.path = format!("{}.{}", s.write.place, issue.path);
+                }
+            }
+            issues
+        };
+        let Some(doc) = &s.write.body else {
+            return Err(Failure::invalid(
+                IssueCode::Required,
+                s.write.place.clone(),
+                "a resource is needed",
+            ));
+        };
+        let version = old.as_ref().map_or(Version(1), |o| o.version.next());
+        let floor = old.as_ref().map_or(i64::MIN, |o| o.header.last_updated + 1);
+        let last_updated = floor.max(now.as_microsecond() / 1000 * 1000);
+        let stamp = jiff::Timestamp::from_microsecond(last_updated).unwrap_or(now);
+        let mut failed: Option<Failure> = None;
+        let text = phial_fhir::stamp(
+            doc,
+            &s.id,
+            version,
+            &format!("{stamp:.3}"),
+            &mut |reference| {
+                if let Some(name) = names.get(reference) {
+                    return Some(name.clone());
+                }
+                match classify(reference) {
+                    RefKind::Conditional { type_, query } => {
+                        match self.resolve(tenant, caller, type_, query, &s.write.place) {
+                            Ok(id) => Some(format!("{}/{}", type_.name(), id.as_str())),
+                            Err(f) => {
+                                failed.get_or_insert(f);
+                                None
+                            }
+                        }
+                    }
+                    RefKind::UrnUuid(_) if s.write.full_url.is_some() => {
+                        failed.get_or_insert_with(|| {
+                            Failure::invalid(
+                                IssueCode::NotFound,
+                                s.write.place.clone(),
+                                "a urn:uuid reference names no entry of this bundle",
+                            )
+                        });
+                        None
+                    }
+                    _ => None,
+                }
+            },
+        );
+        if let Some(failure) = failed {
+            return Err(failure);
+        }
+        let valid = match text
+            .and_then(|t| Doc::parse(&t, &phial_fhir::Limits::default()))
+            .and_then(phial_fhir::validate)
+        {
+            Ok(valid) => valid,
+            Err(issues) => return Ok(Err(led(issues))),
+        };
+        if valid.resource_type() != ty {
+            return Ok(Err(led(vec![phial_fhir::issue::Issue {
+                severity: phial_fhir::issue::Severity::Error,
+                code: IssueCode::Invalid,
+                path: "resourceType".to_owned(),
+                text: format!("the URL says {}, the resource does not", ty.name()),
+            }])));
+        }
+        let split = phial_fhir::split::split(&valid);
+        let mut patients = phial_fhir::compartment::patients(&valid);
+        patients.sort();
+        patients.dedup();
+        let labels = valid.labels();
+        let before = old.as_ref().map_or(ClassSet::NONE, |o| o.header.classes);
+        let facts = Facts {
+            resource_type: ty.name(),
+            classes: split.classes.or(before),
+            labels: labels.or(old.as_ref().map_or_else(Default::default, |o| o.header.labels)),
+            about_patient: !patients.is_empty(),
+        };
+        let created = old.as_ref().is_none_or(|o| o.header.deleted);
+        let action = s.write.method.action();
+        let context = self.context(tenant, caller, action, &facts, &patients)?;
+        let record = RecordRef { row, version };
+        if self.policy().decide(&caller.subject, action, &record, &facts, &context).is_err() {
+            return Err(Failure::forbidden(format!(
+                "your role may not {} a {} with this content",
+                action.name(),
+                ty.name()
+            )));
+        }
+        let values = phial_fhir::search::extract(&valid);
+        Ok(Ok(Planned {
+            method: s.write.method,
+            created,
+            sealing: Sealing {
+                ty,
+                id: s.id.clone(),
+                version,
+                patients,
+                labels,
+                last_updated,
+                intent,
+                classes: split.classes,
+                split: Some(split),
+                values,
+            },
+        }))
+    }
+}
+
+fn unchanged(
+    ty: ResourceType,
+    id: &LogicalId,
+    old: Option<&Unopened>,
+    deleted: bool,
+) -> Written {
+    Written {
+        ty,
+        id: id.clone(),
+        version: old.map_or(Version(0), |o| o.version),
+        last_updated: old.map_or(0, |o| o.header.last_updated),
+        created: false,
+        stored: false,
+        deleted,
+    }
+}
+
+fn check_version(write: &Write, old: Option<&Unopened>) -> Result<(), Failure> {
+    let current = old.filter(|o| !o.header.deleted);
+    if let Some(wanted) = write.if_match
+        && current.map(|o| o.version) != Some(wanted)
+    {
+        return Err(Failure::precondition("If-Match names a version that is not the current one"));
+    }
+    if write.if_none_match && current.is_some() {
+        return Err(Failure::precondition("If-None-Match: * and the record exists"));
+    }
+    Ok(())
+}

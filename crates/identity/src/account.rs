@@ -1,0 +1,121 @@
+//! Accounts: one person or service each.
+
+use phial_base::{LogicalId, SubjectId};
+use phial_policy::PolicySet;
+use phial_store::control::ControlLog;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+const KIND: &str = "user";
+
+/// One account. Field names are part of the control log's content: only append.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Account {
+    /// Its unique name.
+    pub id: SubjectId,
+    /// Names of its roles.
+    pub roles: Vec<String>,
+    /// Organisational unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Logical id of the Practitioner that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub practitioner: Option<String>,
+    /// Logical id of the Patient that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patient: Option<String>,
+    /// False once suspended: none of its sessions opens anything.
+    pub active: bool,
+}
+
+impl Account {
+    pub(crate) fn practitioner_id(&self) -> Option<LogicalId> {
+        self.practitioner.as_deref().and_then(|id| LogicalId::new(id).ok())
+    }
+
+    pub(crate) fn patient_id(&self) -> Option<LogicalId> {
+        self.patient.as_deref().and_then(|id| LogicalId::new(id).ok())
+    }
+}
+
+/// The accounts of one tenant.
+pub struct Accounts<'a> {
+    control: &'a ControlLog,
+    policy: &'a PolicySet,
+}
+
+impl<'a> Accounts<'a> {
+    /// The accounts in this control log, with roles from this policy set.
+    #[must_use]
+    pub fn new(control: &'a ControlLog, policy: &'a PolicySet) -> Self {
+        Accounts { control, policy }
+    }
+
+    /// Adds an account.
+    ///
+    /// # Errors
+    /// [`Error::Exists`], [`Error::UnknownRole`], [`Error::NoRole`], or a store's.
+    pub fn add(&self, account: &Account) -> Result<(), Error> {
+        self.check(account)?;
+        if self.find(&account.id)?.is_some() {
+            return Err(Error::Exists);
+        }
+        self.write(account)
+    }
+
+    /// Replaces an account's roles and standing.
+    ///
+    /// # Errors
+    /// [`Error::NoAccount`] and those of [`Accounts::add`].
+    pub fn change(&self, account: &Account) -> Result<(), Error> {
+        self.check(account)?;
+        if self.find(&account.id)?.is_none() {
+            return Err(Error::NoAccount);
+        }
+        self.write(account)
+    }
+
+    fn check(&self, account: &Account) -> Result<(), Error> {
+        if account.roles.is_empty() {
+            return Err(Error::NoRole);
+        }
+        let known: Vec<&str> = self.policy.roles().map(|r| &*r.name).collect();
+        match account.roles.iter().find(|r| !known.contains(&r.as_str())) {
+            Some(bad) => Err(Error::UnknownRole(bad.clone(), known.join(", "))),
+            None => Ok(()),
+        }
+    }
+
+    fn write(&self, account: &Account) -> Result<(), Error> {
+        let value = serde_json::to_value(account).map_err(|_| Error::Damaged)?;
+        self.control.put(KIND, account.id.as_str(), &value, None)?;
+        Ok(())
+    }
+
+    /// The account of this name, suspended or not.
+    ///
+    /// # Errors
+    /// A store's, or [`Error::Damaged`].
+    pub fn find(&self, id: &SubjectId) -> Result<Option<Account>, Error> {
+        match self.control.get(KIND, id.as_str())? {
+            Some(record) => {
+                serde_json::from_value(record.value).map(Some).map_err(|_| Error::Damaged)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// All accounts, by name.
+    ///
+    /// # Errors
+    /// As [`Accounts::find`].
+    pub fn all(&self) -> Result<Vec<Account>, Error> {
+        self.control
+            .list(KIND)?
+            .into_iter()
+            .map(|r| serde_json::from_value(r.value).map_err(|_| Error::Damaged))
+            .collect()
+    }
+}

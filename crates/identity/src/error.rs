@@ -1,0 +1,28 @@
+//! What can go wrong with accounts and tokens.
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The account exists already.
+    #[error("there is an account of that name already")]
+    Exists,
+    /// There is no such account, or it is suspended.
+    #[error("there is no active account of that name")]
+    NoAccount,
+    /// A role that no policy knows.
+    #[error("role {0} is not known; known are: {1}")]
+    UnknownRole(String, String),
+    /// A purpose that none of the account's roles may claim.
+    #[error("none of the account's roles may act for purpose {0}; they may for: {1}")]
+    Purpose(String, String),
+    /// An account needs a role.
+    #[error("an account needs at least one role")]
+    NoRole,
+    /// A record of the control log that is no account.
+    #[error("an account in the control log can't be read")]
+    Damaged,
+    /// A store failed.
+    #[error(transparent)]
+    Store(#[from] phial_store::Error),
+}

@@ -1,0 +1,245 @@
+//! Puts the program together: home, keys, stores, policy, engine, accounts. The one
+//! wiring file.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use phial_audit::{DetailKey, EventKind};
+use phial_base::{
+    Clock, Purpose, RequestId, RequestInfo, Rng, Subject, SubjectId, Surface, SystemClock,
+    SystemRng, TenantId,
+};
+use phial_crypto::{KeyFile, RootProvider};
+use phial_engine::{Caller, Engine, Settings};
+use phial_identity::{Limits, Tokens};
+use phial_policy::PolicySet;
+use phial_store::home::{Home, HomeLock};
+use phial_store::keystore::Keystore;
+use phial_store::open::Options;
+use phial_store::sessions::Sessions;
+use phial_store::verify::Report;
+use phial_store::vessel::{Indexing, Vessel};
+
+use crate::config::Config;
+
+/// The program, put together over one home.
+pub(crate) struct App {
+    pub(crate) home: Home,
+    pub(crate) config: Config,
+    pub(crate) engine: Engine,
+    pub(crate) tokens: Tokens,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Rng>,
+    /// Held by whoever writes records; a look or a token needs none.
+    _lock: Option<HomeLock>,
+}
+
+/// What a command is going to do with the home.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Serve, import, destroy: one process at a time.
+    Alone,
+    /// Accounts, tokens, a look at the audit log: also beside a running server.
+    Beside,
+}
+
+impl App {
+    /// Makes a new home with the default tenant.
+    pub(crate) fn init(root: &Path) -> anyhow::Result<()> {
+        let home = Home::create(root)?;
+        if !home.config().exists() {
+            std::fs::write(home.config(), crate::config::TEMPLATE)?;
+        }
+        let config = Config::read(&home.config())?;
+        let rng: Arc<dyn Rng> = Arc::new(SystemRng::new());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let path = config.keys.root_file.clone().unwrap_or_else(|| home.root_key());
+        let forbidden = home.forbidden_for_keys();
+        let forbidden: Vec<&Path> = forbidden.iter().map(std::path::PathBuf::as_path).collect();
+        let root_key: Arc<dyn RootProvider> =
+            Arc::new(KeyFile::create(&path, &forbidden, rng.as_ref())?);
+        let options = Options::default();
+        let keystore = Arc::new(Keystore::create(
+            &home.keystore(),
+            root_key,
+            Arc::clone(&clock),
+            Arc::clone(&rng),
+            &options,
+        )?);
+        let tenant = TenantId::default_tenant();
+        keystore.create_tenant(&tenant)?;
+        Vessel::create(&home, &tenant, Arc::clone(&keystore), clock, Arc::clone(&rng), &options)?;
+        Sessions::create(&home, keystore, rng, &options)?;
+        Ok(())
+    }
+
+    /// Opens a home.
+    pub(crate) fn open(root: &Path, use_: Use) -> anyhow::Result<Self> {
+        Self::open_with(root, use_, &Options::default())
+    }
+
+    pub(crate) fn open_with(root: &Path, use_: Use, options: &Options) -> anyhow::Result<Self> {
+        let home = Home::open(root)?;
+        let config = Config::read(&home.config())?;
+        let lock = match use_ {
+            Use::Alone => Some(home.lock_exclusive()?),
+            Use::Beside => None,
+        };
+        let rng: Arc<dyn Rng> = Arc::new(SystemRng::new());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let keystore = open_keystore(&home, &config, &rng, options)?;
+        let indexing = match use_ {
+            Use::Alone => Indexing::Local,
+            Use::Beside => Indexing::None,
+        };
+        let mut vessels = Vec::new();
+        for tenant in keystore.tenants()? {
+            vessels.push(Vessel::open(
+                &home,
+                &tenant,
+                Arc::clone(&keystore),
+                Arc::clone(&clock),
+                Arc::clone(&rng),
+                options,
+                indexing,
+            )?);
+        }
+        let sessions = Sessions::open(&home, keystore, Arc::clone(&rng), options)?;
+        let limits = Limits {
+            idle: SignedDuration::from_mins(config.session.idle_minutes),
+            absolute: SignedDuration::from_hours(config.session.absolute_hours),
+        };
+        let settings = Settings {
+            max_bytes: config.http.max_body_mib * 1024 * 1024,
+            ..Settings::default()
+        };
+        let policy = PolicySet::shipped()?;
+        Ok(App {
+            engine: Engine::new(vessels, policy, Arc::clone(&clock), Arc::clone(&rng), settings),
+            tokens: Tokens::new(sessions, limits),
+            home,
+            config,
+            clock,
+            rng,
+            _lock: lock,
+        })
+    }
+
+    /// Verifies the stores of a tenant, writing nothing.
+    pub(crate) fn verify(
+        root: &Path,
+        tenant: &TenantId,
+        checkpoint: Option<&str>,
+    ) -> anyhow::Result<Report> {
+        let home = Home::open(root)?;
+        let config = Config::read(&home.config())?;
+        let options = Options::default();
+        let rng: Arc<dyn Rng> = Arc::new(SystemRng::new());
+        let keystore = open_keystore(&home, &config, &rng, &options)?;
+        Ok(phial_store::verify::verify(&home, tenant, &keystore, &rng, checkpoint, &options)?)
+    }
+
+    /// Work of our own at start, before anything is served: open intents are closed
+    /// from the record log, rows of destroyed keys are deleted, departures from safe
+    /// defaults and the policy in force are written down.
+    pub(crate) async fn start(&self) -> anyhow::Result<()> {
+        for tenant in self.engine.tenants() {
+            let mut caller = self.local("operator", &["operator"], Surface::Job);
+            caller.subject.tenant = tenant.vessel.tenant().clone();
+            let policy = hex::encode(self.engine.policy().hash());
+            self.engine.recover(tenant, &caller).await.map_err(into_anyhow)?;
+            self.engine
+                .record_event(
+                    &caller,
+                    EventKind::Start,
+                    &[
+                        (DetailKey::Software, env!("CARGO_PKG_VERSION").to_owned()),
+                        (DetailKey::PolicyHash, policy),
+                    ],
+                )
+                .await
+                .map_err(into_anyhow)?;
+            for d in self.config.departures()? {
+                self.engine
+                    .record_event(
+                        &caller,
+                        EventKind::Config,
+                        &[
+                            (DetailKey::Setting, d.setting.to_owned()),
+                            (DetailKey::Value, d.value),
+                            (DetailKey::Rationale, d.rationale),
+                        ],
+                    )
+                    .await
+                    .map_err(into_anyhow)?;
+            }
+            self.engine.sweep(tenant, &caller).await.map_err(into_anyhow)?;
+        }
+        Ok(())
+    }
+
+    /// The end in order: what was queued is made durable, checkpoints are signed.
+    pub(crate) async fn stop(&self) -> anyhow::Result<()> {
+        for tenant in self.engine.tenants() {
+            let mut caller = self.local("operator", &["operator"], Surface::Job);
+            caller.subject.tenant = tenant.vessel.tenant().clone();
+            self.engine
+                .record_event(&caller, EventKind::Stop, &[])
+                .await
+                .map_err(into_anyhow)?;
+            tenant.vessel.audit().flush()?;
+        }
+        Ok(())
+    }
+
+    /// A caller for work begun on this machine: the command line and jobs are
+    /// subjects with roles and audit records like everyone else (invariant 9).
+    pub(crate) fn local(&self, name: &str, roles: &[&str], surface: Surface) -> Caller {
+        let mut id = [0u8; 16];
+        self.rng.fill(&mut id);
+        // The names used here are constants of this program and have the right form.
+        let subject_id = SubjectId::new(name).or_else(|_| SubjectId::new("local"));
+        #[expect(clippy::expect_used, reason = "a constant of this file")]
+        let subject_id = subject_id.expect("`local` is a valid name");
+        Caller {
+            subject: Subject {
+                tenant: TenantId::default_tenant(),
+                id: subject_id,
+                roles: roles.iter().map(|r| (*r).to_owned()).collect(),
+                unit: None,
+                practitioner: None,
+                patient: None,
+                purpose: Purpose::HOPERAT,
+                mfa: 0,
+                session: None,
+            },
+            request: RequestInfo {
+                id: RequestId(id),
+                at: self.clock.now(),
+                ip: None,
+                device: None,
+                surface,
+            },
+        }
+    }
+}
+
+fn open_keystore(
+    home: &Home,
+    config: &Config,
+    rng: &Arc<dyn Rng>,
+    options: &Options,
+) -> anyhow::Result<Arc<Keystore>> {
+    let path = config.keys.root_file.clone().unwrap_or_else(|| home.root_key());
+    let forbidden = home.forbidden_for_keys();
+    let forbidden: Vec<&Path> = forbidden.iter().map(std::path::PathBuf::as_path).collect();
+    let root_key: Arc<dyn RootProvider> = Arc::new(KeyFile::open(&path, &forbidden)?);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    Ok(Arc::new(Keystore::open(&home.keystore(), root_key, clock, Arc::clone(rng), options)?))
+}
+
+/// A failure of the engine as an error of the command line.
+pub(crate) fn into_anyhow(f: phial_engine::Failure) -> anyhow::Error {
+    anyhow::Error::new(f)
+}

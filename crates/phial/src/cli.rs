@@ -1,0 +1,131 @@
+//! The command line. Exit code 0: good; 1: a check failed or the work could not be
+//! done; 2: usage.
+
+mod audit;
+mod demo;
+mod import;
+mod init;
+mod keys;
+mod out;
+mod serve;
+mod synth;
+mod token;
+mod user;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use out::Out;
+
+/// The vessel that holds PHI: a sealed, audited FHIR R4 server.
+///
+/// What a role may not see is never decrypted, nothing leaves without a durable
+/// audit record, the database learns nothing, and a patient is forgotten by
+/// destroying one key. Start with `phial demo`.
+#[derive(Parser)]
+#[command(name = "phial", version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 good, 1 a check failed or the work could not be done, 2 usage.\n\
+    First steps:\n  phial demo                       try it with synthetic patients\n  \
+    phial init && phial serve        a home of your own in ./phial\n  \
+    phial user add ana --role physician && phial token --user ana")]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone)]
+struct Global {
+    /// The directory that holds phial.toml and the stores.
+    #[arg(long, global = true, default_value = "./phial", value_name = "DIR")]
+    home: PathBuf,
+    /// Print the result as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a new home: keys, stores, configuration.
+    Init,
+    /// Serve FHIR over TLS.
+    Serve(serve::ServeArgs),
+    /// A throwaway server with synthetic patients, one user per role, and a tour.
+    Demo(demo::DemoArgs),
+    /// Import bundles, NDJSON, directories and tar.xz archives.
+    Import(import::ImportArgs),
+    /// Make synthetic patients of our own, reproducible by seed.
+    Synth(synth::SynthArgs),
+    /// Issue a short-lived bearer token for an account.
+    Token(token::TokenArgs),
+    /// Add, list, suspend and resume accounts.
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// Look at the audit log, or verify it offline.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Verify every record and every audit entry against each other.
+    Verify(verify::VerifyArgs),
+    /// Rotate and destroy keys.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+}
+
+/// Runs the command line of this process.
+pub(crate) fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let out = Out { json: cli.global.json };
+    log_to_stderr();
+    let _ = phial_crypto::harden_process();
+    let home = cli.global.home.as_path();
+    let result = match cli.command {
+        Command::Init => init::run(home, &out),
+        Command::Serve(args) => serve::run(home, &args, &out),
+        Command::Demo(args) => demo::run(&args, &out),
+        Command::Import(args) => import::run(home, &args, &out),
+        Command::Synth(args) => synth::run(home, &args, &out),
+        Command::Token(args) => token::run(home, &args, &out),
+        Command::User(command) => user::run(home, &command, &out),
+        Command::Audit(command) => audit::run(home, &command, &out),
+        Command::Verify(args) => verify::run(home, &args, &out),
+        Command::Keys(command) => keys::run(home, &command, &out),
+    };
+    match result {
+        Ok(code) => code,
+        Err(e) => {
+            out.error(&e);
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// Events of the program itself, on standard error. Fields are an allow-list of
+/// names that can't hold PHI (invariant 8): all else is dropped.
+fn log_to_stderr() {
+    use tracing_subscriber::fmt::format;
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::util::SubscriberInitExt;
+    let fields = format::debug_fn(|writer, field, value| {
+        if matches!(field.name(), "message" | "incident" | "error" | "count" | "address") {
+            write!(writer, "{}={value:?}", field.name())
+        } else {
+            Ok(())
+        }
+    });
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .fmt_fields(fields);
+    let filter = tracing_subscriber::filter::LevelFilter::WARN;
+    let _ = tracing_subscriber::registry().with(filter).with(layer).try_init();
+}
+
+/// An async runtime for a command.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}

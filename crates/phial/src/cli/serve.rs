@@ -1,0 +1,91 @@
+//! `phial serve`
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::out::Out;
+use crate::app::{App, Use};
+use crate::http;
+
+/// Serve FHIR over TLS 1.2/1.3. Without a certificate in phial.toml a development CA
+/// is made: trust HOME/tls/ca.pem.
+#[derive(Args)]
+pub(crate) struct ServeArgs {
+    /// Address and port; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+}
+
+pub(super) fn run(home: &Path, args: &ServeArgs, out: &Out) -> anyhow::Result<ExitCode> {
+    let app = Arc::new(App::open(home, Use::Alone)?);
+    super::runtime()?.block_on(async {
+        app.start().await?;
+        let serving = http::serve(Arc::clone(&app), args.listen).await?;
+        announce(out, &app, serving.address);
+        until_told(&app).await;
+        out.say("stopping: running requests finish, then the logs are closed");
+        serving.stop().await;
+        app.stop().await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn announce(out: &Out, app: &App, address: SocketAddr) {
+    let base = format!("https://{address}/fhir");
+    let ca = app.home.tls().join("ca.pem");
+    let own = app.config.tls.certificate.is_some();
+    let text = if own {
+        format!("serving {base}")
+    } else {
+        format!("serving {base}  (development CA: {})", ca.display())
+    };
+    let ca = (!own).then_some(ca);
+    out.result(&text, &serde_json::json!({ "base": base, "ca": ca }));
+}
+
+/// Waits for SIGINT or SIGTERM; meanwhile the index is kept near the head and old
+/// snapshots are dropped.
+pub(super) async fn until_told(app: &Arc<App>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let indexing = tokio::spawn(index_behind(Arc::clone(app)));
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut s) => {
+                s.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+    indexing.abort();
+}
+
+async fn index_behind(app: Arc<App>) {
+    let mut tick = tokio::time::interval(Duration::from_millis(200));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = 0u64;
+    loop {
+        tick.tick().await;
+        ticks += 1;
+        let app = Arc::clone(&app);
+        let expire = ticks.is_multiple_of(300);
+        let work = tokio::task::spawn_blocking(move || {
+            for tenant in app.engine.tenants() {
+                let caught_up = tenant.vessel.catch_up();
+                let expired = if expire { tenant.vessel.expire_snapshots() } else { Ok(()) };
+                if let Err(e) = caught_up.map(|_| ()).and(expired) {
+                    tracing::warn!(error = %e, "the index is behind");
+                }
+            }
+        });
+        let _ = work.await;
+    }
+}

@@ -1,0 +1,242 @@
+//! `phial.toml`. An unknown key stops the start (invariant 7), and a departure from
+//! a safe default needs a rationale (invariant 10).
+
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::{Format, Toml};
+use serde::{Deserialize, Serialize};
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    pub(crate) http: Http,
+    pub(crate) session: Session,
+    pub(crate) keys: Keys,
+    pub(crate) tls: Tls,
+}
+
+/// What happens to a search by GET that names a direct identifier: URLs end up in
+/// logs, histories and proxies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum PhiInUrls {
+    /// Refused, with an answer that names `POST _search`.
+    #[default]
+    RefuseIdentifiers,
+    /// Every search parameter but paging and format is refused.
+    Strict,
+    /// Let through. Needs a rationale.
+    Allow,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Http {
+    pub(crate) phi_in_urls: PhiInUrls,
+    pub(crate) phi_in_urls_rationale: Option<String>,
+    /// Largest request body, mebibytes.
+    pub(crate) max_body_mib: usize,
+    /// Longest time for one request, seconds.
+    pub(crate) request_timeout_s: u64,
+    /// Most connections at once.
+    pub(crate) max_connections: usize,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Http {
+            phi_in_urls: PhiInUrls::default(),
+            phi_in_urls_rationale: None,
+            max_body_mib: 32,
+            request_timeout_s: 60,
+            max_connections: 1024,
+        }
+    }
+}
+
+/// `[session]` (164.312(a)(2)(iii))
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Session {
+    /// Minutes without use after which a session ends. More than 30 needs a rationale.
+    pub(crate) idle_minutes: i64,
+    /// Hours after which a session ends in any case. More than 24 needs a rationale.
+    pub(crate) absolute_hours: i64,
+    pub(crate) rationale: Option<String>,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Session { idle_minutes: 15, absolute_hours: 12, rationale: None }
+    }
+}
+
+/// `[keys]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Keys {
+    /// The root key's file, if it is kept elsewhere than in `keys/`.
+    pub(crate) root_file: Option<PathBuf>,
+    /// Days for which backups of the keystore are kept: until then a certificate of
+    /// destruction says that an older copy could still decrypt.
+    pub(crate) backup_retention_days: i64,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Keys { root_file: None, backup_retention_days: 35 }
+    }
+}
+
+/// `[tls]`: a certificate of your own; without one, a development CA is made.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tls {
+    /// PEM file with the certificate chain.
+    pub(crate) certificate: Option<PathBuf>,
+    /// PEM file with its private key.
+    pub(crate) key: Option<PathBuf>,
+}
+
+/// A configuration that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("phial.toml can't be read: {0}")]
+    Read(Box<figment::Error>),
+    #[error("phial.toml: {0}")]
+    Rule(String),
+}
+
+/// A setting that departs from a safe default, with the reason given.
+pub(crate) struct Departure {
+    pub(crate) setting: &'static str,
+    pub(crate) value: String,
+    pub(crate) rationale: String,
+}
+
+impl Config {
+    /// Reads and checks `path`; a missing file means the defaults.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let config: Config = Figment::new()
+            .merge(Toml::file_exact(path))
+            .extract()
+            .map_err(|e| ConfigError::Read(Box::new(e)))?;
+        config.departures()?;
+        Ok(config)
+    }
+
+    /// The departures from safe defaults.
+    ///
+    /// # Errors
+    /// One that has no rationale, or a value out of range.
+    pub(crate) fn departures(&self) -> Result<Vec<Departure>, ConfigError> {
+        let mut found = Vec::new();
+        let mut depart =
+            |setting: &'static str, value: String, rationale: &Option<String>, key: &str| match rationale
+                .as_deref()
+                .map(str::trim)
+                .filter(|r| !r.is_empty())
+            {
+                Some(r) => {
+                    found.push(Departure { setting, value, rationale: r.to_owned() });
+                    Ok(())
+                }
+                None => Err(ConfigError::Rule(format!(
+                    "{setting} departs from the safe default; say why in {key} (the audit log \
+                     and the evidence report quote it)"
+                ))),
+            };
+        if self.http.phi_in_urls == PhiInUrls::Allow {
+            depart(
+                "http.phi_in_urls",
+                "allow".to_owned(),
+                &self.http.phi_in_urls_rationale,
+                "http.phi_in_urls_rationale",
+            )?;
+        }
+        if self.session.idle_minutes > 30 {
+            let value = self.session.idle_minutes.to_string();
+            depart("session.idle_minutes", value, &self.session.rationale, "session.rationale")?;
+        }
+        if self.session.absolute_hours > 24 {
+            let value = self.session.absolute_hours.to_string();
+            depart("session.absolute_hours", value, &self.session.rationale, "session.rationale")?;
+        }
+        let positive = [
+            ("session.idle_minutes", self.session.idle_minutes > 0),
+            ("session.absolute_hours", self.session.absolute_hours > 0),
+            ("keys.backup_retention_days", self.keys.backup_retention_days >= 0),
+            ("http.max_body_mib", (1..=1024).contains(&self.http.max_body_mib)),
+            ("http.request_timeout_s", self.http.request_timeout_s > 0),
+            ("http.max_connections", self.http.max_connections > 0),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, good)| !good) {
+            return Err(ConfigError::Rule(format!("{name} is out of range")));
+        }
+        if self.tls.certificate.is_some() != self.tls.key.is_some() {
+            return Err(ConfigError::Rule(
+                "tls.certificate and tls.key go together: give both or neither".to_owned(),
+            ));
+        }
+        Ok(found)
+    }
+}
+
+/// The file that `phial init` writes.
+pub(crate) const TEMPLATE: &str = "\
+# Phial's configuration. Every key is optional; an unknown key stops the start.
+# A departure from a safe default needs a rationale, which the audit log quotes.
+
+[http]
+# phi_in_urls = \"refuse-identifiers\"   # or \"strict\", or \"allow\" (needs phi_in_urls_rationale)
+# max_body_mib = 32
+# request_timeout_s = 60
+
+[session]
+# idle_minutes = 15                     # more than 30 needs a rationale
+# absolute_hours = 12                   # more than 24 needs a rationale
+
+[keys]
+# root_file = \"/etc/phial/root.key\"     # keep the root key on another volume than the data
+# backup_retention_days = 35            # quoted in certificates of destruction
+
+[tls]
+# certificate = \"/etc/phial/server.pem\" # without one, a development CA is made in tls/
+# key = \"/etc/phial/server.key\"
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(toml: &str) -> Result<Vec<String>, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("phial.toml");
+        std::fs::write(&path, toml).unwrap();
+        let config = Config::read(&path).map_err(|e| e.to_string())?;
+        let departures = config.departures().map_err(|e| e.to_string())?;
+        Ok(departures.into_iter().map(|d| d.setting.to_owned()).collect())
+    }
+
+    #[test]
+    fn an_unknown_key_stops_the_start() {
+        assert!(check("[http]\nphi_in_url = \"allow\"\n").unwrap_err().contains("phi_in_url"));
+        assert!(check("surprise = 1\n").is_err());
+    }
+
+    #[test]
+    fn a_departure_needs_a_rationale() {
+        assert!(check("[http]\nphi_in_urls = \"allow\"\n").unwrap_err().contains("rationale"));
+        assert!(check("[session]\nidle_minutes = 60\nrationale = \"  \"\n").is_err());
+        let good = "[http]\nphi_in_urls = \"allow\"\nphi_in_urls_rationale = \"legacy client\"\n";
+        assert_eq!(check(good).unwrap(), ["http.phi_in_urls"]);
+    }
+
+    #[test]
+    fn the_template_is_the_default() {
+        assert_eq!(check(TEMPLATE).unwrap(), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,13 @@
+//! The HTTP surface: TLS, routes, authentication, and the translation between HTTP
+//! and the engine's interactions. It holds no rules about who may see what.
+
+mod answer;
+mod authn;
+mod client;
+mod route;
+mod serve;
+mod tls;
+mod urls;
+
+pub(crate) use client::client;
+pub(crate) use serve::serve;

@@ -1,0 +1,125 @@
+//! Answers: the one place where released bytes and failures become HTTP.
+
+use axum::body::Body;
+use axum::http::header::{self, HeaderName, HeaderValue};
+use axum::http::{Response, StatusCode};
+use bytes::Bytes;
+use phial_base::RequestId;
+use phial_engine::interaction::batch::status_of;
+use phial_engine::{Failure, Released, Written};
+use phial_fhir::issue::{Issue, IssueCode, Severity, operation_outcome};
+
+pub(crate) const FHIR_JSON: &str = "application/fhir+json; charset=utf-8";
+
+/// Security headers on every answer. Nothing may be cached, framed or sniffed.
+const ALWAYS: [(&str, &str); 7] = [
+    ("strict-transport-security", "max-age=63072000; includeSubDomains"),
+    ("x-content-type-options", "nosniff"),
+    ("cache-control", "no-store"),
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("permissions-policy", "interest-cohort=()"),
+];
+
+pub(crate) fn harden(response: &mut Response<Body>, id: RequestId) {
+    let headers = response.headers_mut();
+    for (name, value) in ALWAYS {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+        headers.insert(HeaderName::from_static("x-request-id"), value);
+    }
+}
+
+pub(crate) fn json(status: StatusCode, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(FHIR_JSON));
+    response
+}
+
+/// An OperationOutcome with one issue that HTTP itself found.
+pub(crate) fn refuse(status: StatusCode, code: IssueCode, text: &str) -> Response<Body> {
+    let issue = Issue {
+        severity: Severity::Error,
+        code,
+        path: String::new(),
+        text: text.to_owned(),
+    };
+    json(status, Bytes::from(operation_outcome(&[issue])))
+}
+
+pub(crate) fn failed(failure: &Failure) -> Response<Body> {
+    let (line, issues) = status_of(failure);
+    let status = line
+        .split(' ')
+        .next()
+        .and_then(|n| n.parse::<u16>().ok())
+        .and_then(|n| StatusCode::from_u16(n).ok())
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json(status, Bytes::from(operation_outcome(&issues)));
+    let headers = response.headers_mut();
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// What was released, with ETag and Last-Modified of a single record.
+pub(crate) fn released(released: Released, if_none_match: Option<&str>) -> Response<Body> {
+    let facts = released.facts().cloned();
+    let Some(facts) = facts else { return json(StatusCode::OK, released.into_body()) };
+    let etag = format!("W/\"{}\"", facts.version);
+    let unchanged =
+        if_none_match.is_some_and(|tags| tags.split(',').any(|t| t.trim() == etag));
+    let mut response = if unchanged {
+        json(StatusCode::NOT_MODIFIED, Bytes::new())
+    } else {
+        json(StatusCode::OK, released.into_body())
+    };
+    stamp(&mut response, &etag, facts.last_updated);
+    response
+}
+
+/// What was written.
+pub(crate) fn written(w: &Written, base: &str, body: Option<Released>) -> Response<Body> {
+    let status = match (w.deleted, w.created) {
+        (true, _) => StatusCode::NO_CONTENT,
+        (false, true) => StatusCode::CREATED,
+        (false, false) => StatusCode::OK,
+    };
+    let mut response = match body {
+        Some(released) if !w.deleted => json(status, released.into_body()),
+        _ => {
+            let mut r = Response::new(Body::empty());
+            *r.status_mut() = status;
+            r
+        }
+    };
+    if w.version.0 > 0 {
+        let location =
+            format!("{base}/{}/{}/_history/{}", w.ty.name(), w.id.as_str(), w.version.0);
+        if let Ok(value) = HeaderValue::from_str(&location) {
+            response.headers_mut().insert(header::LOCATION, value);
+        }
+        stamp(&mut response, &format!("W/\"{}\"", w.version.0), w.last_updated);
+    }
+    response
+}
+
+fn stamp(response: &mut Response<Body>, etag: &str, last_updated: i64) {
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(etag) {
+        headers.insert(header::ETAG, value);
+    }
+    if let Ok(at) = jiff::Timestamp::from_microsecond(last_updated) {
+        let date = at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        if let Ok(value) = HeaderValue::from_str(&date) {
+            headers.insert(header::LAST_MODIFIED, value);
+        }
+    }
+}

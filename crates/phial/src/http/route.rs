@@ -1,0 +1,166 @@
+//! Routes: which FHIR interaction a method and a path are.
+
+use axum::http::Method;
+use phial_base::{LogicalId, TenantId, Version};
+use phial_fhir::definitions::ResourceType;
+
+/// One request, understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// `GET /healthz`: says that the process answers, nothing else.
+    Health,
+    /// `GET [base]/metadata`
+    Capabilities,
+    /// `POST [base]`
+    Bundle,
+    /// `GET [base]/[type]/[id]`
+    Read(ResourceType, LogicalId),
+    /// `GET [base]/[type]/[id]/_history/[vid]`
+    Vread(ResourceType, LogicalId, Version),
+    /// `GET [base]/[type]?…`; true for `POST [base]/[type]/_search`
+    Search(ResourceType, bool),
+    /// `GET [base]/[compartment]/[id]/[type]?…`; true for `POST …/_search`
+    Compartment(ResourceType, LogicalId, ResourceType, bool),
+    /// `POST [base]/[type]`
+    Create(ResourceType),
+    /// `PUT [base]/[type]/[id]`
+    Update(ResourceType, LogicalId),
+    /// `DELETE [base]/[type]/[id]`
+    Delete(ResourceType, LogicalId),
+}
+
+/// Why a path is no route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoRoute {
+    /// Nothing is here.
+    NotFound,
+    /// There is no such resource type in R4.
+    UnknownType,
+    /// The path is known, the method is not for it.
+    Method,
+    /// The interaction exists in FHIR and is not supported.
+    NotSupported,
+    /// The id or version has no valid form.
+    BadId,
+}
+
+/// The tenant and what follows its FHIR base.
+pub(crate) fn tenant(path: &str) -> Option<(TenantId, &str)> {
+    if let Some(rest) = path.strip_prefix("/fhir") {
+        return rest_of(rest).map(|r| (TenantId::default_tenant(), r));
+    }
+    let rest = path.strip_prefix("/t/")?;
+    let (name, rest) = rest.split_once('/')?;
+    let rest = rest.strip_prefix("fhir")?;
+    Some((TenantId::new(name).ok()?, rest_of(rest)?))
+}
+
+fn rest_of(rest: &str) -> Option<&str> {
+    if rest.is_empty() { Some("") } else { rest.strip_prefix('/') }
+}
+
+/// The interaction of `method` on what follows the FHIR base.
+pub(crate) fn route(method: &Method, rest: &str) -> Result<Route, NoRoute> {
+    let ty = |s: &str| ResourceType::from_name(s).ok_or(NoRoute::UnknownType);
+    let id = |s: &str| LogicalId::new(s).map_err(|_| NoRoute::BadId);
+    let segments: Vec<&str> = rest.split('/').filter(|s| !s.is_empty()).collect();
+    let get = method == Method::GET || method == Method::HEAD;
+    match segments.as_slice() {
+        [] if method == Method::POST => Ok(Route::Bundle),
+        [] if get => Err(NoRoute::NotSupported),
+        [] => Err(NoRoute::Method),
+        ["metadata"] if get => Ok(Route::Capabilities),
+        ["metadata"] => Err(NoRoute::Method),
+        [s, ..] if s.starts_with(['_', '$']) => Err(NoRoute::NotSupported),
+        [t] => match *method {
+            Method::GET | Method::HEAD => Ok(Route::Search(ty(t)?, false)),
+            Method::POST => Ok(Route::Create(ty(t)?)),
+            Method::PUT | Method::DELETE | Method::PATCH => {
+                ty(t)?;
+                Err(NoRoute::NotSupported)
+            }
+            _ => Err(NoRoute::Method),
+        },
+        [t, "_search"] => {
+            let ty = ty(t)?;
+            if method == Method::POST { Ok(Route::Search(ty, true)) } else { Err(NoRoute::Method) }
+        }
+        [t, s] if s.starts_with(['_', '$']) => {
+            ty(t)?;
+            Err(NoRoute::NotSupported)
+        }
+        [t, s] => {
+            let (ty, id) = (ty(t)?, id(s)?);
+            match *method {
+                Method::GET | Method::HEAD => Ok(Route::Read(ty, id)),
+                Method::PUT => Ok(Route::Update(ty, id)),
+                Method::DELETE => Ok(Route::Delete(ty, id)),
+                Method::PATCH => Err(NoRoute::NotSupported),
+                _ => Err(NoRoute::Method),
+            }
+        }
+        [t, s, "_history", v] => {
+            let (ty, id) = (ty(t)?, id(s)?);
+            let version = v.parse().map(Version).map_err(|_| NoRoute::BadId)?;
+            if get { Ok(Route::Vread(ty, id, version)) } else { Err(NoRoute::Method) }
+        }
+        [t, s, sub] if sub.starts_with(['_', '$']) => {
+            ty(t)?;
+            id(s)?;
+            Err(NoRoute::NotSupported)
+        }
+        [t, s, sub] => {
+            let (ty_, id, sub) = (ty(t)?, id(s)?, ty(sub)?);
+            if get { Ok(Route::Compartment(ty_, id, sub, false)) } else { Err(NoRoute::Method) }
+        }
+        [t, s, sub, "_search"] => {
+            let (ty_, id, sub) = (ty(t)?, id(s)?, ty(sub)?);
+            if method == Method::POST {
+                Ok(Route::Compartment(ty_, id, sub, true))
+            } else {
+                Err(NoRoute::Method)
+            }
+        }
+        _ => Err(NoRoute::NotFound),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(method: &str, path: &str, expected: &str) {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let got = match tenant(path) {
+            None => "none".to_owned(),
+            Some((t, rest)) => match route(&method, rest) {
+                Ok(r) => {
+                    let text = format!("{r:?}");
+                    format!("{t} {}", text.split('(').next().unwrap())
+                }
+                Err(e) => format!("{t} {e:?}"),
+            },
+        };
+        assert_eq!(got, expected, "{method} {path}");
+    }
+
+    #[test]
+    fn paths_are_fhirs() {
+        check("GET", "/fhir/metadata", "default Capabilities");
+        check("POST", "/fhir", "default Bundle");
+        check("POST", "/fhir/", "default Bundle");
+        check("GET", "/t/clinic/fhir/Patient", "clinic Search");
+        check("POST", "/fhir/Patient/_search", "default Search");
+        check("GET", "/fhir/Patient/_search", "default Method");
+        check("GET", "/fhir/Patient/a/_history/2", "default Vread");
+        check("GET", "/fhir/Patient/a/_history/x", "default BadId");
+        check("GET", "/fhir/Patient/a/_history", "default NotSupported");
+        check("GET", "/fhir/Patient/a/Observation", "default Compartment");
+        check("PATCH", "/fhir/Patient/a", "default NotSupported");
+        check("GET", "/fhir/Patient/a b", "default BadId");
+        check("GET", "/fhir/Nothing/1", "default UnknownType");
+        check("GET", "/fhirx", "none");
+        check("GET", "/t/../fhir/Patient", "none");
+        check("GET", "/", "none");
+    }
+}

@@ -1,0 +1,486 @@
+//! Listening, and each request from its first byte to its answer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::body::Body;
+use axum::http::header::{self, HeaderMap};
+use axum::http::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use phial_base::{RequestId, RequestInfo, Surface};
+use phial_engine::interaction::batch::parse_etag;
+use phial_engine::interaction::search::Search;
+use phial_engine::{BundleKind, Caller, Failure, Written, bundle_kind};
+use phial_fhir::definitions::ResourceType;
+use phial_fhir::issue::IssueCode;
+use phial_fhir::{Doc, Limits};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+
+use super::answer;
+use super::authn::authenticate;
+use super::route::{NoRoute, Route, route, tenant};
+use super::{tls, urls};
+use crate::app::App;
+
+/// A server that listens.
+pub(crate) struct Serving {
+    /// Where.
+    pub(crate) address: SocketAddr,
+    stop: watch::Sender<bool>,
+    done: tokio::task::JoinHandle<()>,
+}
+
+impl Serving {
+    /// Stops accepting, lets running requests finish (10 s at most), and returns.
+    pub(crate) async fn stop(self) {
+        let _ = self.stop.send(true);
+        let _ = tokio::time::timeout(Duration::from_secs(12), self.done).await;
+    }
+}
+
+/// Listens on `listen` with TLS; there is no plaintext listener.
+pub(crate) async fn serve(app: Arc<App>, listen: SocketAddr) -> anyhow::Result<Serving> {
+    let config =
+        tls::server_config(&app.config.tls, &app.home.tls(), listen.ip(), app.clock.now())?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("can't listen on {listen}: choose another with --listen"))?;
+    let address = listener.local_addr()?;
+    let (stop, stopping) = watch::channel(false);
+    let acceptor = TlsAcceptor::from(config);
+    let done = tokio::spawn(accept(app, listener, acceptor, stopping, address));
+    Ok(Serving { address, stop, done })
+}
+
+async fn accept(
+    app: Arc<App>,
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    mut stopping: watch::Receiver<bool>,
+    address: SocketAddr,
+) {
+    let slots = Arc::new(Semaphore::new(app.config.http.max_connections));
+    let all = slots.available_permits();
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopping.changed() => break,
+        };
+        let Ok((stream, peer)) = accepted else { continue };
+        let _ = stream.set_nodelay(true);
+        let acceptor = acceptor.clone();
+        let app = Arc::clone(&app);
+        let mut stopping = stopping.clone();
+        tokio::spawn(async move {
+            let _slot = slot;
+            let handshake =
+                tokio::time::timeout(Duration::from_secs(10), acceptor.accept(stream)).await;
+            let Ok(Ok(stream)) = handshake else { return };
+            let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+                let app = Arc::clone(&app);
+                async move {
+                    let request = request.map(Body::new);
+                    Ok::<_, std::convert::Infallible>(handle(&app, address, peer, request).await)
+                }
+            });
+            let mut builder = auto::Builder::new(TokioExecutor::new());
+            builder
+                .http1()
+                .timer(TokioTimer::new())
+                .header_read_timeout(Duration::from_secs(10))
+                .max_buf_size(64 * 1024)
+                .http2()
+                .timer(TokioTimer::new())
+                .max_header_list_size(32 * 1024)
+                .max_concurrent_streams(64);
+            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            tokio::pin!(connection);
+            tokio::select! {
+                _ = connection.as_mut() => {}
+                _ = stopping.changed() => {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = tokio::time::timeout(Duration::from_secs(10), connection).await;
+                }
+            }
+        });
+    }
+    let all = u32::try_from(all).unwrap_or(u32::MAX);
+    let _ = tokio::time::timeout(Duration::from_secs(10), slots.acquire_many(all)).await;
+}
+
+async fn handle(
+    app: &App,
+    address: SocketAddr,
+    peer: SocketAddr,
+    request: Request<Body>,
+) -> Response<Body> {
+    let id: RequestId = app.engine.new_request_id();
+    let limit = Duration::from_secs(app.config.http.request_timeout_s);
+    let head = request.method() == Method::HEAD;
+    let mut response =
+        match tokio::time::timeout(limit, dispatch(app, address, peer, id, request)).await {
+            Ok(response) => response,
+            Err(_) => answer::refuse(
+                StatusCode::SERVICE_UNAVAILABLE,
+                IssueCode::Timeout,
+                "the request took too long; whether a write was stored is not known: look before \
+                 trying again",
+            ),
+        };
+    answer::harden(&mut response, id);
+    if head {
+        *response.body_mut() = Body::empty();
+    }
+    response
+}
+
+/// How long a request may be in its URL.
+const MAX_URL: usize = 8 * 1024;
+
+async fn dispatch(
+    app: &App,
+    address: SocketAddr,
+    peer: SocketAddr,
+    id: RequestId,
+    request: Request<Body>,
+) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path();
+    if path == "/healthz" {
+        return answer::json(StatusCode::OK, bytes::Bytes::from_static(b"{\"status\":\"ok\"}"));
+    }
+    if path.len() + parts.uri.query().map_or(0, str::len) > MAX_URL {
+        return answer::refuse(
+            StatusCode::URI_TOO_LONG,
+            IssueCode::TooLong,
+            "the URL is too long: use POST _search",
+        );
+    }
+    let Some((tenant_id, rest)) = tenant(path) else {
+        return answer::refuse(
+            StatusCode::NOT_FOUND,
+            IssueCode::NotFound,
+            "nothing is here; the FHIR base is /fhir",
+        );
+    };
+    let base = base(&parts.headers, &parts.uri, address, &tenant_id);
+    let route = route(&parts.method, rest);
+    if let Some(refusal) = wants_other_format(&parts.headers, parts.uri.query()) {
+        return refusal;
+    }
+    if route == Ok(Route::Capabilities) {
+        return answer::json(StatusCode::OK, app.engine.capabilities(&base));
+    }
+    let info = RequestInfo {
+        id,
+        at: app.clock.now(),
+        ip: Some(peer.ip()),
+        device: parts
+            .headers
+            .get(header::USER_AGENT)
+            .and_then(|v| v.to_str().ok())
+            .map(|v| v.chars().take(128).collect()),
+        surface: Surface::Fhir,
+    };
+    let caller = match authenticate(app, &tenant_id, &parts.headers, info).await {
+        Ok(caller) => caller,
+        Err(failure) => return fail(&failure),
+    };
+    let route = match route {
+        Ok(route) => route,
+        Err(none) => return no_route(none),
+    };
+    let request = Incoming { app, caller, headers: &parts.headers, base, body };
+    match request.answer(route, parts.uri.query().unwrap_or("")).await {
+        Ok(response) => response,
+        Err(Stop::Failure(failure)) => fail(&failure),
+        Err(Stop::Answer(response)) => *response,
+    }
+}
+
+fn fail(failure: &Failure) -> Response<Body> {
+    match failure {
+        // The chain of causes holds codes and names of stores, never a value.
+        Failure::Internal { incident, source } => {
+            tracing::error!(incident = %incident, error = %source, "internal error");
+        }
+        Failure::Busy(Some(cause)) => tracing::warn!(error = %cause, "a store is unavailable"),
+        _ => {}
+    }
+    answer::failed(failure)
+}
+
+fn no_route(none: NoRoute) -> Response<Body> {
+    let (status, code, text) = match none {
+        NoRoute::NotFound => (StatusCode::NOT_FOUND, IssueCode::NotFound, "nothing is here"),
+        NoRoute::UnknownType => {
+            (StatusCode::NOT_FOUND, IssueCode::NotSupported, "FHIR R4 has no such resource type")
+        }
+        NoRoute::Method => (
+            StatusCode::METHOD_NOT_ALLOWED,
+            IssueCode::NotSupported,
+            "this method is not for this path",
+        ),
+        NoRoute::NotSupported => (
+            StatusCode::METHOD_NOT_ALLOWED,
+            IssueCode::NotSupported,
+            "this interaction is not supported: see the CapabilityStatement at metadata",
+        ),
+        NoRoute::BadId => {
+            (StatusCode::BAD_REQUEST, IssueCode::Value, "the path has no valid id or version")
+        }
+    };
+    answer::refuse(status, code, text)
+}
+
+/// The FHIR base URL as the client names this server.
+fn base(
+    headers: &HeaderMap,
+    uri: &axum::http::Uri,
+    address: SocketAddr,
+    tenant: &phial_base::TenantId,
+) -> String {
+    let named = headers
+        .get(header::HOST)
+        .and_then(|v| v.to_str().ok())
+        .or_else(|| uri.authority().map(axum::http::uri::Authority::as_str))
+        .filter(|h| {
+            h.len() <= 255
+                && h.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:[]".contains(&b))
+        });
+    let host = named.map_or_else(|| address.to_string(), str::to_owned);
+    if *tenant == phial_base::TenantId::default_tenant() {
+        format!("https://{host}/fhir")
+    } else {
+        format!("https://{host}/t/{tenant}/fhir")
+    }
+}
+
+/// XML and other formats are refused with a clear answer.
+fn wants_other_format(headers: &HeaderMap, query: Option<&str>) -> Option<Response<Body>> {
+    let refused = || {
+        Some(answer::refuse(
+            StatusCode::NOT_ACCEPTABLE,
+            IssueCode::NotSupported,
+            "only JSON is spoken here: accept application/fhir+json",
+        ))
+    };
+    if let Some(query) = query
+        && let Some((_, format)) =
+            form_urlencoded::parse(query.as_bytes()).find(|(k, _)| k == "_format")
+    {
+        return if format.contains("json") { None } else { refused() };
+    }
+    let accept = headers.get(header::ACCEPT)?.to_str().ok()?;
+    let json = accept.contains("json") || accept.contains("*/*") || accept.contains("application/*");
+    if json || accept.trim().is_empty() { None } else { refused() }
+}
+
+/// Why a request ends early.
+enum Stop {
+    Failure(Failure),
+    Answer(Box<Response<Body>>),
+}
+
+impl From<Failure> for Stop {
+    fn from(f: Failure) -> Self {
+        Stop::Failure(f)
+    }
+}
+
+impl Stop {
+    fn answer(response: Response<Body>) -> Self {
+        Stop::Answer(Box::new(response))
+    }
+}
+
+/// One authenticated request.
+struct Incoming<'a> {
+    app: &'a App,
+    caller: Caller,
+    headers: &'a HeaderMap,
+    base: String,
+    body: Body,
+}
+
+impl Incoming<'_> {
+    fn header(&self, name: impl axum::http::header::AsHeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|v| v.to_str().ok())
+    }
+
+    async fn answer(self, route: Route, query: &str) -> Result<Response<Body>, Stop> {
+        let engine = &self.app.engine;
+        match route {
+            Route::Health | Route::Capabilities => Err(Failure::NotFound.into()),
+            Route::Read(ty, id) => {
+                let found = engine.read(&self.caller, ty, &id).await?;
+                Ok(answer::released(found, self.header(header::IF_NONE_MATCH)))
+            }
+            Route::Vread(ty, id, version) => {
+                let found = engine.vread(&self.caller, ty, &id, version).await?;
+                Ok(answer::released(found, self.header(header::IF_NONE_MATCH)))
+            }
+            Route::Search(ty, posted) => self.search(ty, None, posted, query).await,
+            Route::Compartment(ct, id, ty, posted) => {
+                self.search(ty, Some((ct, id)), posted, query).await
+            }
+            Route::Create(ty) => {
+                let condition = self.header("if-none-exist").map(str::to_owned);
+                let wants_body = self.wants_body();
+                let (caller, base) = (self.caller.clone(), self.base.clone());
+                let app = self.app;
+                let doc = self.resource().await?;
+                let w = app.engine.create(&caller, ty, doc, condition).await?;
+                written(app, &caller, &w, &base, wants_body).await
+            }
+            Route::Update(ty, id) => {
+                let if_match = self.if_match()?;
+                let if_none_match = self.header(header::IF_NONE_MATCH).map(str::trim) == Some("*");
+                let wants_body = self.wants_body();
+                let (caller, base) = (self.caller.clone(), self.base.clone());
+                let app = self.app;
+                let doc = self.resource().await?;
+                same_id(&doc, &id)?;
+                let w =
+                    app.engine.update(&caller, ty, id, doc, if_match, if_none_match).await?;
+                written(app, &caller, &w, &base, wants_body).await
+            }
+            Route::Delete(ty, id) => {
+                let if_match = self.if_match()?;
+                let w = engine.delete(&self.caller, ty, id, if_match).await?;
+                Ok(answer::written(&w, &self.base, None))
+            }
+            Route::Bundle => {
+                let (caller, base, app) = (self.caller.clone(), self.base.clone(), self.app);
+                let doc = self.resource().await?;
+                let released = match bundle_kind(&doc)? {
+                    BundleKind::Transaction => app.engine.transaction(&caller, &doc, &base).await?,
+                    BundleKind::Batch => app.engine.batch(&caller, &doc, &base).await?,
+                };
+                Ok(answer::released(released, None))
+            }
+        }
+    }
+
+    async fn search(
+        self,
+        ty: ResourceType,
+        compartment: Option<(ResourceType, phial_base::LogicalId)>,
+        posted: bool,
+        query: &str,
+    ) -> Result<Response<Body>, Stop> {
+        let mut pairs: Vec<(String, String)> =
+            form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let mode = self.app.config.http.phi_in_urls;
+        if let Some(name) = urls::offending(mode, ty, &pairs) {
+            let text = format!(
+                "{name} identifies people and may not stand in a URL: send it in the body of POST \
+                 {}/_search (http.phi_in_urls)",
+                ty.name()
+            );
+            return Err(Failure::invalid(IssueCode::Forbidden, name, text).into());
+        }
+        let (app, caller, base) = (self.app, self.caller.clone(), self.base.clone());
+        if posted {
+            if !self.content_type().starts_with("application/x-www-form-urlencoded") {
+                return Err(Stop::answer(answer::refuse(
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                    IssueCode::NotSupported,
+                    "POST _search takes application/x-www-form-urlencoded",
+                )));
+            }
+            let body = self.bytes().await?;
+            pairs.extend(form_urlencoded::parse(&body).into_owned());
+        }
+        let search = Search { ty, pairs, compartment, base };
+        Ok(answer::released(app.engine.search(&caller, search).await?, None))
+    }
+
+    fn content_type(&self) -> String {
+        self.header(header::CONTENT_TYPE).unwrap_or("").trim().to_ascii_lowercase()
+    }
+
+    fn wants_body(&self) -> bool {
+        !self.header("prefer").is_some_and(|p| p.contains("return=minimal"))
+    }
+
+    fn if_match(&self) -> Result<Option<phial_base::Version>, Failure> {
+        match self.header(header::IF_MATCH) {
+            None => Ok(None),
+            Some(tag) => parse_etag(tag).map(Some).ok_or_else(|| {
+                Failure::invalid(IssueCode::Value, "If-Match", "expected an ETag such as W/\"3\"")
+            }),
+        }
+    }
+
+    async fn bytes(self) -> Result<bytes::Bytes, Stop> {
+        let limit = self.app.engine.settings().max_bytes;
+        axum::body::to_bytes(self.body, limit).await.map_err(|_| {
+            Stop::answer(answer::refuse(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                IssueCode::TooLong,
+                "the body is larger than http.max_body_mib, or was cut off",
+            ))
+        })
+    }
+
+    async fn resource(self) -> Result<Doc, Stop> {
+        let kind = self.content_type();
+        let kind = kind.split(';').next().unwrap_or("").trim();
+        if !matches!(kind, "application/fhir+json" | "application/json" | "text/json") {
+            return Err(Stop::answer(answer::refuse(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                IssueCode::NotSupported,
+                "send application/fhir+json",
+            )));
+        }
+        let limit = self.app.engine.settings().max_bytes;
+        let body = self.bytes().await?;
+        let limits = Limits { max_bytes: limit, ..Limits::default() };
+        Doc::parse(&body, &limits)
+            .map_err(|issues| Failure::Invalid(phial_engine::Refusal { issues }).into())
+    }
+}
+
+fn same_id(doc: &Doc, id: &phial_base::LogicalId) -> Result<(), Failure> {
+    let given = doc.root().member("id").and_then(|n| n.as_str().map(|s| s == id.as_str()));
+    match given {
+        Some(true) => Ok(()),
+        Some(false) => Err(Failure::invalid(
+            IssueCode::Value,
+            "id",
+            "the id in the resource is not the id in the URL",
+        )),
+        None => Err(Failure::invalid(
+            IssueCode::Required,
+            "id",
+            "an update needs the id in the resource too",
+        )),
+    }
+}
+
+/// The answer to a write: with the record when the writer may read it.
+async fn written(
+    app: &App,
+    caller: &Caller,
+    w: &Written,
+    base: &str,
+    wants_body: bool,
+) -> Result<Response<Body>, Stop> {
+    let body = if wants_body && w.version.0 > 0 {
+        match app.engine.vread(caller, w.ty, &w.id, w.version).await {
+            Ok(released) => Some(released),
+            Err(Failure::NotFound) => None,
+            Err(failure) => return Err(failure.into()),
+        }
+    } else {
+        None
+    };
+    Ok(answer::written(w, base, body))
+}

@@ -1,0 +1,60 @@
+//! `cargo xtask test`: what CI runs, in the order in which mistakes show soonest.
+#![expect(clippy::print_stdout, reason = "a chore tells what it does")]
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+
+pub(crate) fn run() -> anyhow::Result<()> {
+    install()?;
+    step("format", "cargo", &["fmt", "--all", "--check"])?;
+    crate::tidy::run()?;
+    step(
+        "lints",
+        "cargo",
+        &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
+    )?;
+    if has("cargo-deny") {
+        step(
+            "licences, bans and sources",
+            "cargo",
+            &["deny", "--offline", "check", "bans", "licenses", "sources"],
+        )?;
+    } else {
+        println!("== cargo-deny is not installed: tidy has held licences and bans");
+    }
+    step("tests", "cargo", &["test", "--workspace", "--locked"])
+}
+
+/// Installs what the build and the tests need and the machine lacks.
+fn install() -> anyhow::Result<()> {
+    let needed = [("cc", "gcc"), ("make", "make"), ("perl", "perl"), ("curl", "curl")];
+    let missing: Vec<&str> =
+        needed.iter().filter(|(tool, _)| !has(tool)).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("== installing {}", missing.join(", "));
+    step("package list", "apt-get", &["update", "-q"])?;
+    let mut args = vec!["install", "-y", "-q", "--no-install-recommends"];
+    args.extend(missing);
+    step("packages", "apt-get", &args)
+}
+
+fn has(tool: &str) -> bool {
+    let Some(path) = std::env::var_os("PATH") else { return false };
+    std::env::split_paths(&path).any(|dir| dir.join(tool).is_file())
+}
+
+fn step(what: &str, program: &str, args: &[&str]) -> anyhow::Result<()> {
+    println!("== {what}: {program} {}", args.join(" "));
+    let started = Instant::now();
+    let status = Command::new(program)
+        .args(args)
+        .status()
+        .with_context(|| format!("{program} can't be started"))?;
+    ensure!(status.success(), "{what} failed: run `{program} {}`", args.join(" "));
+    println!("== {what}: {:.0} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
