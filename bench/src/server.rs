@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, ensure};
@@ -13,7 +13,8 @@ use crate::report::Row;
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
-    home: std::path::PathBuf,
+    home: PathBuf,
+    phial: PathBuf,
 }
 
 fn json(phial: &Path, home: &Path, args: &[&str]) -> anyhow::Result<serde_json::Value> {
@@ -98,7 +99,7 @@ impl Server {
             .and_then(|b| b.strip_suffix("/fhir"))
             .context("no address")?
             .parse()?;
-        Ok(Server { child, address, home: home.to_owned() })
+        Ok(Server { child, address, home: home.to_owned(), phial: phial.to_owned() })
     }
 
     /// Bytes of resident memory, in MiB.
@@ -109,13 +110,10 @@ impl Server {
         Ok(kib / 1024.0)
     }
 
-    /// How many durable audit commits there were: each batch of the audit log is one.
+    /// How many durable audit commits there were.
     pub(crate) fn commits(&self) -> anyhow::Result<u64> {
-        let _ = &self.home;
-        // The kernel counts the process's calls that force data to disk nowhere, so the
-        // server says it itself.
-        let stats = std::fs::read_to_string(self.home.join("audit").join("commits"));
-        Ok(stats.ok().and_then(|s| s.trim().parse().ok()).unwrap_or(0))
+        let out = json(&self.phial, &self.home, &["audit", "status"])?;
+        out.pointer("/commits").and_then(serde_json::Value::as_u64).context("no count of commits")
     }
 }
 

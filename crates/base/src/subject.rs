@@ -48,6 +48,13 @@ impl TryFrom<String> for SubjectId {
     }
 }
 
+impl std::str::FromStr for SubjectId {
+    type Err = crate::InvalidId;
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        SubjectId::new(s)
+    }
+}
+
 impl From<SubjectId> for String {
     fn from(s: SubjectId) -> String {
         s.0.into()

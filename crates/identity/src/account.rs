@@ -1,6 +1,6 @@
 //! Accounts: one person or service each.
 
-use phial_base::{LogicalId, SubjectId};
+use phial_base::{LogicalId, SubjectId, Version};
 use phial_policy::PolicySet;
 use phial_store::control::ControlLog;
 use serde::{Deserialize, Serialize};
@@ -62,7 +62,7 @@ impl<'a> Accounts<'a> {
         if self.find(&account.id)?.is_some() {
             return Err(Error::Exists);
         }
-        self.write(account)
+        self.write(account, None)
     }
 
     /// Replaces an account's roles and standing.
@@ -71,10 +71,10 @@ impl<'a> Accounts<'a> {
     /// [`Error::NoAccount`] and those of [`Accounts::add`].
     pub fn change(&self, account: &Account) -> Result<(), Error> {
         self.check(account)?;
-        if self.find(&account.id)?.is_none() {
+        let Some(current) = self.control.get(KIND, account.id.as_str())? else {
             return Err(Error::NoAccount);
-        }
-        self.write(account)
+        };
+        self.write(account, Some(current.version))
     }
 
     fn check(&self, account: &Account) -> Result<(), Error> {
@@ -88,9 +88,9 @@ impl<'a> Accounts<'a> {
         }
     }
 
-    fn write(&self, account: &Account) -> Result<(), Error> {
+    fn write(&self, account: &Account, replaced: Option<Version>) -> Result<(), Error> {
         let value = serde_json::to_value(account).map_err(|_| Error::Damaged)?;
-        self.control.put(KIND, account.id.as_str(), &value, None)?;
+        self.control.put(KIND, account.id.as_str(), &value, replaced)?;
         Ok(())
     }
 

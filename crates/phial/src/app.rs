@@ -174,7 +174,9 @@ impl App {
                     .await
                     .map_err(into_anyhow)?;
             }
-            self.engine.sweep(tenant, &caller).await.map_err(into_anyhow)?;
+            if tenant.vessel.has_fresh_index() {
+                self.engine.sweep(tenant, &caller).await.map_err(into_anyhow)?;
+            }
         }
         Ok(())
     }

@@ -86,6 +86,8 @@ impl Engine {
         // Crash after this line: the log says that destruction was begun; running the
         // command again finishes it.
         self.record(tenant, caller, vec![asked.clone()], None).await?;
+        // From here on a crash leaves no usable index, so the next start sweeps.
+        vessel.retire_index().map_err(&failed)?;
         let destroyed = keystore
             .destroy_patient(&caller.subject.tenant, patient, backup_retention)
             .map_err(&failed)?;
@@ -99,6 +101,9 @@ impl Engine {
         // Crash after this line: the tombstones are durable, and the next start deletes
         // the rows and retires the index.
         let versions_deleted = self.sweep(tenant, caller).await?;
+        if versions_deleted == 0 {
+            tokio::task::block_in_place(|| vessel.rebuild_index()).map_err(&failed)?;
+        }
         let id = hex::encode(self.new_request_id().0);
         let until = destroyed.copies_until;
         let certificate = Certificate {
@@ -138,6 +143,7 @@ impl Engine {
         if swept.is_empty() {
             return Ok(0);
         }
+        tenant.vessel.retire_index().map_err(&failed)?;
         let mut e = entry::of(caller, EventKind::Purge);
         entry::note(&mut e, DetailKey::Count, swept.len().to_string());
         for (row, version) in &swept {

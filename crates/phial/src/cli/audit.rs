@@ -15,6 +15,8 @@ use crate::app::{App, Use, into_anyhow};
 pub(crate) enum AuditCommand {
     /// Show the last entries. Looking is itself written down.
     Tail(TailArgs),
+    /// How long the log is, how many durable commits made it, and its latest checkpoint.
+    Status(StatusArgs),
     /// Verify the audit log offline: its files and the public key are enough.
     Verify(VerifyArgs),
 }
@@ -28,6 +30,13 @@ pub(crate) struct TailArgs {
     /// this machine's operator.
     #[arg(long, value_name = "NAME")]
     user: Option<SubjectId>,
+    /// The tenant.
+    #[arg(long, default_value = "default", value_parser = TenantId::new)]
+    tenant: TenantId,
+}
+
+#[derive(Args)]
+pub(crate) struct StatusArgs {
     /// The tenant.
     #[arg(long, default_value = "default", value_parser = TenantId::new)]
     tenant: TenantId,
@@ -50,6 +59,7 @@ pub(crate) struct VerifyArgs {
 pub(super) fn run(home: &Path, command: &AuditCommand, out: &Out) -> anyhow::Result<ExitCode> {
     match command {
         AuditCommand::Tail(args) => tail(home, args, out),
+        AuditCommand::Status(args) => status(home, args, out),
         AuditCommand::Verify(args) => verify(home, args, out),
     }
 }
@@ -75,6 +85,20 @@ fn tail(home: &Path, args: &TailArgs, out: &Out) -> anyhow::Result<ExitCode> {
     let values: Vec<serde_json::Value> =
         entries.iter().map(|l| phial_audit::view::json(&l.entry, Some(l.position()))).collect();
     out.result(&lines.join("\n"), &values.into());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status(home: &Path, args: &StatusArgs, out: &Out) -> anyhow::Result<ExitCode> {
+    let app = App::open(home, Use::Beside)?;
+    let tenant = app.engine.tenant(&args.tenant).context("there is no such tenant")?;
+    let audit = tenant.vessel.audit();
+    let (entries, commits) = (audit.size()?, audit.commits()?);
+    let checkpoint = audit.checkpoint()?;
+    let shown = checkpoint.as_deref().unwrap_or("none yet\n");
+    out.result(
+        &format!("{entries} entries in {commits} durable commits; latest checkpoint:\n\n{shown}"),
+        &serde_json::json!({ "entries": entries, "commits": commits, "checkpoint": checkpoint }),
+    );
     Ok(ExitCode::SUCCESS)
 }
 

@@ -70,7 +70,7 @@ pub(super) fn run(home: &Path, args: &ImportArgs, out: &Out) -> anyhow::Result<E
     let started = std::time::Instant::now();
     let bar = if out.json { ProgressBar::hidden() } else { ProgressBar::new(0) };
     if let Ok(style) =
-        ProgressStyle::with_template("{bar:32} {bytes}/{total_bytes}  {msg}  {elapsed}, {eta} left")
+        ProgressStyle::with_template("{bar:32} {bytes}/{total_bytes}  {elapsed}, {eta} left")
     {
         bar.set_style(style);
     }
@@ -167,7 +167,6 @@ async fn through_engine(
                     let Some(piece) = receive.lock().await.recv().await else { return mine };
                     take_in(&app, &caller, &piece, &mut mine).await;
                     bar.inc(piece.bytes);
-                    bar.set_message(piece.place.chars().take(24).collect::<String>());
                 }
             }));
         }

@@ -1,0 +1,168 @@
+//! What the server says that it can do: a CapabilityStatement made from the tables, so
+//! that it names exactly the search parameters that [`crate::search::parse_query`] takes.
+//!
+//! Source: <https://hl7.org/fhir/R4/capabilitystatement.html>
+
+use crate::definitions::ResourceType;
+use crate::issue::write_string;
+use crate::search::{SearchType, params};
+
+/// What differs from server to server.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Features {
+    /// Whether `If-None-Exist` is taken on create.
+    pub conditional_create: bool,
+    /// Whether `If-None-Match` and `If-Modified-Since` are taken on read: none of them,
+    /// the first, or both.
+    pub conditional_read: ConditionalRead,
+    /// Whether PUT makes a resource that is not there yet.
+    pub update_create: bool,
+}
+
+/// R4 value set `conditional-read-status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ConditionalRead {
+    /// No conditional reads.
+    #[default]
+    NotSupported,
+    /// `If-Modified-Since` only.
+    ModifiedSince,
+    /// `If-None-Match` only.
+    NotMatch,
+    /// Both.
+    FullSupport,
+}
+
+impl ConditionalRead {
+    const fn code(self) -> &'static str {
+        match self {
+            ConditionalRead::NotSupported => "not-supported",
+            ConditionalRead::ModifiedSince => "modified-since",
+            ConditionalRead::NotMatch => "not-match",
+            ConditionalRead::FullSupport => "full-support",
+        }
+    }
+}
+
+/// Types that have no place of their own on a server: they pass by in requests.
+const PASSING: [&str; 2] = ["Parameters", "OperationOutcome"];
+
+/// The types that can be stored.
+pub fn stored_types() -> impl Iterator<Item = ResourceType> {
+    ResourceType::all().filter(|t| !PASSING.contains(&t.name()))
+}
+
+/// The CapabilityStatement in JSON. `base` is the service's URL, `date` an RFC 3339
+/// time of the software's making, `security` a sentence on how to get in.
+#[must_use]
+pub fn capability_statement(
+    base: &str,
+    software_version: &str,
+    date: &str,
+    security: &str,
+    features: Features,
+) -> Vec<u8> {
+    let mut out = String::with_capacity(160 << 10);
+    out.push_str(r#"{"resourceType":"CapabilityStatement","status":"active","date":"#);
+    write_string(&mut out, date);
+    out.push_str(r#","kind":"instance","software":{"name":"Phial","version":"#);
+    write_string(&mut out, software_version);
+    out.push_str(r#"},"implementation":{"description":"Phial","url":"#);
+    write_string(&mut out, base);
+    out.push_str(r#"},"fhirVersion":"4.0.1","format":["application/fhir+json","json"],"#);
+    out.push_str(r#""rest":[{"mode":"server","security":{"cors":false,"description":"#);
+    write_string(&mut out, security);
+    out.push_str(r#"},"resource":["#);
+    for (n, ty) in stored_types().enumerate() {
+        if n > 0 {
+            out.push(',');
+        }
+        resource(&mut out, ty, features);
+    }
+    out.push_str(r#"],"interaction":[{"code":"transaction"},{"code":"batch"}]}]}"#);
+    out.into_bytes()
+}
+
+fn resource(out: &mut String, ty: ResourceType, features: Features) {
+    out.push_str("{\"type\":\"");
+    out.push_str(ty.name());
+    out.push_str("\",\"interaction\":[");
+    for (n, code) in
+        ["read", "vread", "create", "update", "delete", "search-type"].into_iter().enumerate()
+    {
+        if n > 0 {
+            out.push(',');
+        }
+        out.push_str("{\"code\":\"");
+        out.push_str(code);
+        out.push_str("\"}");
+    }
+    out.push_str("],\"versioning\":\"versioned-update\",\"readHistory\":true,\"updateCreate\":");
+    out.push_str(if features.update_create { "true" } else { "false" });
+    out.push_str(",\"conditionalCreate\":");
+    out.push_str(if features.conditional_create { "true" } else { "false" });
+    out.push_str(",\"conditionalRead\":\"");
+    out.push_str(features.conditional_read.code());
+    out.push_str("\",\"conditionalUpdate\":false,\"conditionalDelete\":\"not-supported\"");
+    let usable = || params(ty).into_iter().filter(|p| p.unsearchable().is_none());
+    let includes: Vec<String> = usable()
+        .filter(|p| p.kind() == SearchType::Reference)
+        .map(|p| format!("\"{}:{}\"", ty.name(), p.code()))
+        .collect();
+    if !includes.is_empty() {
+        out.push_str(",\"searchInclude\":[");
+        out.push_str(&includes.join(","));
+        out.push(']');
+    }
+    out.push_str(",\"searchParam\":[");
+    for (n, param) in usable().enumerate() {
+        if n > 0 {
+            out.push(',');
+        }
+        out.push_str("{\"name\":\"");
+        out.push_str(param.code());
+        out.push_str("\",\"definition\":\"http://hl7.org/fhir/SearchParameter/");
+        out.push_str(param.def().url);
+        out.push_str("\",\"type\":\"");
+        out.push_str(param.kind().code());
+        out.push_str("\"}");
+    }
+    out.push_str("]}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::parse_query;
+
+    #[test]
+    fn it_is_valid_and_names_what_a_query_may_use() {
+        let body = capability_statement(
+            "https://a.example/fhir",
+            "0.1.0",
+            "2026-01-01T00:00:00Z",
+            "Bearer tokens.",
+            Features { conditional_create: true, ..Features::default() },
+        );
+        let doc = crate::Doc::parse(&body, &crate::Limits::default()).unwrap();
+        if let Err(issues) = crate::validate(doc) {
+            panic!("{issues:?}");
+        }
+        let v: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let resources = v["rest"][0]["resource"].as_array().unwrap();
+        assert_eq!(resources.len(), 144);
+        for r in resources {
+            let ty = ResourceType::from_name(r["type"].as_str().unwrap()).unwrap();
+            for p in r["searchParam"].as_array().unwrap() {
+                let value = match p["type"].as_str().unwrap() {
+                    "date" => "2020",
+                    "number" | "quantity" => "1",
+                    _ => "a",
+                };
+                let pair = (p["name"].as_str().unwrap().to_owned(), value.to_owned());
+                let query = parse_query(ty, std::slice::from_ref(&pair));
+                assert!(query.is_ok(), "{ty}?{}", pair.0);
+            }
+        }
+    }
+}

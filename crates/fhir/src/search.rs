@@ -1,0 +1,27 @@
+//! Search: official parameters, what they extract from a resource, what a query may say.
+//!
+//! [`param`] names a parameter of a type, [`extract`] gives a resource's searchable
+//! values, [`parse_query`] reads a query. Matching the two is the index's work, not done
+//! here; whoever matches folds text with [`fold`].
+//!
+//! Source: <https://hl7.org/fhir/R4/search.html>
+
+mod coding;
+mod date;
+mod expression;
+mod extract;
+mod fold;
+mod param;
+mod query;
+mod query_value;
+mod term;
+
+pub use crate::definitions::{SearchParam as ParamDef, SearchType};
+pub use date::{Span, span};
+pub use extract::extract;
+pub(crate) use extract::references;
+pub use fold::fold;
+pub use param::{ParamId, param, params, primary_date_param};
+pub use query::{Filter, Include, Modifier, On, Query, SortKey, Summary, parse_query};
+pub use query_value::{Operand, Prefix};
+pub use term::{Extracted, Term};

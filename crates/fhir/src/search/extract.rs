@@ -1,0 +1,380 @@
+//! Takes a resource's searchable values out of it, in one pass along the trie of the
+//! type's expressions. Values of contained resources are not the container's.
+//!
+//! Source: <https://hl7.org/fhir/R4/search.html#ptypes>
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use phial_base::DataClass;
+
+use super::date::span;
+use super::expression::{Condition, End, Take, programs};
+use super::query_value::number;
+use super::term::{Extracted, Term};
+use super::{ParamId, SearchType, primary_date_param};
+use crate::definitions::ResourceType;
+use crate::json::{Kind, Node};
+use crate::reference::{RefKind, classify, last_two};
+use crate::split;
+use crate::validate::Valid;
+
+/// The searchable values of a resource, no value twice, in the order of the parameters.
+/// `_id` and `_lastUpdated` are not among them: the record's header has them.
+#[must_use]
+pub fn extract(v: &Valid) -> Extracted {
+    let ty = v.resource_type();
+    let root = v.doc().root();
+    let mut out = Out { classes: split::classes(v.doc(), ty), values: Vec::new() };
+    each_end(root, ty, &mut |end, node| out.take(end, node));
+    for param in &programs(ty).booleans {
+        if !out.values.iter().any(|(p, ..)| p == param) {
+            let class = param.classes(ty).iter().next().unwrap_or(DataClass::Notes);
+            out.values.push((*param, class, token(None, Some("false".into()))));
+        }
+    }
+    let mut values = out.values;
+    values.sort_by_key(|(p, ..)| *p);
+    let values = distinct(values);
+    let primary = primary_date_param(ty);
+    let primary_date = values.iter().find_map(|(p, _, term)| match term {
+        Term::Date { low, high } if Some(*p) == primary => {
+            Some(if *low == i64::MIN { *high } else { *low })
+        }
+        _ => None,
+    });
+    Extracted { values, primary_date }
+}
+
+/// What the reference parameters with these codes point at, for a resource that may be
+/// part of another: type and logical id.
+pub(crate) fn references(
+    resource: Node<'_>,
+    ty: ResourceType,
+    codes: &[&str],
+) -> Vec<(ResourceType, String)> {
+    let mut found = Vec::new();
+    each_end(resource, ty, &mut |end, node| {
+        if end.kind == SearchType::Reference && codes.contains(&end.param.code()) {
+            let text = node.member("reference").and_then(Node::as_str);
+            if let Some(RefKind::Relative { type_, id, .. }) = text.as_deref().map(classify) {
+                found.push((type_, id.to_owned()));
+            }
+        }
+    });
+    found
+}
+
+/// Calls `visit` for each value at the end of a chain whose conditions hold.
+fn each_end(root: Node<'_>, ty: ResourceType, visit: &mut dyn FnMut(&End, Node<'_>)) {
+    follow(root, root, ty, 0, visit);
+}
+
+fn follow(
+    root: Node<'_>,
+    node: Node<'_>,
+    ty: ResourceType,
+    place: usize,
+    visit: &mut dyn FnMut(&End, Node<'_>),
+) {
+    let Some(place) = programs(ty).places.get(place) else { return };
+    for end in &place.ends {
+        if end.conditions.iter().all(|c| holds(root, node, 0, c)) {
+            visit(end, node);
+        }
+    }
+    if place.edges.is_empty() {
+        return;
+    }
+    for (name, child) in node.members() {
+        for edge in place.edges.iter().filter(|e| e.member == name) {
+            if child.kind() == Kind::Array {
+                for (n, item) in child.items().enumerate() {
+                    if edge.conditions.iter().all(|c| holds(root, item, n, c)) {
+                        follow(root, item, ty, edge.to, visit);
+                    }
+                }
+            } else if edge.conditions.iter().all(|c| holds(root, child, 0, c)) {
+                follow(root, child, ty, edge.to, visit);
+            }
+        }
+    }
+}
+
+fn holds(root: Node<'_>, node: Node<'_>, at: usize, condition: &Condition) -> bool {
+    match condition {
+        Condition::Index(n) => at == *n,
+        Condition::Equals(name, value) => string(node, name).is_some_and(|s| *s == **value),
+        Condition::ResolveIs(ty) => resolves_to(root, node) == Some(*ty),
+    }
+}
+
+/// The type of what a Reference points at, as far as its text tells.
+fn resolves_to(root: Node<'_>, reference: Node<'_>) -> Option<ResourceType> {
+    let text = string(reference, "reference");
+    let told = match text.as_deref().map(classify) {
+        Some(RefKind::Relative { type_, .. } | RefKind::Conditional { type_, .. }) => Some(type_),
+        Some(RefKind::Absolute(url)) => last_two(url).map(|(ty, _)| ty),
+        Some(RefKind::Contained(id)) => {
+            let mut all = root.member("contained").into_iter().flat_map(Node::items);
+            let target = all.find(|c| string(*c, "id").is_some_and(|s| s == id));
+            target.and_then(|c| string(c, "resourceType")).and_then(|t| ResourceType::from_name(&t))
+        }
+        _ => None,
+    };
+    told.or_else(|| ResourceType::from_name(&string(reference, "type")?))
+}
+
+fn string<'a>(node: Node<'a>, member: &str) -> Option<Cow<'a, str>> {
+    node.member(member)?.as_str()
+}
+
+fn boxed(node: Node<'_>, member: &str) -> Option<Box<str>> {
+    string(node, member).map(Into::into)
+}
+
+fn token(system: Option<Box<str>>, code: Option<Box<str>>) -> Term {
+    Term::Token { system, code }
+}
+
+/// Leaves out what stands before; long lists are compared by their bytes.
+fn distinct(values: Vec<(ParamId, DataClass, Term)>) -> Vec<(ParamId, DataClass, Term)> {
+    let mut out: Vec<(ParamId, DataClass, Term)> = Vec::with_capacity(values.len());
+    if values.len() <= 64 {
+        for value in values {
+            if !out.contains(&value) {
+                out.push(value);
+            }
+        }
+    } else {
+        let mut seen = HashSet::new();
+        for value in values {
+            if seen.insert((value.0, value.1, value.2.bytes())) {
+                out.push(value);
+            }
+        }
+    }
+    out
+}
+
+struct Out {
+    /// The class of each value of the document.
+    classes: Vec<DataClass>,
+    values: Vec<(ParamId, DataClass, Term)>,
+}
+
+impl Out {
+    /// Adds a term under the class of the value it was read from.
+    fn add(&mut self, end: &End, from: Node<'_>, term: Term) {
+        let class = self.classes.get(from.index()).copied().unwrap_or(DataClass::Notes);
+        self.values.push((end.param, class, term));
+    }
+
+    fn take(&mut self, end: &End, node: Node<'_>) {
+        let Take::Value(ty) = end.take else {
+            let there = node.as_bool() != Some(false);
+            let text = if there { "true" } else { "false" };
+            return self.add(end, node, token(None, Some(text.into())));
+        };
+        if node.is_null() {
+            return;
+        }
+        match end.kind {
+            SearchType::Token => self.token(end, ty.name(), node),
+            SearchType::Date => self.date(end, ty.name(), node),
+            SearchType::String => self.string(end, ty.name(), node),
+            SearchType::Reference => self.reference(end, node),
+            SearchType::Quantity => self.quantity(end, ty.name(), node),
+            SearchType::Number => {
+                if let Some(n) = node.number_text().and_then(number) {
+                    let term = Term::Number { low: n.low, high: n.high, value: n.value };
+                    self.add(end, node, term);
+                }
+            }
+            SearchType::Uri => {
+                if let Some(uri) = node.as_str() {
+                    self.add(end, node, Term::Uri { uri: uri.into() });
+                }
+            }
+            SearchType::Composite | SearchType::Special => {}
+        }
+    }
+
+    fn token(&mut self, end: &End, ty: &str, node: Node<'_>) {
+        let from = |name| node.member(name);
+        match ty {
+            "CodeableConcept" => {
+                for coding in from("coding").into_iter().flat_map(Node::items) {
+                    self.token(end, "Coding", coding);
+                }
+            }
+            "Coding" | "Identifier" => {
+                let code = from(if ty == "Coding" { "code" } else { "value" });
+                let Some(place) = code.or_else(|| from("system")) else { return };
+                let code = code.and_then(Node::as_str).map(Into::into);
+                self.add(end, place, token(boxed(node, "system"), code));
+            }
+            "ContactPoint" => {
+                if let Some(value) = from("value") {
+                    let term = token(boxed(node, "system"), value.as_str().map(Into::into));
+                    self.add(end, value, term);
+                }
+            }
+            _ => {
+                let text = node.as_str().or_else(|| node.as_bool().map(|_| node.text().into()));
+                if let Some(text) = text {
+                    self.add(end, node, token(None, Some(text.into())));
+                }
+            }
+        }
+    }
+
+    fn date(&mut self, end: &End, ty: &str, node: Node<'_>) {
+        match ty {
+            "Period" => {
+                let limit = |name| node.member(name).and_then(Node::as_str).and_then(|s| span(&s));
+                let place = node.member("start").or_else(|| node.member("end"));
+                let (start, stop) = (limit("start"), limit("end"));
+                if let (Some(place), true) = (place, start.is_some() || stop.is_some()) {
+                    let low = start.map_or(i64::MIN, |s| s.low);
+                    let high = stop.map_or(i64::MAX, |s| s.high);
+                    self.add(end, place, Term::Date { low, high });
+                }
+            }
+            "Timing" => {
+                for event in node.member("event").into_iter().flat_map(Node::items) {
+                    self.date(end, "dateTime", event);
+                }
+                let bounds = node.member("repeat").and_then(|r| r.member("boundsPeriod"));
+                if let Some(bounds) = bounds {
+                    self.date(end, "Period", bounds);
+                }
+            }
+            _ => {
+                if let Some(s) = node.as_str().and_then(|s| span(&s)) {
+                    self.add(end, node, Term::Date { low: s.low, high: s.high });
+                }
+            }
+        }
+    }
+
+    fn string(&mut self, end: &End, ty: &str, node: Node<'_>) {
+        let parts: &[&str] = match ty {
+            "HumanName" => &["text", "family", "given", "prefix", "suffix"],
+            "Address" => &["text", "line", "city", "district", "state", "postalCode", "country"],
+            _ => {
+                if let Some(text) = node.as_str() {
+                    self.add(end, node, Term::Str { text: text.into() });
+                }
+                return;
+            }
+        };
+        for part in parts.iter().filter_map(|p| node.member(p)) {
+            if part.kind() == Kind::Array {
+                for item in part.items() {
+                    self.string(end, "string", item);
+                }
+            } else {
+                self.string(end, "string", part);
+            }
+        }
+    }
+
+    fn reference(&mut self, end: &End, node: Node<'_>) {
+        if let Some(url) = node.as_str() {
+            // A canonical or uri.
+            let term =
+                Term::Ref { target: None, id: None, url: Some(url.into()), identifier: None };
+            return self.add(end, node, term);
+        }
+        if let Some(name) = node.member("resourceType") {
+            // The resource itself, as in `Bundle.entry[0].resource`.
+            let target = name.as_str().and_then(|t| ResourceType::from_name(&t));
+            if let Some(id) = boxed(node, "id") {
+                let term = Term::Ref { target, id: Some(id), url: None, identifier: None };
+                self.add(end, name, term);
+            }
+            return;
+        }
+        let identifier = node.member("identifier");
+        let by_number = identifier.and_then(|i| Some((boxed(i, "system"), boxed(i, "value")?)));
+        let place = node.member("reference").or_else(|| identifier.and_then(|i| i.member("value")));
+        let text = string(node, "reference");
+        let (mut target, mut id, mut url) = (None, None, None);
+        match text.as_deref().map(classify) {
+            Some(RefKind::Relative { type_, id: of, .. }) => {
+                (target, id) = (Some(type_), Some(of.into()));
+            }
+            Some(RefKind::Absolute(of)) => {
+                (target, url) = (last_two(of).map(|(ty, _)| ty), Some(of.into()));
+            }
+            Some(RefKind::UrnUuid(of) | RefKind::UrnOid(of)) => url = Some(of.into()),
+            _ => {}
+        }
+        if id.is_none() && url.is_none() {
+            if by_number.is_none() {
+                return;
+            }
+            target = ResourceType::from_name(&string(node, "type").unwrap_or_default());
+        }
+        let Some(place) = place else { return };
+        // Numbers are of a class of their own: they stand in a value of their own.
+        match (id.is_some() || url.is_some(), by_number) {
+            (true, Some(number)) => {
+                self.add(end, place, Term::Ref { target, id, url, identifier: None });
+                let place = identifier.and_then(|i| i.member("value")).unwrap_or(place);
+                let term = Term::Ref { target, id: None, url: None, identifier: Some(number) };
+                self.add(end, place, term);
+            }
+            (_, identifier) => self.add(end, place, Term::Ref { target, id, url, identifier }),
+        }
+    }
+
+    fn quantity(&mut self, end: &End, ty: &str, node: Node<'_>) {
+        let read = |n: Node<'_>| n.member("value").and_then(Node::number_text).and_then(number);
+        if ty == "Range" {
+            let (low, high) = (node.member("low"), node.member("high"));
+            let limits = (low.and_then(read), high.and_then(read));
+            let value = match limits {
+                (Some(a), Some(b)) => f64::midpoint(a.value, b.value),
+                (Some(one), None) | (None, Some(one)) => one.value,
+                (None, None) => return,
+            };
+            let known = low.filter(|_| limits.0.is_some()).or(high);
+            let Some(place) = known.and_then(|k| k.member("value")) else { return };
+            let (system, code, unit) = known.map(units).unwrap_or_default();
+            let term = Term::Quantity {
+                value,
+                low: limits.0.map_or(f64::NEG_INFINITY, |n| n.low),
+                high: limits.1.map_or(f64::INFINITY, |n| n.high),
+                system,
+                code,
+                unit,
+            };
+            return self.add(end, place, term);
+        }
+        let (Some(n), Some(place)) = (read(node), node.member("value")) else { return };
+        let (system, code, unit) = if ty == "Money" {
+            (Some("urn:iso:std:iso:4217".into()), boxed(node, "currency"), None)
+        } else {
+            units(node)
+        };
+        // A comparator opens the side it points to.
+        let (mut low, mut high) = (n.low, n.high);
+        match string(node, "comparator").as_deref() {
+            Some("<" | "<=") => low = f64::NEG_INFINITY,
+            Some(">" | ">=") => high = f64::INFINITY,
+            _ => {}
+        }
+        self.add(end, place, Term::Quantity { value: n.value, low, high, system, code, unit });
+    }
+}
+
+type Units = (Option<Box<str>>, Option<Box<str>>, Option<Box<str>>);
+
+/// System, code and text of a quantity's unit; the text only where it differs.
+fn units(node: Node<'_>) -> Units {
+    let code = boxed(node, "code");
+    let unit = boxed(node, "unit").filter(|u| Some(u) != code.as_ref());
+    (boxed(node, "system"), code, unit)
+}

@@ -1,0 +1,390 @@
+//! What is extracted from resources, row by row.
+#![expect(clippy::panic, reason = "a helper of tests fails the test")]
+
+use std::fs;
+
+use phial_base::DataClass;
+use phial_fhir::compartment::patients;
+use phial_fhir::search::{Extracted, Term, extract, param};
+use phial_fhir::{Doc, Limits, ResourceType, Valid, validate};
+
+fn valid(text: &str) -> Valid {
+    validate(Doc::parse(text.as_bytes(), &Limits::default()).unwrap())
+        .unwrap_or_else(|issues| panic!("{issues:?}"))
+}
+
+fn time(t: i64) -> String {
+    match t {
+        i64::MIN => "..".to_owned(),
+        i64::MAX => "..".to_owned(),
+        t => jiff::Timestamp::from_microsecond(t).unwrap().to_string().replace("T00:00:00Z", ""),
+    }
+}
+
+fn show(term: &Term) -> String {
+    let o = |t: &Option<Box<str>>| t.as_deref().unwrap_or("").to_owned();
+    match term {
+        Term::Token { system: None, code } => o(code),
+        Term::Token { system, code } => format!("{}|{}", o(system), o(code)),
+        Term::Str { text } => text.to_string(),
+        Term::Date { low, high } => format!("{}~{}", time(*low), time(*high)),
+        Term::Number { low, high, value } => format!("{value} in {low}..{high}"),
+        Term::Quantity { value, low, high, system, code, unit } => {
+            format!("{value} in {low}..{high} {}|{}|{}", o(system), o(code), o(unit))
+        }
+        Term::Ref { target, id, url, identifier } => {
+            let mut out = match (target, id, url) {
+                (Some(t), Some(id), _) => format!("{t}/{id}"),
+                (_, _, Some(url)) => url.to_string(),
+                _ => String::new(),
+            };
+            if let Some((system, value)) = identifier {
+                out.push_str(&format!("#{}|{value}", o(system)));
+            }
+            out
+        }
+        Term::Uri { uri } => uri.to_string(),
+    }
+}
+
+fn values(v: &Valid, code: &str) -> Vec<String> {
+    let p = param(v.resource_type(), code).unwrap_or_else(|| panic!("no {code}"));
+    extract(v).values.iter().filter(|(q, ..)| *q == p).map(|(.., t)| show(t)).collect()
+}
+
+fn check(text: &str, rows: &[(&str, &[&str])]) {
+    let v = valid(text);
+    for (code, want) in rows {
+        assert_eq!(values(&v, code), *want, "{} {code}", v.resource_type());
+    }
+    let e = extract(&v);
+    assert!(Extracted::decode(&e.encode()).unwrap() == e);
+}
+
+#[test]
+fn a_patient_is_found_by_what_it_says() {
+    check(
+        r#"{"resourceType":"Patient","id":"1","meta":{"profile":["http://p/a"],"tag":[{"system":"s","code":"t"}],"security":[{"code":"VIP"}],"source":"urn:x"},
+        "identifier":[{"system":"http://mrn","value":"12345"},{"value":"no-system"}],"active":true,
+        "name":[{"use":"official","text":"Peter J. Chalmers","family":"Chalmers","given":["Peter","James"],"prefix":["Dr"]},{"family":"Windsor","given":["Peter"]}],
+        "telecom":[{"system":"phone","value":"(03) 5555 6473"},{"system":"email","value":"p@example.org"},{"system":"url","value":"http://me"}],
+        "gender":"male","birthDate":"1974-12","deceasedBoolean":false,
+        "address":[{"use":"home","line":["534 Erewhon St"],"city":"PleasantVille","district":"Rainbow","state":"Vic","postalCode":"3999","country":"AU"}],
+        "communication":[{"language":{"coding":[{"system":"urn:ietf:bcp:47","code":"en"}]}}],
+        "generalPractitioner":[{"reference":"Practitioner/9/_history/2"}],"managingOrganization":{"reference":"Organization/1"},
+        "link":[{"other":{"reference":"Patient/pat2"},"type":"seealso"}]}"#,
+        &[
+            ("identifier", &["http://mrn|12345", "no-system"]),
+            ("active", &["true"]),
+            ("name", &["Peter J. Chalmers", "Chalmers", "Peter", "James", "Dr", "Windsor"]),
+            ("family", &["Chalmers", "Windsor"]),
+            ("given", &["Peter", "James"]),
+            ("phonetic", &["Peter J. Chalmers", "Chalmers", "Peter", "James", "Dr", "Windsor"]),
+            ("telecom", &["phone|(03) 5555 6473", "email|p@example.org", "url|http://me"]),
+            ("phone", &["phone|(03) 5555 6473"]),
+            ("email", &["email|p@example.org"]),
+            ("gender", &["male"]),
+            ("birthdate", &["1974-12-01~1975-01-01"]),
+            ("deceased", &["false"]),
+            ("death-date", &[]),
+            ("address", &["534 Erewhon St", "PleasantVille", "Rainbow", "Vic", "3999", "AU"]),
+            ("address-city", &["PleasantVille"]),
+            ("address-postalcode", &["3999"]),
+            ("address-use", &["home"]),
+            ("language", &["urn:ietf:bcp:47|en"]),
+            ("general-practitioner", &["Practitioner/9"]),
+            ("organization", &["Organization/1"]),
+            ("link", &["Patient/pat2"]),
+            ("_profile", &["http://p/a"]),
+            ("_tag", &["s|t"]),
+            ("_security", &["VIP"]),
+            ("_source", &["urn:x"]),
+        ],
+    );
+}
+
+#[test]
+fn death_is_known_by_date_or_flag() {
+    check(
+        r#"{"resourceType":"Patient","deceasedDateTime":"2015-02-14T13:42:00+10:00"}"#,
+        &[("deceased", &["true"]), ("death-date", &["2015-02-14T03:42:00Z~2015-02-14T03:42:01Z"])],
+    );
+    check(r#"{"resourceType":"Patient","deceasedBoolean":true}"#, &[("deceased", &["true"])]);
+    check(r#"{"resourceType":"Patient","gender":"other"}"#, &[("deceased", &["false"])]);
+}
+
+#[test]
+fn an_observation_is_found_by_code_value_and_parts() {
+    check(
+        r#"{"resourceType":"Observation","status":"final","category":[{"coding":[{"system":"http://c","code":"vital-signs"}]}],
+        "code":{"coding":[{"system":"http://loinc.org","code":"85354-9"},{"code":"bp"}],"text":"BP"},
+        "subject":{"reference":"Patient/p"},"encounter":{"reference":"Encounter/e"},"effectiveDateTime":"2012-09-17","performer":[{"reference":"http://else.where/fhir/Practitioner/1"}],
+        "valueQuantity":{"value":5.40,"unit":"mmol","system":"http://unitsofmeasure.org","code":"mmol/L"},
+        "component":[{"code":{"coding":[{"system":"http://loinc.org","code":"8480-6"}]},"valueQuantity":{"value":107,"unit":"mm[Hg]","code":"mm[Hg]","comparator":">"}},
+        {"code":{"coding":[{"code":"x"}]},"valueCodeableConcept":{"coding":[{"code":"pos"}]}}]}"#,
+        &[
+            ("code", &["http://loinc.org|85354-9", "bp"]),
+            ("combo-code", &["http://loinc.org|85354-9", "bp", "http://loinc.org|8480-6", "x"]),
+            ("component-code", &["http://loinc.org|8480-6", "x"]),
+            ("component-value-concept", &["pos"]),
+            ("value-quantity", &["5.4 in 5.395..5.405 http://unitsofmeasure.org|mmol/L|mmol"]),
+            ("component-value-quantity", &["107 in 106.5..inf |mm[Hg]|"]),
+            ("subject", &["Patient/p"]),
+            ("patient", &["Patient/p"]),
+            ("encounter", &["Encounter/e"]),
+            ("date", &["2012-09-17~2012-09-18"]),
+            ("performer", &["http://else.where/fhir/Practitioner/1"]),
+            ("status", &["final"]),
+            ("category", &["http://c|vital-signs"]),
+        ],
+    );
+    check(
+        r#"{"resourceType":"Observation","status":"final","code":{"text":"x"},"subject":{"reference":"Group/g"},
+        "effectivePeriod":{"start":"2012-01-01T10:00:00Z"},"valueCodeableConcept":{"coding":[{"code":"neg"}],"text":"Negative"}}"#,
+        &[
+            ("subject", &["Group/g"]),
+            ("patient", &[]),
+            ("date", &["2012-01-01T10:00:00Z~.."]),
+            ("value-concept", &["neg"]),
+            ("value-string", &["Negative"]),
+        ],
+    );
+}
+
+#[test]
+fn spans_are_as_wide_as_what_is_known() {
+    check(
+        r#"{"resourceType":"Encounter","status":"planned","class":{"system":"http://a","code":"AMB"},"period":{"end":"2020-05"},"length":{"value":56.12,"unit":"minutes","system":"http://unitsofmeasure.org","code":"min"},
+        "participant":[{"individual":{"reference":"Practitioner/1"}},{"individual":{"reference":"RelatedPerson/2"}}],"location":[{"location":{"reference":"Location/l"},"period":{"start":"2020-01-01","end":"2020-01-02"}}]}"#,
+        &[
+            ("date", &["..~2020-06-01"]),
+            ("length", &["56.12 in 56.115..56.125 http://unitsofmeasure.org|min|minutes"]),
+            ("participant", &["Practitioner/1", "RelatedPerson/2"]),
+            ("practitioner", &["Practitioner/1"]),
+            ("location", &["Location/l"]),
+            ("location-period", &["2020-01-01~2020-01-03"]),
+            ("class", &["http://a|AMB"]),
+        ],
+    );
+    check(
+        r#"{"resourceType":"Condition","subject":{"reference":"Patient/p"},"onsetRange":{"low":{"value":1},"high":{"value":3,"unit":"a"}},"abatementString":"spring","clinicalStatus":{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/condition-clinical","code":"active"}]}}"#,
+        &[("onset-age", &["2 in 0.5..3.5 ||"]), ("abatement-string", &["spring"])],
+    );
+    check(
+        r#"{"resourceType":"ServiceRequest","status":"active","intent":"order","subject":{"reference":"Patient/p"},"occurrenceTiming":{"event":["2020-01-01","2020-02"],"repeat":{"boundsPeriod":{"start":"2020-03-01","end":"2020-03-31"}}},"requisition":{"system":"http://r","value":"7"}}"#,
+        &[
+            (
+                "occurrence",
+                &["2020-01-01~2020-01-02", "2020-02-01~2020-03-01", "2020-03-01~2020-04-01"],
+            ),
+            ("requisition", &["http://r|7"]),
+        ],
+    );
+}
+
+#[test]
+fn references_of_every_form_are_taken() {
+    check(
+        r##"{"resourceType":"Appointment","status":"booked","contained":[{"resourceType":"Practitioner","id":"c"}],"participant":[
+        {"actor":{"reference":"Patient/1"},"status":"accepted"},{"actor":{"reference":"#c"},"status":"accepted"},
+        {"actor":{"reference":"Location/2#x"},"status":"accepted"},{"actor":{"type":"Practitioner","identifier":{"system":"http://npi","value":"99"}},"status":"accepted"},
+        {"actor":{"reference":"urn:uuid:0c3151bd-1cbf-4d64-b04d-cd9187a4c6e0","type":"Practitioner"},"status":"accepted"},
+        {"actor":{"reference":"Practitioner/7","identifier":{"value":"77"}},"status":"accepted"}]}"##,
+        &[
+            (
+                "actor",
+                &[
+                    "Patient/1",
+                    "Location/2",
+                    "#http://npi|99",
+                    "urn:uuid:0c3151bd-1cbf-4d64-b04d-cd9187a4c6e0",
+                    "Practitioner/7",
+                    "#|77",
+                ],
+            ),
+            ("patient", &["Patient/1"]),
+            ("location", &["Location/2"]),
+            (
+                "practitioner",
+                &[
+                    "#http://npi|99",
+                    "urn:uuid:0c3151bd-1cbf-4d64-b04d-cd9187a4c6e0",
+                    "Practitioner/7",
+                    "#|77",
+                ],
+            ),
+        ],
+    );
+    check(
+        r#"{"resourceType":"Bundle","type":"document","entry":[{"resource":{"resourceType":"Composition","id":"c1","status":"final","type":{"text":"t"},"date":"2020","author":[{"display":"d"}],"title":"x"}},{"resource":{"resourceType":"Patient","id":"p"}}]}"#,
+        &[("composition", &["Composition/c1"]), ("type", &["document"])],
+    );
+}
+
+#[test]
+fn uris_numbers_money_and_parts_of_definitions_are_taken() {
+    check(
+        r#"{"resourceType":"ValueSet","url":"http://a/vs","version":"1","status":"active","useContext":[{"code":{"code":"age"},"valueRange":{"low":{"value":18}}}],"compose":{"include":[{"system":"http://loinc.org"}]}}"#,
+        &[
+            ("url", &["http://a/vs"]),
+            ("version", &["1"]),
+            ("reference", &["http://loinc.org"]),
+            ("context-quantity", &["18 in 17.5..inf ||"]),
+            ("context-type", &["age"]),
+        ],
+    );
+    check(
+        r#"{"resourceType":"RiskAssessment","status":"final","subject":{"reference":"Patient/p"},"prediction":[{"probabilityDecimal":0.000168}]}"#,
+        &[("probability", &["0.000168 in 0.0001675..0.0001685"])],
+    );
+    check(
+        r#"{"resourceType":"Invoice","status":"issued","totalGross":{"value":48.20,"currency":"USD"}}"#,
+        &[("totalgross", &["48.2 in 48.195..48.205 urn:iso:std:iso:4217|USD|"])],
+    );
+    check(
+        r#"{"resourceType":"PlanDefinition","status":"draft","relatedArtifact":[{"type":"composed-of","resource":"http://a|1"},{"type":"depends-on","resource":"http://b"}],"library":["http://lib"]}"#,
+        &[
+            ("composed-of", &["http://a|1"]),
+            ("depends-on", &["http://b", "http://lib"]),
+            ("successor", &[]),
+        ],
+    );
+    check(
+        r#"{"resourceType":"InsurancePlan","name":"Gold","alias":["Or"]}"#,
+        &[("name", &["Gold", "Or"])],
+    );
+}
+
+#[test]
+fn each_value_carries_the_class_of_its_element() {
+    use DataClass::*;
+    let v = valid(
+        r#"{"resourceType":"Patient","identifier":[{"system":"http://mrn","value":"1"},{"system":"http://hl7.org/fhir/sid/us-ssn","value":"2"}],"name":[{"family":"A","given":["B"]}],"telecom":[{"system":"phone","value":"5"}],"address":[{"city":"C"}],"generalPractitioner":[{"reference":"Practitioner/1","identifier":{"value":"n"}}],"birthDate":"2000-01-01"}"#,
+    );
+    for (code, want) in [
+        ("identifier", &[Identifier, GovernmentIdentifier][..]),
+        ("name", &[Demographic, Demographic]),
+        ("given", &[Demographic]),
+        ("telecom", &[Contact]),
+        ("address-city", &[Contact]),
+        ("general-practitioner", &[Administrative, Identifier]),
+        ("birthdate", &[Demographic]),
+        ("deceased", &[Demographic]),
+    ] {
+        let p = param(v.resource_type(), code).unwrap();
+        let got: Vec<DataClass> =
+            extract(&v).values.iter().filter(|(q, ..)| *q == p).map(|(_, c, _)| *c).collect();
+        assert_eq!(got, want, "{code}");
+    }
+}
+
+#[test]
+fn the_primary_date_is_the_start_of_what_happened() {
+    let at = |text: &str| extract(&valid(text)).primary_date.map(time);
+    for (text, want) in [
+        (
+            r#"{"resourceType":"Encounter","status":"planned","class":{"code":"AMB"},"period":{"start":"2020-05-04","end":"2020-06"}}"#,
+            Some("2020-05-04"),
+        ),
+        (
+            r#"{"resourceType":"Encounter","status":"planned","class":{"code":"AMB"},"period":{"end":"2020-06"}}"#,
+            Some("2020-07-01"),
+        ),
+        (r#"{"resourceType":"Encounter","status":"planned","class":{"code":"AMB"}}"#, None),
+        (r#"{"resourceType":"Patient","birthDate":"2000-01-01"}"#, None),
+        (
+            r#"{"resourceType":"Immunization","status":"completed","vaccineCode":{"text":"x"},"patient":{"reference":"Patient/p"},"occurrenceDateTime":"2021-01-02"}"#,
+            Some("2021-01-02"),
+        ),
+    ] {
+        assert_eq!(at(text).as_deref(), want, "{text}");
+    }
+}
+
+#[test]
+fn patients_are_those_that_the_compartment_names() {
+    for (text, want) in [
+        (
+            r#"{"resourceType":"Patient","id":"me","link":[{"other":{"reference":"Patient/other"},"type":"refer"}]}"#,
+            &["me", "other"][..],
+        ),
+        (
+            r#"{"resourceType":"Observation","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/b"},"performer":[{"reference":"Patient/a"}]}"#,
+            &["a", "b"],
+        ),
+        (
+            r#"{"resourceType":"Observation","status":"final","code":{"text":"x"},"subject":{"reference":"http://else/Patient/b"}}"#,
+            &[],
+        ),
+        (
+            r#"{"resourceType":"Group","type":"person","actual":true,"member":[{"entity":{"reference":"Patient/m1"}},{"entity":{"reference":"Patient/m2"}},{"entity":{"reference":"Patient/m1"}}]}"#,
+            &["m1", "m2"],
+        ),
+        (r#"{"resourceType":"Practitioner","id":"x"}"#, &[]),
+        (
+            r#"{"resourceType":"Appointment","status":"booked","participant":[{"actor":{"reference":"Patient/a"},"status":"accepted"}]}"#,
+            &["a"],
+        ),
+        (
+            r#"{"resourceType":"Organization","contained":[{"resourceType":"Condition","id":"c","subject":{"reference":"Patient/in"}},{"resourceType":"Patient","id":"local"}],"name":"o"}"#,
+            &["in"],
+        ),
+        (
+            r#"{"resourceType":"Bundle","type":"collection","entry":[{"resource":{"resourceType":"Patient","id":"p"}},{"resource":{"resourceType":"Encounter","status":"planned","class":{"code":"x"},"subject":{"reference":"Patient/q"}}}]}"#,
+            &["p", "q"],
+        ),
+        (
+            r#"{"resourceType":"Coverage","status":"active","beneficiary":{"reference":"Patient/b"},"subscriber":{"reference":"Patient/s"},"payor":[{"reference":"Patient/y"}]}"#,
+            &["b", "s", "y"],
+        ),
+    ] {
+        let got: Vec<String> =
+            patients(&valid(text)).iter().map(|p| p.as_str().to_owned()).collect();
+        assert_eq!(got, want, "{text}");
+    }
+}
+
+#[test]
+fn every_hl7_example_gives_values_that_come_back_from_their_block() {
+    let Some(dir) = crate::shared("data/examples/hl7-r4-instances") else { return };
+    let mut used = std::collections::BTreeSet::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let bytes = fs::read(entry.unwrap().path()).unwrap();
+        let Ok(doc) = Doc::parse(&bytes, &Limits::default()) else { continue };
+        let Ok(v) = validate(doc) else { continue };
+        let e = extract(&v);
+        let back = Extracted::decode(&e.encode()).unwrap();
+        assert!(back == e);
+        for (p, class, term) in &e.values {
+            assert!(!show(term).is_empty());
+            let by_number = matches!(term, Term::Ref { identifier: Some(_), .. });
+            let stated = p.classes(v.resource_type()).has(*class);
+            assert!(stated || by_number, "{} {} is {class}", v.resource_type(), p.code());
+            used.insert((v.resource_type(), *p));
+        }
+    }
+    assert!(used.len() > 1_200, "{}", used.len());
+}
+
+#[test]
+fn every_synthea_record_is_about_whom_it_says_and_comes_back_from_its_block() {
+    let (mut total, mut bytes, mut values) = (0_usize, 0_usize, 0_usize);
+    crate::synthea(&mut |v| {
+        let e = extract(v);
+        let block = e.encode();
+        total += 1;
+        bytes += block.len();
+        values += e.values.len();
+        if total % 10 == 0 {
+            assert!(Extracted::decode(&block).unwrap() == e);
+        }
+        let ty = ResourceType::name(v.resource_type());
+        if ty == "Patient" {
+            assert_eq!(patients(v).len(), 1);
+        }
+    });
+    if let (true, Some(mean)) = (total > 0, bytes.checked_div(total)) {
+        assert_eq!(total, 92_114);
+        println!("{mean} bytes a block, {} values a record", values / total);
+    }
+}

@@ -1,0 +1,65 @@
+//! The clinic that most tests begin with: made once, copied for each test.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use phial_testkit::world::{Answer, World};
+use serde_json::Value;
+
+/// The program under test.
+pub(crate) const PHIAL: &str = env!("CARGO_BIN_EXE_phial");
+
+/// A home with the fixture's records and an account per role.
+pub(crate) fn clinic() -> World {
+    static ONE: OnceLock<World> = OnceLock::new();
+    World::copy_of(ONE.get_or_init(|| World::peopled(PHIAL)))
+}
+
+/// An answer without what differs between any two requests: its number, its date,
+/// and the paging tokens, which are sealed with a fresh nonce.
+pub(crate) fn face(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
+    let mut headers: Vec<(String, String)> = answer
+        .headers
+        .iter()
+        .filter(|(name, _)| !["x-request-id", "date"].contains(&name.as_str()))
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()))
+        .collect();
+    headers.sort();
+    (answer.status, headers, answer.text())
+}
+
+/// The codes of an OperationOutcome's issues, its paths and its words.
+pub(crate) fn outcome(answer: &Answer) -> Vec<(String, String, String)> {
+    let json = answer.json();
+    assert_eq!(json["resourceType"], "OperationOutcome", "{}", answer.text());
+    json["issue"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|i| {
+            let text = |v: &Value| v.as_str().unwrap_or("").to_owned();
+            (text(&i["code"]), text(&i["expression"][0]), text(&i["diagnostics"]))
+        })
+        .collect()
+}
+
+/// What `phial verify` finds; empty when it is clean.
+pub(crate) fn findings(world: &World, home: &Path, args: &[&str]) -> Vec<String> {
+    let mut all = vec!["verify"];
+    all.extend(args);
+    let ran = world.run_in(home, &all);
+    let json: Value = ran.json();
+    match json["findings"].as_array() {
+        Some(found) => {
+            let found: Vec<String> =
+                found.iter().map(|f| f.as_str().unwrap().to_owned()).collect();
+            assert_eq!(ran.code, Some(i32::from(!found.is_empty())), "{}", ran.out);
+            found
+        }
+        None => {
+            // The stores can't even be opened: that is said, too.
+            assert_eq!(ran.code, Some(1), "{}", ran.out);
+            vec![json["error"].to_string()]
+        }
+    }
+}

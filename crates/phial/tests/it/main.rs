@@ -1,0 +1,24 @@
+//! What the program claims, tried from outside: the real binary, a home of its own,
+//! HTTPS, and files on a disk.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
+
+mod canary;
+mod clinic;
+mod command_line;
+mod crash;
+mod failing_audit;
+mod failing_stores;
+mod http;
+mod http_search;
+mod purge;
+mod readme;
+mod roles;
+mod roles_fields;
+mod synthea;
+mod tamper;
+mod tokens;
+mod tour;
