@@ -31,9 +31,8 @@ pub(crate) async fn discover(client: &Client) -> anyhow::Result<Known> {
     }
     ensure!(!known.patients.is_empty(), "no patients");
     for id in known.patients.iter().take(100) {
-        let page = client
-            .json(&get(&format!("/fhir/Observation?patient=Patient/{id}&_count=50")))
-            .await?;
+        let page =
+            client.json(&get(&format!("/fhir/Observation?patient=Patient/{id}&_count=50"))).await?;
         for entry in page.pointer("/entry").and_then(|e| e.as_array()).into_iter().flatten() {
             if let Some(code) = text(entry, "/resource/code/coding/0/code") {
                 known.codes.push((id.clone(), code));

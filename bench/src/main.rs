@@ -1,7 +1,6 @@
 //! Measures the budgets of the design with every protection on: TLS, durable audit,
 //! encryption and policy, the load generator on the same cores. It prints medians
 //! and never fails because of a time.
-#![expect(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
 mod client;
 mod data;
@@ -64,23 +63,42 @@ async fn run(args: &Args) -> anyhow::Result<()> {
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
         rates.push(stored as f64 / took.elapsed().as_secs_f64());
     }
-    rows.push(Row::rate("import", "`phial import`, start to end", median(&mut rates), 8000.0, "resources/s"));
+    rows.push(Row::rate(
+        "import",
+        "`phial import`, start to end",
+        median(&mut rates),
+        8000.0,
+        "resources/s",
+    ));
     rows.push(server::disk(&home, stored)?);
 
     server::user(&args.phial, &home, "bench", "physician")?;
     server::user(&args.phial, &home, "loader", "import-client")?;
     let started = Instant::now();
     let server = Server::start(&args.phial, &home)?;
-    rows.push(Row::limit("start", "to the first answer on an existing store", started.elapsed().as_secs_f64(), 1.0, "s"));
+    rows.push(Row::limit(
+        "start",
+        "to the first answer on an existing store",
+        started.elapsed().as_secs_f64(),
+        1.0,
+        "s",
+    ));
     let physician = server::token(&args.phial, &home, "bench")?;
     let loader = server::token(&args.phial, &home, "loader")?;
     let client = Client::new(server.address, &home.join("tls").join("ca.pem"), &physician)?;
     let known = data::discover(&client).await.context("the store holds no patients to ask for")?;
 
     if wanted("read") {
-        let paths: Vec<_> = known.patients.iter().map(|id| client::get(&format!("/fhir/Patient/{id}"))).collect();
+        let paths: Vec<_> =
+            known.patients.iter().map(|id| client::get(&format!("/fhir/Patient/{id}"))).collect();
         let (rate, p99, commits) = load(args, &client, 16, &paths, &server).await?;
-        rows.push(Row::rate("read", "GET /Patient/{id}, 16 connections", rate, 16_000.0, "reads/s"));
+        rows.push(Row::rate(
+            "read",
+            "GET /Patient/{id}, 16 connections",
+            rate,
+            16_000.0,
+            "reads/s",
+        ));
         rows.push(Row::limit("read p99", "", p99, 5.0, "ms"));
         rows.push(Row::note("read commits", "durable audit commits", commits, "commits/s"));
     }
@@ -88,10 +106,20 @@ async fn run(args: &Args) -> anyhow::Result<()> {
         let paths: Vec<_> = known
             .codes
             .iter()
-            .map(|(patient, code)| client::get(&format!("/fhir/Observation?patient=Patient/{patient}&code={code}&_sort=-date&_count=20")))
+            .map(|(patient, code)| {
+                client::get(&format!(
+                    "/fhir/Observation?patient=Patient/{patient}&code={code}&_sort=-date&_count=20"
+                ))
+            })
             .collect();
         let (rate, p99, commits) = load(args, &client, 16, &paths, &server).await?;
-        rows.push(Row::rate("search", "Observation?patient&code&_sort=-date&_count=20, 16 connections", rate, 3000.0, "searches/s"));
+        rows.push(Row::rate(
+            "search",
+            "Observation?patient&code&_sort=-date&_count=20, 16 connections",
+            rate,
+            3000.0,
+            "searches/s",
+        ));
         rows.push(Row::limit("search p99", "", p99, 15.0, "ms"));
         rows.push(Row::note("search commits", "durable audit commits", commits, "commits/s"));
     }
@@ -99,20 +127,44 @@ async fn run(args: &Args) -> anyhow::Result<()> {
         let paths: Vec<_> = known
             .names
             .iter()
-            .map(|(family, born)| client::post_form("/fhir/Patient/_search", &format!("family={family}&birthdate={born}")))
+            .map(|(family, born)| {
+                client::post_form(
+                    "/fhir/Patient/_search",
+                    &format!("family={family}&birthdate={born}"),
+                )
+            })
             .collect();
         let (rate, p99, _) = load(args, &client, 16, &paths, &server).await?;
-        rows.push(Row::rate("name", "Patient by name and birth date (POST _search), 16 connections", rate, 5000.0, "searches/s"));
+        rows.push(Row::rate(
+            "name",
+            "Patient by name and birth date (POST _search), 16 connections",
+            rate,
+            5000.0,
+            "searches/s",
+        ));
         rows.push(Row::limit("name p99", "", p99, 15.0, "ms"));
     }
     if wanted("bundle") {
         let writer = Client::new(server.address, &home.join("tls").join("ca.pem"), &loader)?;
-        let bundles: Vec<_> = (0..400).map(|n| client::post_json("/fhir", &data::bundle(n))).collect();
+        let bundles: Vec<_> =
+            (0..400).map(|n| client::post_json("/fhir", &data::bundle(n))).collect();
         let (rate, _, commits) = load(args, &writer, 4, &bundles, &server).await?;
-        rows.push(Row::rate("bundle", "transaction bundles of 55 resources, 4 clients", rate * 55.0, 5000.0, "resources/s"));
+        rows.push(Row::rate(
+            "bundle",
+            "transaction bundles of 55 resources, 4 clients",
+            rate * 55.0,
+            5000.0,
+            "resources/s",
+        ));
         rows.push(Row::note("bundle commits", "durable audit commits", commits, "commits/s"));
     }
-    rows.push(Row::limit("memory", "resident, after the load", server.resident_mib()?, 300.0, "MiB"));
+    rows.push(Row::limit(
+        "memory",
+        "resident, after the load",
+        server.resident_mib()?,
+        300.0,
+        "MiB",
+    ));
     drop(server);
     report::print(&rows, stored, args.runs, args.seconds);
     Ok(())

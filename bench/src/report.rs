@@ -12,13 +12,37 @@ pub(crate) struct Row {
 
 impl Row {
     /// A rate that should reach `budget`.
-    pub(crate) fn rate(name: &str, what: &str, value: f64, budget: f64, unit: &'static str) -> Self {
-        Row { name: name.to_owned(), what: what.to_owned(), value, unit, budget: Some((budget, true)) }
+    pub(crate) fn rate(
+        name: &str,
+        what: &str,
+        value: f64,
+        budget: f64,
+        unit: &'static str,
+    ) -> Self {
+        Row {
+            name: name.to_owned(),
+            what: what.to_owned(),
+            value,
+            unit,
+            budget: Some((budget, true)),
+        }
     }
 
     /// A cost that should stay within `budget`.
-    pub(crate) fn limit(name: &str, what: &str, value: f64, budget: f64, unit: &'static str) -> Self {
-        Row { name: name.to_owned(), what: what.to_owned(), value, unit, budget: Some((budget, false)) }
+    pub(crate) fn limit(
+        name: &str,
+        what: &str,
+        value: f64,
+        budget: f64,
+        unit: &'static str,
+    ) -> Self {
+        Row {
+            name: name.to_owned(),
+            what: what.to_owned(),
+            value,
+            unit,
+            budget: Some((budget, false)),
+        }
     }
 
     /// A figure without a budget.
@@ -55,7 +79,9 @@ pub(crate) fn print(rows: &[Row], stored: u64, runs: usize, seconds: u64) {
     for r in rows {
         let (budget, held) = match r.budget {
             Some((b, true)) => (format!(">= {b:.0}"), if r.value >= b { "held" } else { "MISSED" }),
-            Some((b, false)) => (format!("<= {b:.0}"), if r.value <= b { "held" } else { "MISSED" }),
+            Some((b, false)) => {
+                (format!("<= {b:.0}"), if r.value <= b { "held" } else { "MISSED" })
+            }
             None => (String::new(), ""),
         };
         println!("| {} | {:.1} {} | {budget} | {held} | {} |", r.name, r.value, r.unit, r.what);

@@ -26,7 +26,12 @@ fn json(phial: &Path, home: &Path, args: &[&str]) -> anyhow::Result<serde_json::
         .stderr(Stdio::inherit())
         .output()
         .context("the program can't be started")?;
-    ensure!(out.status.success(), "phial {} failed: {}", args.join(" "), String::from_utf8_lossy(&out.stdout));
+    ensure!(
+        out.status.success(),
+        "phial {} failed: {}",
+        args.join(" "),
+        String::from_utf8_lossy(&out.stdout)
+    );
     serde_json::from_slice(&out.stdout).context("the program printed no JSON")
 }
 

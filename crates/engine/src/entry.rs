@@ -3,7 +3,7 @@
 use phial_audit::{DetailKey, Entry, EventKind, Target};
 use phial_base::{ClassSet, LogicalId, RowId, Sensitive};
 use phial_fhir::definitions::ResourceType;
-use phial_policy::{Denial, Permit};
+use phial_policy::{Denial, Facts, Permit, RecordRef};
 use phial_store::vessel::Unopened;
 
 use crate::caller::Caller;
@@ -61,6 +61,23 @@ pub(crate) fn written(
     t.given = classes;
     t.action = Some(action);
     e.target(t, patients);
+}
+
+/// Adds a version that policy would not let be written.
+pub(crate) fn not_written(
+    e: &mut Entry,
+    record: &RecordRef,
+    facts: &Facts,
+    denial: &Denial,
+    patients: &[LogicalId],
+) {
+    let mut t = Target::new(record.row, Some(record.version), facts.resource_type);
+    t.withheld = facts.classes;
+    // Patients who are merely named in a refused write may not exist: no key is made
+    // for them, so only their number is written down.
+    note(e, DetailKey::Count, patients.len().to_string());
+    e.target(t, &[]);
+    note(e, DetailKey::Reason, denial.reason.name().to_owned());
 }
 
 /// Sets the query of a search, sealed inside the entry.

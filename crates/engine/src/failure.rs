@@ -89,7 +89,7 @@ impl Failure {
     pub fn from_store(e: phial_store::Error, incident: RequestId) -> Self {
         use phial_store::Error as E;
         match e {
-            E::Unavailable { .. } | E::Unknown { .. } => Failure::Busy(Some(e)),
+            E::Unavailable { .. } | E::Unknown => Failure::Busy(Some(e)),
             E::Conflict { .. } => Failure::Conflict {
                 precondition: false,
                 refusal: Refusal::new(

@@ -165,16 +165,15 @@ impl Engine {
                 )
                 .classes
         };
-        let relationships = if patients.is_empty()
-            || mask(RelationshipSet::NONE) == mask(RelationshipSet::ALL)
-        {
-            RelationshipSet::NONE
-        } else {
-            tenant
-                .vessel
-                .relationships(&caller.viewer(), patients)
-                .map_err(|e| Failure::from_store(e, caller.request.id))?
-        };
+        let relationships =
+            if patients.is_empty() || mask(RelationshipSet::NONE) == mask(RelationshipSet::ALL) {
+                RelationshipSet::NONE
+            } else {
+                tenant
+                    .vessel
+                    .relationships(&caller.viewer(), patients)
+                    .map_err(|e| Failure::from_store(e, caller.request.id))?
+            };
         Ok(Context { relationships, ..Context::default() })
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use phial_audit::{EventKind, OutcomeCode, Seqs, Write as Announced};
+use phial_audit::{Entry, EventKind, OutcomeCode, Seqs, Write as Announced};
 use phial_base::{ClassSet, LogicalId, RowId, Version, random_logical_id};
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::IssueCode;
@@ -104,6 +104,9 @@ struct Planned {
     sealing: Sealing,
     method: Method,
     created: bool,
+    /// The patients that the version before was about: when the subject changes, the
+    /// log names both.
+    before: Vec<LogicalId>,
 }
 
 /// How often an unconditional update is tried again when someone else's came first.
@@ -134,7 +137,10 @@ impl Engine {
         };
         let settled = match tokio::task::block_in_place(|| self.settle(tenant, caller, writes)) {
             Ok(settled) => settled,
-            Err(failure) => return Err(self.refuse_write(tenant, caller, kind, failure).await),
+            Err(failure) => {
+                let e = entry::of(caller, EventKind::Denied);
+                return Err(self.refuse_write(tenant, caller, kind, e, failure).await);
+            }
         };
         let mut tries = 0;
         loop {
@@ -154,6 +160,7 @@ impl Engine {
         tenant: &Tenant,
         caller: &Caller,
         kind: EventKind,
+        mut e: Entry,
         failure: Failure,
     ) -> Failure {
         let outcome = match &failure {
@@ -162,7 +169,6 @@ impl Engine {
             Failure::Conflict { .. } | Failure::Gone => OutcomeCode::Conflict,
             _ => return failure,
         };
-        let mut e = entry::of(caller, EventKind::Denied);
         e.action = Some(kind);
         self.refuse(tenant, caller, e, outcome, failure).await
     }
@@ -175,14 +181,17 @@ impl Engine {
         settled: &[Settled],
     ) -> Result<Vec<Written>, Failure> {
         let intent = self.new_request_id().0;
+        // Filled with the record concerned when a write is refused.
+        let mut refused = entry::of(caller, EventKind::Denied);
         let prepared = tokio::task::block_in_place(|| {
-            let (planned, written) = self.plan(tenant, caller, intent, settled)?;
+            let (planned, written) = self.plan(tenant, caller, intent, settled, &mut refused)?;
             let mut sealed = Vec::with_capacity(planned.len());
             let mut e = entry::of(caller, kind);
             let mut announced = Vec::with_capacity(planned.len());
             for p in planned {
                 let classes = p.sealing.split.as_ref().map_or(p.sealing.classes, |s| s.classes);
-                let (ty, patients) = (p.sealing.ty, p.sealing.patients.clone());
+                let (ty, mut patients) = (p.sealing.ty, p.sealing.patients.clone());
+                patients.extend(p.before);
                 let s = tenant.vessel.seal(p.sealing).map_err(Self::store_failure(caller))?;
                 entry::written(
                     &mut e,
@@ -200,7 +209,9 @@ impl Engine {
         });
         let (sealed, announcement, written) = match prepared {
             Ok(prepared) => prepared,
-            Err(failure) => return Err(self.refuse_write(tenant, caller, kind, failure).await),
+            Err(failure) => {
+                return Err(self.refuse_write(tenant, caller, kind, refused, failure).await);
+            }
         };
         if sealed.is_empty() {
             // Nothing to store; that it was asked is still written down.
@@ -229,7 +240,7 @@ impl Engine {
                 tenant.vessel.audit().append_later(vec![closing(true, seqs)]);
                 Ok(written)
             }
-            Err(e @ phial_store::Error::Unknown { .. }) => {
+            Err(e @ phial_store::Error::Unknown) => {
                 // Stored or not: recovery will tell. It was not acknowledged.
                 Err(Failure::from_store(e, caller.request.id))
             }
@@ -285,6 +296,7 @@ impl Engine {
         caller: &Caller,
         intent: [u8; 16],
         settled: &[Settled],
+        refused: &mut Entry,
     ) -> Result<(Vec<Planned>, Vec<Written>), Failure> {
         let now = self.clock().now();
         let mut names: HashMap<&str, String> = HashMap::new();
@@ -315,7 +327,7 @@ impl Engine {
                     "the same record is written twice in one transaction",
                 ));
             }
-            self.visible(tenant, caller, s, row, old.as_ref())?;
+            self.visible(tenant, caller, s, row, old.as_ref(), refused)?;
             check_version(&s.write, old.as_ref())?;
             if s.write.method == Method::Delete {
                 let Some(old) = old.filter(|o| !o.header.deleted) else {
@@ -327,6 +339,7 @@ impl Engine {
                 planned.push(Planned {
                     method: Method::Delete,
                     created: false,
+                    before: Vec::new(),
                     sealing: Sealing {
                         ty,
                         id: s.id.clone(),
@@ -351,7 +364,7 @@ impl Engine {
                 });
                 continue;
             }
-            match self.plan_content(tenant, caller, intent, now, s, row, old, &names)? {
+            match self.plan_content(tenant, caller, intent, now, s, row, old, &names, refused)? {
                 Ok(p) => {
                     written.push(Written {
                         ty,
@@ -384,12 +397,14 @@ impl Engine {
         s: &Settled,
         row: RowId,
         old: Option<&Unopened>,
+        refused: &mut Entry,
     ) -> Result<(), Failure> {
         let action = s.write.method.action();
         match old {
             Some(old) => match self.decide(tenant, caller, action, old)? {
                 Ok(_) => Ok(()),
-                Err(_) => {
+                Err(denial) => {
+                    entry::denied(refused, old, &denial);
                     let readable = self.decide(tenant, caller, Action::Read, old)?.is_ok();
                     if readable && !old.header.deleted {
                         Err(Failure::forbidden(format!(
@@ -405,9 +420,8 @@ impl Engine {
             None if s.write.method == Method::Create => Ok(()),
             // Whoever does not see the whole type must not learn that the id is free.
             None => {
-                let _ = row;
-                let whole =
-                    self.policy().every_record(&caller.subject, action, s.write.ty.name());
+                entry::absent(refused, s.write.ty, row);
+                let whole = self.policy().every_record(&caller.subject, action, s.write.ty.name());
                 if whole { Ok(()) } else { Err(Failure::NotFound) }
             }
         }
@@ -424,6 +438,7 @@ impl Engine {
         row: RowId,
         old: Option<Unopened>,
         names: &HashMap<&str, String>,
+        refused: &mut Entry,
     ) -> Result<Result<Planned, Vec<phial_fhir::issue::Issue>>, Failure> {
         let ty = s.write.ty;
         let led = |mut issues: Vec<phial_fhir::issue::Issue>| {
@@ -446,12 +461,8 @@ impl Engine {
         let last_updated = floor.max(now.as_microsecond() / 1000 * 1000);
         let stamp = jiff::Timestamp::from_microsecond(last_updated).unwrap_or(now);
         let mut failed: Option<Failure> = None;
-        let text = phial_fhir::stamp(
-            doc,
-            &s.id,
-            version,
-            &format!("{stamp:.3}"),
-            &mut |reference| {
+        let text =
+            phial_fhir::stamp(doc, &s.id, version, &format!("{stamp:.3}"), &mut |reference| {
                 if let Some(name) = names.get(reference) {
                     return Some(name.clone());
                 }
@@ -477,8 +488,7 @@ impl Engine {
                     }
                     _ => None,
                 }
-            },
-        );
+            });
         if let Some(failure) = failed {
             return Err(failure);
         }
@@ -513,7 +523,9 @@ impl Engine {
         let action = s.write.method.action();
         let context = self.context(tenant, caller, action, &facts, &patients)?;
         let record = RecordRef { row, version };
-        if self.policy().decide(&caller.subject, action, &record, &facts, &context).is_err() {
+        let decided = self.policy().decide(&caller.subject, action, &record, &facts, &context);
+        if let Err(denial) = decided {
+            entry::not_written(refused, &record, &facts, &denial, &patients);
             return Err(Failure::forbidden(format!(
                 "your role may not {} a {} with this content",
                 action.name(),
@@ -524,6 +536,7 @@ impl Engine {
         Ok(Ok(Planned {
             method: s.write.method,
             created,
+            before: old.map(|o| o.header.patients).unwrap_or_default(),
             sealing: Sealing {
                 ty,
                 id: s.id.clone(),
@@ -540,12 +553,7 @@ impl Engine {
     }
 }
 
-fn unchanged(
-    ty: ResourceType,
-    id: &LogicalId,
-    old: Option<&Unopened>,
-    deleted: bool,
-) -> Written {
+fn unchanged(ty: ResourceType, id: &LogicalId, old: Option<&Unopened>, deleted: bool) -> Written {
     Written {
         ty,
         id: id.clone(),

@@ -56,8 +56,10 @@ impl Tokens {
         purpose: Option<Purpose>,
         now: Timestamp,
     ) -> Result<(Issued, Purpose), Error> {
-        let account =
-            Accounts::new(control, policy).find(user)?.filter(|a| a.active).ok_or(Error::NoAccount)?;
+        let account = Accounts::new(control, policy)
+            .find(user)?
+            .filter(|a| a.active)
+            .ok_or(Error::NoAccount)?;
         let allowed: Vec<Purpose> = policy
             .roles()
             .filter(|r| account.roles.iter().any(|held| *held == *r.name))

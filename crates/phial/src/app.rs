@@ -110,10 +110,8 @@ impl App {
             idle: SignedDuration::from_mins(config.session.idle_minutes),
             absolute: SignedDuration::from_hours(config.session.absolute_hours),
         };
-        let settings = Settings {
-            max_bytes: config.http.max_body_mib * 1024 * 1024,
-            ..Settings::default()
-        };
+        let settings =
+            Settings { max_bytes: config.http.max_body_mib * 1024 * 1024, ..Settings::default() };
         let policy = PolicySet::shipped()?;
         Ok(App {
             engine: Engine::new(vessels, policy, Arc::clone(&clock), Arc::clone(&rng), settings),
@@ -186,10 +184,7 @@ impl App {
         for tenant in self.engine.tenants() {
             let mut caller = self.local("operator", &["operator"], Surface::Job);
             caller.subject.tenant = tenant.vessel.tenant().clone();
-            self.engine
-                .record_event(&caller, EventKind::Stop, &[])
-                .await
-                .map_err(into_anyhow)?;
+            self.engine.record_event(&caller, EventKind::Stop, &[]).await.map_err(into_anyhow)?;
             tenant.vessel.audit().flush()?;
         }
         Ok(())

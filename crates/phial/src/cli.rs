@@ -27,10 +27,12 @@ use out::Out;
 /// destroying one key. Start with `phial demo`.
 #[derive(Parser)]
 #[command(name = "phial", version, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 good, 1 a check failed or the work could not be done, 2 usage.\n\
+#[command(
+    after_help = "Exit codes: 0 good, 1 a check failed or the work could not be done, 2 usage.\n\
     First steps:\n  phial demo                       try it with synthetic patients\n  \
     phial init && phial serve        a home of your own in ./phial\n  \
-    phial user add ana --role physician && phial token --user ana")]
+    phial user add ana --role physician && phial token --user ana"
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,

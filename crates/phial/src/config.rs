@@ -135,19 +135,17 @@ impl Config {
     pub(crate) fn departures(&self) -> Result<Vec<Departure>, ConfigError> {
         let mut found = Vec::new();
         let mut depart =
-            |setting: &'static str, value: String, rationale: &Option<String>, key: &str| match rationale
-                .as_deref()
-                .map(str::trim)
-                .filter(|r| !r.is_empty())
-            {
-                Some(r) => {
-                    found.push(Departure { setting, value, rationale: r.to_owned() });
-                    Ok(())
-                }
-                None => Err(ConfigError::Rule(format!(
-                    "{setting} departs from the safe default; say why in {key} (the audit log \
+            |setting: &'static str, value: String, rationale: &Option<String>, key: &str| {
+                match rationale.as_deref().map(str::trim).filter(|r| !r.is_empty()) {
+                    Some(r) => {
+                        found.push(Departure { setting, value, rationale: r.to_owned() });
+                        Ok(())
+                    }
+                    None => Err(ConfigError::Rule(format!(
+                        "{setting} departs from the safe default; say why in {key} (the audit log \
                      and the evidence report quote it)"
-                ))),
+                    ))),
+                }
             };
         if self.http.phi_in_urls == PhiInUrls::Allow {
             depart(

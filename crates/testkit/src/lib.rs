@@ -1,1 +1,10 @@
-//! A world for tests: a real server on a free port, actors by role, faults, canaries
+//! A world for tests: a real server on a free port, actors by role, faults, canaries.
+//!
+//! Nothing here is linked into the product. It may break things on purpose
+//! ([`faults`]), may look at every byte that was written ([`canary`]), and runs the
+//! real program over a home of its own ([`world`]) with invented patients ([`fixture`]).
+
+pub mod canary;
+pub mod faults;
+pub mod fixture;
+pub mod world;

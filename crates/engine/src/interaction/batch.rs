@@ -75,12 +75,7 @@ impl Engine {
     /// # Errors
     /// [`Failure::Invalid`] when the Bundle itself can't be read, and
     /// [`Failure::Busy`] when a store, the keys or the audit log can't be reached.
-    pub async fn batch(
-        &self,
-        caller: &Caller,
-        doc: &Doc,
-        base: &str,
-    ) -> Result<Released, Failure> {
+    pub async fn batch(&self, caller: &Caller, doc: &Doc, base: &str) -> Result<Released, Failure> {
         let asked = self.entries(doc)?;
         let mut answered = Vec::with_capacity(asked.len());
         for one in asked {
@@ -125,10 +120,7 @@ impl Engine {
     }
 
     /// The entries of a Bundle, each understood or refused with its path.
-    pub(crate) fn entries(
-        &self,
-        doc: &Doc,
-    ) -> Result<Vec<Result<Asked, Failure>>, Failure> {
+    pub(crate) fn entries(&self, doc: &Doc) -> Result<Vec<Result<Asked, Failure>>, Failure> {
         let Some(entries) = doc.root().member("entry") else { return Ok(Vec::new()) };
         let mut asked = Vec::new();
         for (i, entry) in entries.items().enumerate() {
@@ -156,8 +148,7 @@ fn understand(entry: Node<'_>, place: &str) -> Result<Asked, Failure> {
         entry.member("request").ok_or_else(|| bad("request", "each entry needs a request"))?;
     let method = text(request, "method")
         .ok_or_else(|| bad("request.method", "each request needs a method"))?;
-    let url =
-        text(request, "url").ok_or_else(|| bad("request.url", "each request needs a url"))?;
+    let url = text(request, "url").ok_or_else(|| bad("request.url", "each request needs a url"))?;
     let (path, query) = match url.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (url.as_str(), None),
@@ -171,9 +162,7 @@ fn understand(entry: Node<'_>, place: &str) -> Result<Asked, Failure> {
         LogicalId::new(s).map_err(|_| bad("request.url", "the url has no valid logical id"))
     };
     let version = |s: &str| {
-        s.parse()
-            .map(Version)
-            .map_err(|_| bad("request.url", "the url has no valid version"))
+        s.parse().map(Version).map_err(|_| bad("request.url", "the url has no valid version"))
     };
     let if_match = match text(request, "ifMatch") {
         Some(tag) => Some(
@@ -277,8 +266,7 @@ fn written(w: &Written, base: &str) -> String {
     if w.version.0 == 0 {
         return format!("{{\"status\":\"{status}\"}}");
     }
-    let location =
-        format!("{base}/{}/{}/_history/{}", w.ty.name(), w.id.as_str(), w.version.0);
+    let location = format!("{base}/{}/{}/_history/{}", w.ty.name(), w.id.as_str(), w.version.0);
     format!(
         "{{\"status\":\"{status}\",\"location\":{},\"etag\":\"W/\\\"{}\\\"\",\"lastModified\":\"{}\"}}",
         json_string(&location),
@@ -297,12 +285,7 @@ pub fn instant(us: i64) -> String {
 /// FHIR (the HTTP layer uses it too).
 pub fn status_of(failure: &Failure) -> (&'static str, Vec<Issue>) {
     let one = |code, text: &str| {
-        vec![Issue {
-            severity: Severity::Error,
-            code,
-            path: String::new(),
-            text: text.to_owned(),
-        }]
+        vec![Issue { severity: Severity::Error, code, path: String::new(), text: text.to_owned() }]
     };
     match failure {
         Failure::Invalid(r) => ("400 Bad Request", r.issues.clone()),

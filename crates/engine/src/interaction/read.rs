@@ -66,11 +66,8 @@ impl Engine {
         let opened =
             tenant.vessel.open_record(&permit, &found).map_err(Self::store_failure(caller))?;
         entry::target(&mut e, &found, &permit);
-        let facts = ReleasedFacts {
-            ty,
-            version: found.version,
-            last_updated: found.header.last_updated,
-        };
+        let facts =
+            ReleasedFacts { ty, version: found.version, last_updated: found.header.last_updated };
         let body = bytes::Bytes::from(opened.into_body());
         self.release(tenant, caller, e, &[permit], body, Some(facts)).await
     }

@@ -104,15 +104,13 @@ impl Engine {
         if token.is_some() {
             entry::query(e, ty, &pairs);
         }
-        let mut query = parse_query(ty, &pairs)
-            .map_err(|issues| Failure::Invalid(Refusal { issues }))?;
+        let mut query =
+            parse_query(ty, &pairs).map_err(|issues| Failure::Invalid(Refusal { issues }))?;
         query.compartment = compartment.clone();
         self.guard(caller, &query)?;
 
-        let limit = query
-            .count
-            .unwrap_or(self.settings().page_size)
-            .min(self.settings().max_page_size);
+        let limit =
+            query.count.unwrap_or(self.settings().page_size).min(self.settings().max_page_size);
         let after = match token.as_ref().and_then(|t| t.after.as_deref()) {
             Some(bytes) => Some(PageKey::decode(bytes).ok_or_else(|| {
                 Failure::invalid(
@@ -137,9 +135,7 @@ impl Engine {
                 .map(|(t, id)| (t.name().to_owned(), id.as_str().to_owned())),
             at: at.0,
             after: Some(key.encode()),
-            taken: token
-                .as_ref()
-                .map_or(caller.request.at.as_microsecond(), |t| t.taken),
+            taken: token.as_ref().map_or(caller.request.at.as_microsecond(), |t| t.taken),
         });
         let this = Token {
             ty: ty.name().to_owned(),
@@ -157,12 +153,7 @@ impl Engine {
 
         let mut out = BundleWriter::new(&search.base, total);
         let link = |t: &Token| {
-            format!(
-                "{}/{}?_page={}",
-                search.base,
-                ty.name(),
-                t.seal(&keys.paging, caller, self)
-            )
+            format!("{}/{}?_page={}", search.base, ty.name(), t.seal(&keys.paging, caller, self))
         };
         out.link("self", &link(&this));
         if let Some(next) = &next {

@@ -66,8 +66,7 @@ impl Engine {
         }
         let failed = Self::store_failure(caller);
         let keystore = vessel.keystore();
-        let Some(key) =
-            keystore.patient_key(&caller.subject.tenant, patient).map_err(&failed)?
+        let Some(key) = keystore.patient_key(&caller.subject.tenant, patient).map_err(&failed)?
         else {
             return Err(self
                 .refuse(tenant, caller, asked, OutcomeCode::NotFound, Failure::NotFound)

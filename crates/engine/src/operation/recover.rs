@@ -16,16 +16,16 @@ impl Engine {
     ///
     /// # Errors
     /// [`Failure::Busy`] when a store can't be reached: nothing may be served then.
-    pub async fn recover(
-        &self,
-        tenant: &Tenant,
-        caller: &Caller,
-    ) -> Result<Recovered, Failure> {
+    pub async fn recover(&self, tenant: &Tenant, caller: &Caller) -> Result<Recovered, Failure> {
         let closed = tokio::task::block_in_place(|| tenant.vessel.recover())
             .map_err(Self::store_failure(caller))?;
         if closed != Recovered::default() {
             let mut e = entry::of(caller, EventKind::Recovery);
-            entry::note(&mut e, DetailKey::Count, (closed.committed + closed.abandoned).to_string());
+            entry::note(
+                &mut e,
+                DetailKey::Count,
+                (closed.committed + closed.abandoned).to_string(),
+            );
             self.record(tenant, caller, vec![e], None).await?;
         }
         Ok(closed)

@@ -99,7 +99,8 @@ fn tour(
     world: &World,
     tokens: &[(String, String)],
 ) -> anyhow::Result<Vec<Step>> {
-    let program = std::env::current_exe().map_or_else(|_| "phial".to_owned(), |p| p.display().to_string());
+    let program =
+        std::env::current_exe().map_or_else(|_| "phial".to_owned(), |p| p.display().to_string());
     let home = root.display();
     let base = format!("https://{address}/fhir");
     let ca = root.join("tls").join("ca.pem").display().to_string();

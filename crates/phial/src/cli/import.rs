@@ -109,11 +109,8 @@ fn report(tally: &Tally, elapsed: Duration, out: &Out) {
         .iter()
         .map(|(f, p, w)| serde_json::json!({ "file": f, "path": p, "issue": w }))
         .collect();
-    let failed: Vec<_> = tally
-        .failed
-        .iter()
-        .map(|(f, w)| serde_json::json!({ "file": f, "error": w }))
-        .collect();
+    let failed: Vec<_> =
+        tally.failed.iter().map(|(f, w)| serde_json::json!({ "file": f, "error": w })).collect();
     out.result(
         &text,
         &serde_json::json!({
@@ -288,7 +285,8 @@ fn archive(
     let mut tar = tar::Archive::new(reader);
     for entry in tar.entries()? {
         let entry = entry?;
-        let name = entry.path()?.file_name().map_or_else(String::new, |n| n.to_string_lossy().into());
+        let name =
+            entry.path()?.file_name().map_or_else(String::new, |n| n.to_string_lossy().into());
         if entry.header().entry_type().is_file() && takes(&name) {
             one_file(&name, BufReader::new(entry), pass, label, bar, sink)?;
         }
@@ -431,9 +429,8 @@ fn collect(resources: impl Iterator<Item = Vec<u8>>, label: bool) -> Vec<u8> {
 /// The request that puts a resource under its own id, or creates it without one.
 fn put(resource: &str) -> String {
     let named = Doc::parse(resource.as_bytes(), &limits()).ok().map(|doc| {
-        let text = |name: &str| {
-            doc.root().member(name).and_then(|n| n.as_str().map(|s| s.into_owned()))
-        };
+        let text =
+            |name: &str| doc.root().member(name).and_then(|n| n.as_str().map(|s| s.into_owned()));
         (text("resourceType").unwrap_or_default(), text("id"))
     });
     let (method, url) = match named {
@@ -446,7 +443,8 @@ fn put(resource: &str) -> String {
 
 /// `resource` with the label HTEST in `meta.security`, when asked for.
 fn labelled(resource: &str, label: bool) -> String {
-    const HTEST: &str = r#"{"system":"http://terminology.hl7.org/CodeSystem/v3-ActReason","code":"HTEST"}"#;
+    const HTEST: &str =
+        r#"{"system":"http://terminology.hl7.org/CodeSystem/v3-ActReason","code":"HTEST"}"#;
     if !label {
         return resource.to_owned();
     }
@@ -456,7 +454,9 @@ fn labelled(resource: &str, label: bool) -> String {
     let (place, insert) = match doc.root().member("meta") {
         None => (at(doc.root()), format!(r#""meta":{{"security":[{HTEST}]}},"#)),
         Some(meta) => match meta.member("security") {
-            None if meta.members().next().is_none() => (at(meta), format!(r#""security":[{HTEST}]"#)),
+            None if meta.members().next().is_none() => {
+                (at(meta), format!(r#""security":[{HTEST}]"#))
+            }
             None => (at(meta), format!(r#""security":[{HTEST}],"#)),
             Some(list) if list.items().next().is_none() => (at(list), HTEST.to_owned()),
             Some(list) => (at(list), format!("{HTEST},")),
@@ -468,10 +468,16 @@ fn labelled(resource: &str, label: bool) -> String {
     }
 }
 
-fn remote(home: &Path, server: &str, args: &ImportArgs, bar: &ProgressBar) -> anyhow::Result<Tally> {
+fn remote(
+    home: &Path,
+    server: &str,
+    args: &ImportArgs,
+    bar: &ProgressBar,
+) -> anyhow::Result<Tally> {
     let token_file = args.token_file.as_ref().context("--server needs --token-file")?;
     let token = std::fs::read_to_string(token_file).context("--token-file can't be read")?;
-    let ca = args.ca.clone().or_else(|| Some(home.join("tls").join("ca.pem")).filter(|p| p.exists()));
+    let ca =
+        args.ca.clone().or_else(|| Some(home.join("tls").join("ca.pem")).filter(|p| p.exists()));
     let client = crate::http::client(ca.as_deref())?;
     let mut tally = Tally::default();
     for pass in [Pass::Depended, Pass::Rest] {

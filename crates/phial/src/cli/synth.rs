@@ -36,8 +36,7 @@ pub(crate) struct SynthArgs {
 pub(super) fn run(home: &Path, args: &SynthArgs, out: &Out) -> anyhow::Result<ExitCode> {
     let world = World::new(args.seed, args.patients);
     if let Some(dir) = &args.out {
-        std::fs::create_dir_all(dir)
-            .with_context(|| format!("{} can't be made", dir.display()))?;
+        std::fs::create_dir_all(dir).with_context(|| format!("{} can't be made", dir.display()))?;
         let mut files = 0;
         for (name, bundle) in world.bundles() {
             std::fs::write(dir.join(name), bundle)?;
@@ -74,7 +73,8 @@ pub(super) async fn take_in(app: &App, world: &World) -> anyhow::Result<usize> {
             .map_err(|_| anyhow::anyhow!("{name} is not JSON"))?;
         let done = app.engine.import(&caller, &doc).await.map_err(into_anyhow)?;
         if let Some((at, issues)) = done.rejected.first() {
-            let what = issues.first().map_or_else(String::new, |i| format!("{}: {}", i.path, i.text));
+            let what =
+                issues.first().map_or_else(String::new, |i| format!("{}: {}", i.path, i.text));
             anyhow::bail!("{name}, entry {at}: {what}");
         }
         stored += done.stored.len();

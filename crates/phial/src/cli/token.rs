@@ -80,7 +80,6 @@ async fn issue(app: &App, args: &TokenArgs) -> anyhow::Result<(String, serde_jso
 
 /// A token for a tour: made by the same way as on the command line.
 pub(super) async fn for_user(app: &App, user: &SubjectId) -> anyhow::Result<String> {
-    let args =
-        TokenArgs { user: user.clone(), purpose: None, tenant: TenantId::default_tenant() };
+    let args = TokenArgs { user: user.clone(), purpose: None, tenant: TenantId::default_tenant() };
     Ok(issue(app, &args).await?.0)
 }

@@ -91,8 +91,7 @@ pub(super) fn run(home: &Path, command: &UserCommand, out: &Out) -> anyhow::Resu
                 );
             }
             UserCommand::List(args) => {
-                let tenant =
-                    app.engine.tenant(&args.tenant).context("there is no such tenant")?;
+                let tenant = app.engine.tenant(&args.tenant).context("there is no such tenant")?;
                 let all = Accounts::new(tenant.vessel.control(), app.engine.policy()).all()?;
                 let lines: Vec<String> = all
                     .iter()
@@ -143,10 +142,7 @@ async fn set_active(app: &App, args: &NameArgs, active: bool, out: &Out) -> anyh
         .record_event(
             &caller,
             EventKind::UserChanged,
-            &[
-                (DetailKey::Account, account.id.to_string()),
-                (DetailKey::Value, state.to_owned()),
-            ],
+            &[(DetailKey::Account, account.id.to_string()), (DetailKey::Value, state.to_owned())],
         )
         .await
         .map_err(into_anyhow)?;

@@ -41,12 +41,8 @@ pub(crate) fn json(status: StatusCode, body: Bytes) -> Response<Body> {
 
 /// An OperationOutcome with one issue that HTTP itself found.
 pub(crate) fn refuse(status: StatusCode, code: IssueCode, text: &str) -> Response<Body> {
-    let issue = Issue {
-        severity: Severity::Error,
-        code,
-        path: String::new(),
-        text: text.to_owned(),
-    };
+    let issue =
+        Issue { severity: Severity::Error, code, path: String::new(), text: text.to_owned() };
     json(status, Bytes::from(operation_outcome(&[issue])))
 }
 
@@ -74,8 +70,7 @@ pub(crate) fn released(released: Released, if_none_match: Option<&str>) -> Respo
     let facts = released.facts().cloned();
     let Some(facts) = facts else { return json(StatusCode::OK, released.into_body()) };
     let etag = format!("W/\"{}\"", facts.version);
-    let unchanged =
-        if_none_match.is_some_and(|tags| tags.split(',').any(|t| t.trim() == etag));
+    let unchanged = if_none_match.is_some_and(|tags| tags.split(',').any(|t| t.trim() == etag));
     let mut response = if unchanged {
         json(StatusCode::NOT_MODIFIED, Bytes::new())
     } else {
@@ -101,8 +96,7 @@ pub(crate) fn written(w: &Written, base: &str, body: Option<Released>) -> Respon
         }
     };
     if w.version.0 > 0 {
-        let location =
-            format!("{base}/{}/{}/_history/{}", w.ty.name(), w.id.as_str(), w.version.0);
+        let location = format!("{base}/{}/{}/_history/{}", w.ty.name(), w.id.as_str(), w.version.0);
         if let Ok(value) = HeaderValue::from_str(&location) {
             response.headers_mut().insert(header::LOCATION, value);
         }

@@ -7,8 +7,6 @@ use phial_fhir::definitions::ResourceType;
 /// One request, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// `GET /healthz`: says that the process answers, nothing else.
-    Health,
     /// `GET [base]/metadata`
     Capabilities,
     /// `POST [base]`

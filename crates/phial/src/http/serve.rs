@@ -82,13 +82,16 @@ async fn accept(
             let handshake =
                 tokio::time::timeout(Duration::from_secs(10), acceptor.accept(stream)).await;
             let Ok(Ok(stream)) = handshake else { return };
-            let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
-                let app = Arc::clone(&app);
-                async move {
-                    let request = request.map(Body::new);
-                    Ok::<_, std::convert::Infallible>(handle(&app, address, peer, request).await)
-                }
-            });
+            let service =
+                hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+                    let app = Arc::clone(&app);
+                    async move {
+                        let request = request.map(Body::new);
+                        Ok::<_, std::convert::Infallible>(
+                            handle(&app, address, peer, request).await,
+                        )
+                    }
+                });
             let mut builder = auto::Builder::new(TokioExecutor::new());
             builder
                 .http1()
@@ -251,8 +254,7 @@ fn base(
         .and_then(|v| v.to_str().ok())
         .or_else(|| uri.authority().map(axum::http::uri::Authority::as_str))
         .filter(|h| {
-            h.len() <= 255
-                && h.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:[]".contains(&b))
+            h.len() <= 255 && h.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:[]".contains(&b))
         });
     let host = named.map_or_else(|| address.to_string(), str::to_owned);
     if *tenant == phial_base::TenantId::default_tenant() {
@@ -278,7 +280,8 @@ fn wants_other_format(headers: &HeaderMap, query: Option<&str>) -> Option<Respon
         return if format.contains("json") { None } else { refused() };
     }
     let accept = headers.get(header::ACCEPT)?.to_str().ok()?;
-    let json = accept.contains("json") || accept.contains("*/*") || accept.contains("application/*");
+    let json =
+        accept.contains("json") || accept.contains("*/*") || accept.contains("application/*");
     if json || accept.trim().is_empty() { None } else { refused() }
 }
 
@@ -317,7 +320,7 @@ impl Incoming<'_> {
     async fn answer(self, route: Route, query: &str) -> Result<Response<Body>, Stop> {
         let engine = &self.app.engine;
         match route {
-            Route::Health | Route::Capabilities => Err(Failure::NotFound.into()),
+            Route::Capabilities => Err(Failure::NotFound.into()),
             Route::Read(ty, id) => {
                 let found = engine.read(&self.caller, ty, &id).await?;
                 Ok(answer::released(found, self.header(header::IF_NONE_MATCH)))
@@ -347,8 +350,7 @@ impl Incoming<'_> {
                 let app = self.app;
                 let doc = self.resource().await?;
                 same_id(&doc, &id)?;
-                let w =
-                    app.engine.update(&caller, ty, id, doc, if_match, if_none_match).await?;
+                let w = app.engine.update(&caller, ty, id, doc, if_match, if_none_match).await?;
                 written(app, &caller, &w, &base, wants_body).await
             }
             Route::Delete(ty, id) => {

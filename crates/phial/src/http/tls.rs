@@ -110,8 +110,7 @@ pub(crate) fn server_config(
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&certificate)
         .and_then(Iterator::collect)
         .with_context(|| "tls.certificate can't be read as PEM")?;
-    let key = PrivateKeyDer::from_pem_file(&key)
-        .with_context(|| "tls.key can't be read as PEM")?;
+    let key = PrivateKeyDer::from_pem_file(&key).with_context(|| "tls.key can't be read as PEM")?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?

@@ -7,19 +7,26 @@ use phial_fhir::search::param;
 use crate::config::PhiInUrls;
 
 /// The first parameter that may not stand in a URL.
-pub(crate) fn offending<'a>(
+pub(crate) fn offending(
     mode: PhiInUrls,
     ty: ResourceType,
-    pairs: &'a [(String, String)],
-) -> Option<&'a str> {
+    pairs: &[(String, String)],
+) -> Option<&str> {
     if mode == PhiInUrls::Allow {
         return None;
     }
     pairs.iter().map(|(name, _)| name.as_str()).find(|name| {
         let control = matches!(
             *name,
-            "_page" | "_count" | "_sort" | "_format" | "_pretty" | "_summary" | "_include"
-                | "_total" | "_elements"
+            "_page"
+                | "_count"
+                | "_sort"
+                | "_format"
+                | "_pretty"
+                | "_summary"
+                | "_include"
+                | "_total"
+                | "_elements"
         );
         if control {
             return false;
@@ -34,8 +41,15 @@ pub(crate) fn offending<'a>(
         let chained = name.split(['.', ':']).skip(1).any(|part| {
             matches!(
                 part,
-                "identifier" | "name" | "family" | "given" | "birthdate" | "telecom" | "phone"
-                    | "email" | "death-date"
+                "identifier"
+                    | "name"
+                    | "family"
+                    | "given"
+                    | "birthdate"
+                    | "telecom"
+                    | "phone"
+                    | "email"
+                    | "death-date"
             ) || part.starts_with("address")
         });
         direct || chained

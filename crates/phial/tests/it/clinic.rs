@@ -51,8 +51,7 @@ pub(crate) fn findings(world: &World, home: &Path, args: &[&str]) -> Vec<String>
     let json: Value = ran.json();
     match json["findings"].as_array() {
         Some(found) => {
-            let found: Vec<String> =
-                found.iter().map(|f| f.as_str().unwrap().to_owned()).collect();
+            let found: Vec<String> = found.iter().map(|f| f.as_str().unwrap().to_owned()).collect();
             assert_eq!(ran.code, Some(i32::from(!found.is_empty())), "{}", ran.out);
             found
         }

@@ -100,7 +100,10 @@ fn bad_resources_are_named_by_path_and_never_by_value() {
         (r#"{"resourceType":"Patient","birthDate":"Xylocarp"}"#, "Patient.birthDate"),
         (r#"{"resourceType":"Patient","gender":"Xylocarp"}"#, "Patient.gender"),
         (r#"{"resourceType":"Patient","Xylocarp":"Xylocarp"}"#, "Patient"),
-        (r#"{"resourceType":"Patient","name":[{"family":["Xylocarp"]}]}"#, "Patient.name[0].family"),
+        (
+            r#"{"resourceType":"Patient","name":[{"family":["Xylocarp"]}]}"#,
+            "Patient.name[0].family",
+        ),
         (r#"{"resourceType":"Patient","name":{"family":"Xylocarp"}}"#, "Patient.name"),
         (r#"{"resourceType":"Patient","active":"Xylocarp"}"#, "Patient.active"),
         (r#"{"resourceType":"Patient","active":true,"active":false,"id":"Xylocarp"}"#, "active"),
@@ -193,7 +196,8 @@ fn an_update_creates_under_the_callers_id() {
     assert!(made.header("location").ends_with("/Organization/org-new/_history/1"));
     let again = server.put("import-client", &org).expect(200);
     assert_eq!(again.header("etag"), "W/\"2\"");
-    let minimal = send(server.put_request("import-client", &org).header("prefer", "return=minimal"));
+    let minimal =
+        send(server.put_request("import-client", &org).header("prefer", "return=minimal"));
     assert_eq!((minimal.status, minimal.body.len()), (200, 0));
 }
 
@@ -230,13 +234,12 @@ fn a_transaction_resolves_what_its_entries_refer_to() {
     let world = clinic();
     let server = world.serve();
     let npi = format!("npi-{}", fixture::FIELD_PRACTITIONER);
-    let entry = |urn: &str, resource: serde_json::Value, ty: &str| {
-        json!({"fullUrl": urn, "resource": resource, "request": {"method": "POST", "url": ty}})
-    };
-    let (p, e) =
-        ("urn:uuid:7b1e7a30-13d5-4a4e-8a51-5a6c34e8f001", "urn:uuid:7b1e7a30-13d5-4a4e-8a51-5a6c34e8f002");
-    let practitioner =
-        json!({"reference": format!("Practitioner?identifier=http://hl7.org/fhir/sid/us-npi|{npi}")});
+    let entry = |urn: &str, resource: serde_json::Value, ty: &str| json!({"fullUrl": urn, "resource": resource, "request": {"method": "POST", "url": ty}});
+    let (p, e) = (
+        "urn:uuid:7b1e7a30-13d5-4a4e-8a51-5a6c34e8f001",
+        "urn:uuid:7b1e7a30-13d5-4a4e-8a51-5a6c34e8f002",
+    );
+    let practitioner = json!({"reference": format!("Practitioner?identifier=http://hl7.org/fhir/sid/us-npi|{npi}")});
     let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": [
         entry(e, json!({"resourceType": "Encounter", "status": "finished",
             "class": {"code": "AMB"}, "subject": {"reference": p},
@@ -276,16 +279,22 @@ fn a_transaction_stores_all_or_nothing() {
         let ty = resource["resourceType"].clone();
         json!({"resource": resource, "request": {"method": "POST", "url": ty}})
     };
-    let bundle = |entries: Vec<serde_json::Value>| {
-        json!({"resourceType": "Bundle", "type": "transaction", "entry": entries})
-    };
+    let bundle = |entries: Vec<serde_json::Value>| json!({"resourceType": "Bundle", "type": "transaction", "entry": entries});
     for (status, path, last) in [
         (400, "Bundle.entry[1]", post(json!({"resourceType": "Patient", "gender": "no such"}))),
-        (412, "", post(json!({"resourceType": "Observation", "status": "final", "code": {"text": "x"},
-            "performer": [{"reference": "Practitioner?identifier=nobody-at-all"}]}))),
+        (
+            412,
+            "",
+            post(json!({"resourceType": "Observation", "status": "final", "code": {"text": "x"},
+            "performer": [{"reference": "Practitioner?identifier=nobody-at-all"}]})),
+        ),
         (400, "Bundle.entry[1]", json!({"resource": org("no request")})),
-        (412, "", json!({"resource": {"resourceType": "Organization", "id": "org-clinic", "name": "x"},
-            "request": {"method": "PUT", "url": "Organization/org-clinic", "ifMatch": "W/\"44\""}})),
+        (
+            412,
+            "",
+            json!({"resource": {"resourceType": "Organization", "id": "org-clinic", "name": "x"},
+            "request": {"method": "PUT", "url": "Organization/org-clinic", "ifMatch": "W/\"44\""}}),
+        ),
     ] {
         let answer = server.post("import-client", "", &bundle(vec![post(org("one")), last]));
         assert_eq!(answer.status, status, "{}", answer.text());

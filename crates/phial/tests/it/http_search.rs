@@ -55,7 +55,11 @@ fn parameters_find_what_they_say() {
         ("Patient", "gender=unknown".to_owned(), 5),
         ("Patient", "death-date:missing=true".to_owned(), 5),
         ("Patient", "death-date:missing=false".to_owned(), 0),
-        ("Patient", format!("general-practitioner=Practitioner/{}", fixture::FIELD_PRACTITIONER), 1),
+        (
+            "Patient",
+            format!("general-practitioner=Practitioner/{}", fixture::FIELD_PRACTITIONER),
+            1,
+        ),
         ("Condition", "code=44054006".to_owned(), 5),
         ("Condition", "code=http://snomed.info/sct|44054006".to_owned(), 5),
         ("Condition", "code=http://loinc.org|44054006".to_owned(), 0),
@@ -103,7 +107,11 @@ fn matches_come_in_the_order_asked_for() {
     let server = world.serve();
     let dates = |query: &str| -> Vec<String> {
         server
-            .search("physician", "Observation", &format!("patient={}&_count=50&{query}", BY_TEAM.id))
+            .search(
+                "physician",
+                "Observation",
+                &format!("patient={}&_count=50&{query}", BY_TEAM.id),
+            )
             .expect(200)
             .entries("match")
             .iter()
@@ -139,7 +147,11 @@ fn pages_are_of_one_moment_while_others_write() {
     let server = world.serve();
     let query = format!("patient={}&_sort=-date&_count=5", BY_TEAM.id);
     let before: Vec<String> = server
-        .search("physician", "Observation", &format!("patient={}&_sort=-date&_count=50", BY_TEAM.id))
+        .search(
+            "physician",
+            "Observation",
+            &format!("patient={}&_sort=-date&_count=50", BY_TEAM.id),
+        )
         .expect(200)
         .ids("match");
     let mut page = server.search("physician", "Observation", &query).expect(200);
@@ -184,7 +196,8 @@ fn a_paging_token_serves_only_whom_it_was_made_for() {
     let _ = server.get("physician", &next.replace(token, &bent)).expect(400);
     // Nothing of the search can be read from the token.
     let word = "44054006";
-    let page = server.search("physician", "Condition", &format!("code={word}&_count=1")).expect(200);
+    let page =
+        server.search("physician", "Condition", &format!("code={word}&_count=1")).expect(200);
     let scanner = phial_testkit::canary::Scanner::new(&[word]).unwrap();
     let mut report = phial_testkit::canary::Report::default();
     scanner.bytes(std::path::Path::new("link"), page.link("next").unwrap().as_bytes(), &mut report);
@@ -222,7 +235,8 @@ fn what_was_acknowledged_is_found_at_once() {
             "code": {"coding": [{"system": "urn:test", "code": format!("fresh-{n}")}]},
             "subject": {"reference": format!("Patient/{}", BY_TEAM.id)}});
         let made = server.post("physician", "Observation", &body).expect(201);
-        let found = server.search("physician", "Observation", &format!("code=fresh-{n}")).expect(200);
+        let found =
+            server.search("physician", "Observation", &format!("code=fresh-{n}")).expect(200);
         assert_eq!(found.ids("match"), [made.json()["id"].as_str().unwrap()]);
     }
 }

@@ -16,10 +16,12 @@ fn destroy(world: &World) -> serde_json::Value {
 /// The patient is gone for everyone and in every way; the others are as before.
 fn forgotten(server: &Server) {
     let mut paths = vec![format!("Patient/{}", BY_TEAM.id)];
-    paths.extend(["team", "enc", "appt", "claim"].iter().zip(
-        ["CareTeam", "Encounter", "Appointment", "Claim"]).map(|(k, ty)| {
-        format!("{ty}/{}", id(k, BY_TEAM, 0))
-    }));
+    paths.extend(
+        ["team", "enc", "appt", "claim"]
+            .iter()
+            .zip(["CareTeam", "Encounter", "Appointment", "Claim"])
+            .map(|(k, ty)| format!("{ty}/{}", id(k, BY_TEAM, 0))),
+    );
     paths.extend((0..=CONDITIONS).map(|n| format!("Condition/{}", id("cond", BY_TEAM, n))));
     paths.extend((0..OBSERVATIONS).map(|n| format!("Observation/{}", id("obs", BY_TEAM, n))));
     for path in &paths {
@@ -63,9 +65,8 @@ fn a_destroyed_patient_stays_unreadable_in_every_copy() {
     assert_eq!(certificate["tenant"], "default");
     assert!(!certificate["keys_destroyed"].as_array().unwrap().is_empty());
     assert_eq!(certificate["id"].as_str().unwrap().len(), 32);
-    let at = |name: &str| -> jiff::Timestamp {
-        certificate[name].as_str().unwrap().parse().unwrap()
-    };
+    let at =
+        |name: &str| -> jiff::Timestamp { certificate[name].as_str().unwrap().parse().unwrap() };
     let days = at("older_copies_readable_until").duration_since(at("destroyed_at")).as_hours() / 24;
     assert_eq!(days, 35, "the backups' retention of phial.toml's default");
     let statement = certificate["statement"].as_str().unwrap();
@@ -146,10 +147,7 @@ fn a_record_about_two_patients_is_kept_for_the_other() {
 fn destroying_again_says_that_there_is_nothing_left() {
     let world = clinic();
     let _ = destroy(&world);
-    assert_eq!(
-        world.run(&["keys", "destroy", "--patient", BY_TEAM.id, "--yes"]).code,
-        Some(1)
-    );
+    assert_eq!(world.run(&["keys", "destroy", "--patient", BY_TEAM.id, "--yes"]).code, Some(1));
     // The patient may come again, as someone new.
     let server = world.serve();
     let again = json!({"resourceType": "Patient", "id": BY_TEAM.id, "gender": "other"});

@@ -130,9 +130,8 @@ fn conditional_writes_tell_nothing_of_hidden_records() {
     }
     // Conditions on what exists need sight of every record of the type.
     let create = |role: &str, condition: String| {
-        let request = server
-            .request(role, Method::POST, "Condition")
-            .header("if-none-exist", condition);
+        let request =
+            server.request(role, Method::POST, "Condition").header("if-none-exist", condition);
         send(fhir(request, &fixture::condition(BY_TEAM, 0)))
     };
     for role in ["field-clinician", "physician"] {

@@ -23,7 +23,9 @@ fn without_a_living_token_nothing_is_answered_and_the_attempt_is_on_record() {
         server.client().get(&url).header("authorization", "Bearer"),
         server.client().delete(format!("{url}/x")),
         server.client().post(server.base()).body("{}"),
-        server.client().get(format!("{}/t/other/fhir/Patient", server.base().replace("/fhir", "")))
+        server
+            .client()
+            .get(format!("{}/t/other/fhir/Patient", server.base().replace("/fhir", "")))
             .bearer_auth(world.token("physician")),
     ];
     let tried = attempts.len();

@@ -1,0 +1,223 @@
+//! Marked patients, every route and many failures, and then a search through every
+//! byte that was written anywhere (invariants 3 and 8).
+
+use std::fs;
+use std::path::Path;
+
+use phial_testkit::canary::{Report, Scanner};
+use phial_testkit::fixture::{self, BY_TEAM, UNTIED, id};
+use phial_testkit::world::{Server, World, fhir, send, try_send};
+use reqwest::Method;
+use serde_json::json;
+
+use crate::clinic::clinic;
+
+/// Everything under the world's directory and all that was printed.
+fn scan(world: &World, printed: &[u8]) -> Report {
+    let scanner = Scanner::new(&fixture::needles()).unwrap();
+    let mut report = scanner.scan(&[world.dir()]).unwrap();
+    scanner.bytes(Path::new("printed"), printed, &mut report);
+    report
+}
+
+/// Reads, searches and writes that succeed.
+fn work(server: &Server) {
+    for p in fixture::PEOPLE {
+        for role in ["physician", "billing", "front-desk", "field-clinician", "privacy-officer"] {
+            let _ = server.get(role, &format!("Patient/{}", p.id));
+            let _ = server.get(role, &format!("Condition/{}", id("cond", p, 0)));
+            let _ = server.search(role, "Patient", &format!("family={}&_sort=family", p.family));
+            let _ = server.search(role, "Patient", &format!("identifier={}", p.ssn));
+            let _ = server.search(role, "Patient", &format!("phone={}", p.phone));
+            let _ = server.search(role, "Patient", "address=17&_count=1");
+            let _ = server.search(
+                role,
+                "Observation",
+                &format!("patient={}&_sort=-date&_include=Observation:patient", p.id),
+            );
+        }
+        let mut o = fixture::observation(p, 0);
+        o["valueQuantity"]["value"] = json!(99);
+        let _ = server.put("physician", &o).expect(200);
+        let mut again = fixture::patient(p);
+        again["active"] = json!(true);
+        let _ = server.put("import-client", &again).expect(200);
+        let _ = server.delete("physician", &format!("Observation/{}", id("obs", p, 1)));
+    }
+}
+
+/// Requests that fail in as many ways as there are, each holding marked words. What
+/// is answered to them is given back.
+fn fail(server: &Server) -> Vec<u8> {
+    let mut answers = Vec::new();
+    let p = BY_TEAM;
+    let ask = |role: &str, method: Method, path: &str| server.request(role, method, path);
+    let bodies = [
+        json!({"resourceType": "Patient", "id": p.id, "gender": p.family}).to_string(),
+        json!({"resourceType": "Patient", "birthDate": p.street}).to_string(),
+        json!({"resourceType": "Patient", "name": p.family}).to_string(),
+        json!({"resourceType": "Patient", "name": [{"family": [p.family]}]}).to_string(),
+        json!({"resourceType": p.family}).to_string(),
+        json!({"resourceType": "Observation", "subject": {"reference": p.street}}).to_string(),
+        format!("{{\"resourceType\":\"Patient\",\"name\":\"{}\"", p.family),
+        format!("{} {}", p.ssn, p.phone),
+        json!({"resourceType": "Bundle", "type": "transaction", "entry": [
+            {"resource": {"resourceType": "Observation", "status": "final",
+                "code": {"text": fixture::DISPLAYS[0]},
+                "subject": {"reference": format!("Patient?identifier={}", p.ssn)}},
+             "request": {"method": "POST", "url": "Observation"}},
+            {"request": {"method": "PUT", "url": format!("Patient/{}", p.family)}},
+            {"request": {"method": p.family, "url": p.street}}]})
+        .to_string(),
+    ];
+    for body in bodies {
+        for (method, path) in
+            [(Method::POST, "Patient"), (Method::POST, ""), (Method::PUT, "Patient/other")]
+        {
+            for role in ["import-client", "billing", "auditor"] {
+                answers.push(send(
+                    ask(role, method.clone(), path)
+                        .header("content-type", "application/fhir+json")
+                        .body(body.clone()),
+                ));
+            }
+        }
+    }
+    let street = p.street.replace(' ', "%20");
+    for (method, path) in [
+        (Method::GET, format!("Patient?family={}", p.family)),
+        (Method::GET, format!("Patient?{}={}", p.family, p.ssn)),
+        (Method::GET, format!("Patient?birthdate={}", p.family)),
+        (Method::GET, format!("Patient?_sort={}", p.family)),
+        (Method::GET, format!("Patient?_include={}", p.family)),
+        (Method::GET, format!("Patient?_page={}", p.family)),
+        (Method::GET, format!("Patient/{}/{}", p.id, p.family)),
+        (Method::GET, format!("{}/{}", p.family, p.id)),
+        (Method::GET, format!("Patient/{street}")),
+        (Method::PATCH, format!("Patient/{}", p.id)),
+        (Method::GET, format!("Observation/{}", id("obs", UNTIED, 2))),
+    ] {
+        for role in ["physician", "field-clinician", "auditor"] {
+            answers.push(send(ask(role, method.clone(), &path)));
+        }
+    }
+    let update = || {
+        server.put_request(
+            "import-client",
+            &json!({
+        "resourceType": "Patient", "id": p.id, "name": [{"family": p.family}]}),
+        )
+    };
+    answers.push(send(update().header("if-match", p.family)));
+    answers.push(send(update().header("if-match", "W/\"77\"")));
+    answers.push(send(
+        fhir(ask("import-client", Method::POST, "Patient"), &fixture::patient(p))
+            .header("if-none-exist", format!("identifier={}", p.ssn)),
+    ));
+    answers.push(send(
+        fhir(ask("import-client", Method::POST, "Patient"), &fixture::patient(p))
+            .header("if-none-exist", format!("{}={}", p.family, p.ssn)),
+    ));
+    let unknown = server.client().get(format!("{}/Patient/{}", server.base(), p.id));
+    answers.push(send(unknown.bearer_auth(p.family).header("user-agent", "ua")));
+    let mut text = Vec::new();
+    for a in answers {
+        assert!(a.status < 500, "{}", a.text());
+        if a.status >= 400 {
+            text.extend_from_slice(&a.body);
+            text.push(b'\n');
+        }
+    }
+    text
+}
+
+#[test]
+fn no_marked_word_is_in_any_file_or_any_output() {
+    let world = clinic();
+    let server = world.serve();
+    work(&server);
+    let answers = fail(&server);
+    let scanner = Scanner::new(&fixture::needles()).unwrap();
+    let mut said = Report::default();
+    scanner.bytes(Path::new("answers to failures"), &answers, &mut said);
+    assert!(said.is_clean(), "an error repeats a value: {said}");
+
+    let while_serving = scan(&world, &server.printed());
+    assert!(while_serving.is_clean(), "{while_serving}");
+    assert!(while_serving.files > 10 && while_serving.bytes > 500_000, "{while_serving}");
+
+    // A crash in the middle of writing.
+    std::thread::scope(|s| {
+        let writing = s.spawn(|| {
+            (0..usize::MAX)
+                .take_while(|n| {
+                    let mut o = fixture::observation(BY_TEAM, n % 12);
+                    o["note"] = json!([{"text": format!("{} again {n}", fixture::NOTE)}]);
+                    try_send(server.put_request("physician", &o)).is_some()
+                })
+                .count()
+        });
+        let pid = server.pid();
+        for p in fixture::PEOPLE {
+            let _ = server.get("physician", &format!("Patient/{}", p.id));
+        }
+        phial_testkit::world::kill(pid);
+        let _ = writing.join().unwrap();
+    });
+    let ended = server.kill();
+    let printed = [ended.out.as_bytes(), ended.err.as_bytes()].concat();
+    let after_crash = scan(&world, &printed);
+    assert!(after_crash.is_clean(), "{after_crash}");
+
+    // The operator's commands print no more.
+    let mut printed = Vec::new();
+    for args in [&["verify"][..], &["audit", "verify"], &["user", "list"], &["keys", "rotate"]] {
+        let ran = world.run(args);
+        printed.extend_from_slice(ran.out.as_bytes());
+        printed.extend_from_slice(ran.err.as_bytes());
+    }
+    let _ = world.serve().stop().expect(0);
+    let at_rest = scan(&world, &printed);
+    assert!(at_rest.is_clean(), "{at_rest}");
+}
+
+#[test]
+fn a_deliberately_unsealed_store_fails_the_scan() {
+    let world = clinic();
+    assert!(scan(&world, &[]).is_clean());
+    let decoy = world.home().join("data/default/decoy.db");
+    let record = fixture::patient(BY_TEAM).to_string();
+    let hidden: [(&str, Vec<u8>); 4] = [
+        ("plain", record.clone().into_bytes()),
+        ("zstd", zstd_of(record.as_bytes())),
+        ("hex", hex::encode(&record).into_bytes()),
+        ("utf-16", record.encode_utf16().flat_map(u16::to_le_bytes).collect()),
+    ];
+    for (how, bytes) in hidden {
+        fs::write(&decoy, bytes).unwrap();
+        assert!(!scan(&world, &[]).is_clean(), "{how}");
+    }
+    fs::remove_file(&decoy).unwrap();
+    assert!(!scan(&world, BY_TEAM.ssn.as_bytes()).is_clean(), "what is printed counts too");
+}
+
+fn zstd_of(bytes: &[u8]) -> Vec<u8> {
+    phial_testkit::canary::pack(bytes).unwrap()
+}
+
+#[test]
+fn the_policy_refuses_without_touching_names() {
+    // The names of the accounts and roles may be read; that is what tells this test
+    // from one that scans an empty directory.
+    let world = clinic();
+    let server = world.serve();
+    let _ = send(fhir(
+        server.request("billing", Method::POST, "Condition"),
+        &fixture::condition(BY_TEAM, 0),
+    ))
+    .expect(403);
+    let printed = server.printed();
+    let text = String::from_utf8_lossy(&printed);
+    assert!(text.contains("https://127.0.0.1"), "the server's own line is in what was kept");
+    assert!(!text.contains(BY_TEAM.family));
+}

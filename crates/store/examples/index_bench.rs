@@ -1,0 +1,282 @@
+//! Measures the local index on synthetic observations: how fast it takes them in, how
+//! long searches last, and what a resource costs on disk.
+//!
+//! `cargo run --release -p phial-store --example index_bench [observations]`
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measuring tool, not the product")]
+
+use std::time::Instant;
+
+use phial_base::{ClassSet, DataClass, LabelSet, LogicalId, RowId, Seq, Version};
+use phial_crypto::SecretKey;
+use phial_fhir::ResourceType;
+use phial_fhir::search::{
+    Extracted, Filter, Modifier, On, Operand, ParamId, Prefix, Query, SortKey, Term, param,
+};
+use phial_policy::RelationshipSet;
+use phial_store::Options;
+use phial_store::index::{Index, Indexed, Shape, Viewer};
+
+const SECOND: i64 = 1_000_000;
+const DAY: i64 = 86_400 * SECOND;
+const PER_PATIENT: u64 = 200;
+const BATCH: u64 = 2000;
+const LOINC: &str = "http://loinc.org";
+
+fn mix(n: u64) -> u64 {
+    let z = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn uuid(space: u64, n: u64) -> String {
+    let (a, b) = (mix(n ^ space << 32), mix(n.wrapping_add(space << 40)));
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        a >> 32,
+        (a >> 16) & 0xffff,
+        a & 0xffff,
+        b >> 48,
+        b & 0xffff_ffff_ffff
+    )
+}
+
+struct Params {
+    observation: ResourceType,
+    patient: ResourceType,
+    encounter: ResourceType,
+}
+
+impl Params {
+    fn of(&self, ty: ResourceType, code: &str) -> ParamId {
+        param(ty, code).unwrap()
+    }
+}
+
+fn token(system: &str, code: &str) -> Term {
+    Term::Token { system: Some(system.into()), code: Some(code.into()) }
+}
+
+fn record(
+    seq: u64,
+    ty: ResourceType,
+    id: String,
+    patient: String,
+    values: Vec<(ParamId, DataClass, Term)>,
+) -> Indexed {
+    let mut row = [0; 16];
+    row[..8].copy_from_slice(&mix(seq).to_le_bytes());
+    row[8..].copy_from_slice(&mix(seq ^ 1 << 50).to_le_bytes());
+    Indexed {
+        seq: Seq(seq),
+        row: RowId(row),
+        version: Version(1),
+        ty,
+        id: LogicalId::new(&id).unwrap(),
+        patients: vec![LogicalId::new(&patient).unwrap()],
+        labels: LabelSet::NONE,
+        classes: ClassSet::ALL,
+        deleted: false,
+        last_updated: i64::try_from(seq).unwrap() * SECOND,
+        values: Extracted { values, primary_date: None },
+    }
+}
+
+fn observation(p: &Params, seq: u64, n: u64, patient: &str, date_span: i64) -> Indexed {
+    let o = |code| p.of(p.observation, code);
+    let m = mix(n);
+    let who = Term::Ref {
+        target: Some(p.patient),
+        id: Some(patient.into()),
+        url: None,
+        identifier: None,
+    };
+    let encounter = Term::Ref {
+        target: Some(p.encounter),
+        id: Some(uuid(3, n / 10).into()),
+        url: None,
+        identifier: None,
+    };
+    let low = 15_000 * DAY + i64::try_from(m % 400_000_000).unwrap() % date_span * SECOND;
+    let code = token(LOINC, &format!("{}-{}", 1000 + mix(m) % 60, m % 9 % 2));
+    let value = f64::from(u32::try_from(m % 2000).unwrap()) / 10.0;
+    let quantity = Term::Quantity {
+        value,
+        low: value,
+        high: value,
+        system: Some("http://unitsofmeasure.org".into()),
+        code: Some("mg/dL".into()),
+        unit: Some("mg/dL".into()),
+    };
+    let (lab, admin) = (DataClass::Laboratory, DataClass::Administrative);
+    let values = vec![
+        (o("code"), lab, code.clone()),
+        (o("combo-code"), lab, code),
+        (
+            o("category"),
+            lab,
+            token("http://terminology.hl7.org/CodeSystem/observation-category", "laboratory"),
+        ),
+        (o("status"), admin, token("http://hl7.org/fhir/observation-status", "final")),
+        (o("date"), lab, Term::Date { low, high: low + SECOND }),
+        (o("patient"), admin, who.clone()),
+        (o("subject"), admin, who),
+        (o("encounter"), admin, encounter),
+        (o("value-quantity"), lab, quantity.clone()),
+        (o("combo-value-quantity"), lab, quantity),
+    ];
+    record(seq, p.observation, uuid(1, n), patient.to_owned(), values)
+}
+
+fn patient(p: &Params, seq: u64, n: u64, id: &str) -> Indexed {
+    let o = |code| p.of(p.patient, code);
+    let family: Box<str> = format!("Family{}", mix(n) % 500).into();
+    let given: Box<str> = format!("Given{}", mix(n ^ 7) % 200).into();
+    let d = DataClass::Demographic;
+    let low = i64::try_from(mix(n) % 20_000).unwrap() * DAY;
+    let values = vec![
+        (o("family"), d, Term::Str { text: family.clone() }),
+        (o("name"), d, Term::Str { text: family }),
+        (o("given"), d, Term::Str { text: given.clone() }),
+        (o("name"), d, Term::Str { text: given }),
+        (o("birthdate"), d, Term::Date { low, high: low + DAY }),
+        (o("gender"), d, token("http://hl7.org/fhir/administrative-gender", "female")),
+        (o("identifier"), DataClass::Identifier, token("urn:mrn", &uuid(9, n))),
+        (
+            o("identifier"),
+            DataClass::GovernmentIdentifier,
+            token("urn:ssn", &format!("999-{n:07}")),
+        ),
+    ];
+    record(seq, p.patient, id.to_owned(), id.to_owned(), values)
+}
+
+fn filter(on: ParamId, operand: Operand) -> Filter {
+    Filter { on: On::Param(on), modifier: Modifier::None, values: vec![operand] }
+}
+
+fn measure(what: &str, rounds: u64, mut run: impl FnMut(u64) -> usize) {
+    let mut times = Vec::new();
+    let mut hits = 0;
+    for n in 0..rounds {
+        let start = Instant::now();
+        hits += run(n);
+        times.push(start.elapsed());
+    }
+    times.sort();
+    let at = |q: usize| times[(times.len() - 1) * q / 100];
+    println!("{what}: median {:?}, p95 {:?}, p99 {:?} ({} hits)", at(50), at(95), at(99), hits);
+}
+
+fn main() {
+    let total: u64 = std::env::args().nth(1).and_then(|a| a.parse().ok()).unwrap_or(200_000);
+    let p = Params {
+        observation: ResourceType::from_name("Observation").unwrap(),
+        patient: ResourceType::from_name("Patient").unwrap(),
+        encounter: ResourceType::from_name("Encounter").unwrap(),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let key = SecretKey::from_bytes(&[7; 32]).unwrap();
+    let index = Index::open(dir.path(), 1, &key, &Options::default()).unwrap();
+    let mut seq = 0;
+    let mut spent = std::time::Duration::ZERO;
+    let patients = total / PER_PATIENT;
+    let mut batch = Vec::new();
+    // One patient of 20,000 observations beside the ordinary ones.
+    let heavy = uuid(2, u64::MAX);
+    for n in 0..total + patients + 20_000 {
+        seq += 1;
+        batch.push(if n < patients {
+            patient(&p, seq, n, &uuid(2, n))
+        } else if n < total + patients {
+            observation(&p, seq, n, &uuid(2, (n - patients) / PER_PATIENT), 400_000_000)
+        } else {
+            observation(&p, seq, n, &heavy, 400_000_000)
+        });
+        if batch.len() as u64 == BATCH || n + 1 == total + patients + 20_000 {
+            let start = Instant::now();
+            index.apply(&batch).unwrap();
+            spent += start.elapsed();
+            batch.clear();
+        }
+    }
+    println!("taken in: {seq} resources, {:.0}/s", seq as f64 / spent.as_secs_f64());
+    println!("disk: {} bytes a resource", index.bytes_on_disk() / seq);
+
+    let access = |_: &Shape, _: RelationshipSet| ClassSet::ALL;
+    let viewer = Viewer::default();
+    let at = index.applied();
+    let of = |id: &str| Operand::Ref { target: Some(p.patient), id: Some(id.into()), url: None };
+    let loinc = |n: u64| Operand::Token {
+        system: Some(Some(LOINC.into())),
+        code: Some(format!("{}-0", 1000 + n % 60).into()),
+    };
+    let newest = SortKey { on: On::Param(p.of(p.observation, "date")), descending: true };
+    let search = |q: &Query, limit, count| {
+        let page = index.search(q, &viewer, &access, at, None, limit, count).unwrap();
+        page.total.map_or(page.hits.len(), |t| usize::try_from(t).unwrap())
+    };
+    let in_patient = |id: &str, n: u64| {
+        let mut q = Query::all(p.observation);
+        q.filters.push(filter(p.of(p.observation, "patient"), of(id)));
+        q.filters.push(filter(p.of(p.observation, "code"), loinc(n)));
+        q.sort.push(newest);
+        q
+    };
+    measure("patient+code, newest first, 20", 5000, |n| {
+        search(&in_patient(&uuid(2, mix(n) % patients), n), 20, false)
+    });
+    measure("the same with total", 2000, |n| {
+        search(&in_patient(&uuid(2, mix(n) % patients), n), 20, true)
+    });
+    measure("the same at 20,000 observations", 1000, |n| search(&in_patient(&heavy, n), 20, false));
+    measure("the same at 20,000, with total", 200, |n| search(&in_patient(&heavy, n), 20, true));
+    measure("all of a patient, newest first, 20, at 20,000", 500, |n| {
+        let mut q = in_patient(&heavy, n);
+        q.filters.truncate(1);
+        search(&q, 20, false)
+    });
+    measure("all of a patient in the log's order, 20, at 20,000", 50, |n| {
+        let mut q = in_patient(&heavy, n);
+        q.filters.truncate(1);
+        q.sort.clear();
+        search(&q, 20, false)
+    });
+    measure("family+birthdate", 5000, |n| {
+        let n = mix(n) % patients;
+        let mut q = Query::all(p.patient);
+        let family = format!("family{}", mix(n) % 500);
+        q.filters.push(filter(p.of(p.patient, "family"), Operand::Str(family.into())));
+        let low = i64::try_from(mix(n) % 20_000).unwrap() * DAY;
+        let date = Operand::Date { prefix: Prefix::Eq, low, high: low + DAY };
+        q.filters.push(filter(p.of(p.patient, "birthdate"), date));
+        search(&q, 20, false)
+    });
+    measure("identifier", 5000, |n| {
+        let mut q = Query::all(p.patient);
+        let code = Some(uuid(9, mix(n) % patients).into());
+        let mrn = Operand::Token { system: Some(Some("urn:mrn".into())), code };
+        q.filters.push(filter(p.of(p.patient, "identifier"), mrn));
+        search(&q, 20, false)
+    });
+    let population = |n: u64| {
+        let mut q = Query::all(p.observation);
+        q.filters.push(filter(p.of(p.observation, "code"), loinc(n)));
+        let low = 15_000 * DAY + i64::try_from(n % 2000).unwrap() * DAY;
+        let date = Operand::Date { prefix: Prefix::Ge, low, high: low + DAY };
+        q.filters.push(filter(p.of(p.observation, "date"), date));
+        q
+    };
+    measure("population code+date, 20", 200, |n| search(&population(n), 20, false));
+    measure("population code+date, newest first, 20", 200, |n| {
+        let mut q = population(n);
+        q.sort.push(newest);
+        search(&q, 20, false)
+    });
+    measure("population code+date, count", 200, |n| search(&population(n), 0, true));
+    measure("a page of a type", 200, |_| search(&Query::all(p.observation), 20, false));
+    measure("newest of a type, 20", 200, |_| {
+        let mut q = Query::all(p.observation);
+        q.sort.push(newest);
+        search(&q, 20, false)
+    });
+}

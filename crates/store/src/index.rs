@@ -1,0 +1,300 @@
+//! The local index (design §4): one SQLCipher file per tenant and node, derived from
+//! the record log and disposable. Search runs on it in full; searchable values exist
+//! nowhere else, and none of them leaves this module except inside a sealed page key.
+//!
+//! What a viewer may not see takes no part in any answer: a version counts only when
+//! its mask has the administrative class, a value matches only when its own class is
+//! in the mask, and a negative filter or a sort key needs every class that the
+//! parameter can have. All of this happens before counting and paging (invariant 2).
+//!
+//! It refuses to hold rules of access (they come as a function), to answer for a
+//! position of the log that it has not applied, and to open a file that another key
+//! wrote or that an operating-system crash may have left half written.
+//!
+//! Layout, with the numbers of one observation of patient 7 (`db::SCHEMA` has the SQL):
+//!
+//! | table | a row | serves |
+//! |---|---|---|
+//! | `res` | 9, type + id, current version's sequence | references, `_id`, `_include` |
+//! | `version` | type << 40 \| sequence, res 9, tag 3, patient 7, date, row, values | hits, residual filters, scans of a type |
+//! | `member` | patient 7, type, date, sequence, tag | everything about a patient |
+//! | `post` | pcode, term, patient 7, date, sequence, tag | token, reference, uri |
+//! | `str`, `dat`, `num` | pcode, value, sequence | prefixes and ranges |
+//! | `gone` | version, superseded by, when | the last minutes of history |
+//!
+//! A *pcode* stands for type, kind of value, data class and the set of parameters that
+//! share the value, so `code` and `combo-code` cost one row. A *tag* stands for access
+//! shape, length of the primary date and the pcode of the reference to the record's
+//! own patient, which therefore needs no row. Most candidates are decided on `post`
+//! or `member` alone.
+
+mod db;
+mod dict;
+mod dump;
+mod order;
+mod plan;
+mod predicate;
+mod purge;
+mod relate;
+mod search;
+mod values;
+mod write;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+
+use phial_base::{ClassSet, LabelSet, LogicalId, RowId, Seq, Version};
+use phial_crypto::SecretKey;
+use phial_fhir::ResourceType;
+use phial_fhir::search::Extracted;
+use phial_policy::RelationshipSet;
+use zeroize::Zeroizing;
+
+use crate::error::Error;
+use crate::open::Options;
+
+pub use order::{PageKey, SortKeyValue};
+
+/// One version of a record, as the index takes it from the record log.
+#[derive(Clone, Debug)]
+pub struct Indexed {
+    /// Its place in the record log.
+    pub seq: Seq,
+    /// What the record is called in the record log.
+    pub row: RowId,
+    /// The record's version.
+    pub version: Version,
+    /// The resource type.
+    pub ty: ResourceType,
+    /// The logical id.
+    pub id: LogicalId,
+    /// The patients that the record is about.
+    pub patients: Vec<LogicalId>,
+    /// The sensitivity labels.
+    pub labels: LabelSet,
+    /// The data classes that occur in it.
+    pub classes: ClassSet,
+    /// Whether this version says that the record was deleted.
+    pub deleted: bool,
+    /// When it was written, microseconds since the epoch, UTC.
+    pub last_updated: i64,
+    /// The searchable values.
+    pub values: Extracted,
+}
+
+/// What access to a version depends on besides the relationship to its patient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Shape {
+    /// The resource type.
+    pub ty: ResourceType,
+    /// The sensitivity labels.
+    pub labels: LabelSet,
+    /// Whether it is about a patient.
+    pub about_patient: bool,
+}
+
+/// Which classes the viewer sees of versions of a shape, under the relationships to
+/// their patient. Asked at most once per distinct pair within one search.
+pub type Access<'a> = &'a dyn Fn(&Shape, RelationshipSet) -> ClassSet;
+
+/// Who searches, as far as relationships are concerned.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Viewer {
+    /// Their Practitioner record.
+    pub practitioner: Option<LogicalId>,
+    /// Their Patient record.
+    pub patient: Option<LogicalId>,
+}
+
+/// A version that a search found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    /// The record.
+    pub row: RowId,
+    /// The version that matched, as of the search's snapshot.
+    pub version: Version,
+    /// The resource type.
+    pub ty: ResourceType,
+    /// The version's place in the record log.
+    pub seq: Seq,
+    /// What it was sorted by.
+    pub key: SortKeyValue,
+}
+
+/// A page of a search's result.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The hits, in order.
+    pub hits: Vec<Hit>,
+    /// Where the next page starts; `None` when this is the last.
+    pub next: Option<PageKey>,
+    /// The exact number of matches, when it was asked for.
+    pub total: Option<u64>,
+}
+
+/// How much the index may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// Reading connections.
+    pub readers: usize,
+    /// Page cache of all connections together, KiB.
+    pub cache_kib: u32,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        Tuning { readers: (cores + 1).clamp(2, 16), cache_kib: 64 * 1024 }
+    }
+}
+
+/// The local index of one tenant on this node.
+pub struct Index {
+    path: PathBuf,
+    writer: Mutex<write::Writer>,
+    readers: db::Pool,
+    names: RwLock<std::sync::Arc<dict::Names>>,
+    applied: AtomicU64,
+    /// Superseded versions by sequence: superseded by which sequence.
+    gone: RwLock<HashMap<i64, i64>>,
+    viewers: Mutex<relate::Cache>,
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Index").field("applied", &self.applied()).finish_non_exhaustive()
+    }
+}
+
+/// What SQLite calls a damaged file is, for a derived file, one to rebuild.
+fn unusable(e: Error) -> Error {
+    match e {
+        Error::Corrupt(_) | Error::Format { .. } => Error::Unusable,
+        other => other,
+    }
+}
+
+fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Index {
+    /// Opens generation `generation` of the index in `dir`, or makes it. `key` is the
+    /// raw page key of this generation.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] when the file was written under another key or format, is
+    /// damaged, or was open while the operating system went down: delete it (see
+    /// [`Index::delete`]) and rebuild. Otherwise as the file system answers.
+    pub fn open(
+        dir: &Path,
+        generation: u64,
+        key: &SecretKey,
+        opts: &Options,
+    ) -> Result<Self, Error> {
+        Self::open_tuned(dir, generation, key, opts, Tuning::default())
+    }
+
+    /// As [`Index::open`], with other bounds.
+    ///
+    /// # Errors
+    /// As [`Index::open`].
+    pub fn open_tuned(
+        dir: &Path,
+        generation: u64,
+        key: &SecretKey,
+        opts: &Options,
+        tuning: Tuning,
+    ) -> Result<Self, Error> {
+        let path = Self::file(dir, generation);
+        Self::open_inner(path, key, opts, tuning).map_err(unusable)
+    }
+
+    fn open_inner(
+        path: PathBuf,
+        key: &SecretKey,
+        opts: &Options,
+        tuning: Tuning,
+    ) -> Result<Self, Error> {
+        let hex = Zeroizing::new(hex::encode(key.expose()));
+        // A third of the cache for the writer, the rest shared out among the readers.
+        let writer_kib = tuning.cache_kib / 3;
+        let readers = tuning.readers.max(1);
+        let reader_kib =
+            (tuning.cache_kib - writer_kib) / u32::try_from(readers).unwrap_or(u32::MAX);
+        let conn = db::open_writer(&path, &hex, opts, writer_kib)?;
+        let names = dict::Names::load(&conn)?;
+        let gone = db::load_gone(&conn)?;
+        let applied = db::applied(&conn)?;
+        let pool = db::Pool::open(&path, &hex, opts, readers, reader_kib)?;
+        let names = std::sync::Arc::new(names);
+        let writer = write::Writer::new(conn, (*names).clone())?;
+        Ok(Index {
+            path,
+            writer: Mutex::new(writer),
+            readers: pool,
+            names: RwLock::new(names),
+            applied: AtomicU64::new(applied),
+            gone: RwLock::new(gone),
+            viewers: Mutex::new(relate::Cache::default()),
+        })
+    }
+
+    /// The file of a generation.
+    #[must_use]
+    pub fn file(dir: &Path, generation: u64) -> PathBuf {
+        dir.join(format!("gen-{generation}.db"))
+    }
+
+    /// Deletes a generation's files. It must not be open.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn delete(dir: &Path, generation: u64) -> Result<(), Error> {
+        let file = Self::file(dir, generation);
+        for end in ["", "-wal", "-shm", "-journal"] {
+            let mut name = file.as_os_str().to_owned();
+            name.push(end);
+            match fs::remove_file(PathBuf::from(name)) {
+                Ok(()) => {}
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything up to here is found by a search.
+    #[must_use]
+    pub fn applied(&self) -> Seq {
+        Seq(self.applied.load(Ordering::Acquire))
+    }
+
+    /// Bytes of the file and its write-ahead log.
+    #[must_use]
+    pub fn bytes_on_disk(&self) -> u64 {
+        let mut wal = self.path.as_os_str().to_owned();
+        wal.push("-wal");
+        [self.path.clone(), PathBuf::from(wal)]
+            .iter()
+            .filter_map(|p| fs::metadata(p).ok())
+            .map(|m| m.len())
+            .sum()
+    }
+
+    fn names(&self) -> std::sync::Arc<dict::Names> {
+        self.names.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the version at `seq` was the current one at snapshot `at`.
+    fn live(&self, seq: i64, at: i64) -> bool {
+        if seq > at {
+            return false;
+        }
+        let gone = self.gone.read().unwrap_or_else(PoisonError::into_inner);
+        gone.is_empty() || gone.get(&seq).is_none_or(|to| *to > at)
+    }
+}

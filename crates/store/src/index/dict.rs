@@ -1,0 +1,256 @@
+//! The index's small dictionaries, held in memory as a whole: pcodes and tags; and a
+//! bounded cache for the large ones. None of them holds a value of a record.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use phial_base::{DataClass, LabelSet};
+use phial_fhir::ResourceType;
+use rusqlite::Connection;
+
+use super::Shape;
+use crate::error::Error;
+
+/// What sort of value a pcode's rows hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub(super) enum Kind {
+    Token = 0,
+    /// The number of a resource.
+    Ref = 1,
+    /// The term of a URL that is no resource here.
+    RefUrl = 2,
+    /// The term of the identifier in a reference.
+    RefIdent = 3,
+    Uri = 4,
+    Str = 5,
+    /// A date range of at most [`super::values::LONG`].
+    Date = 6,
+    /// A longer one.
+    DateLong = 7,
+    Num = 8,
+}
+
+impl Kind {
+    fn from_number(n: u16) -> Option<Self> {
+        Some(match n {
+            0 => Kind::Token,
+            1 => Kind::Ref,
+            2 => Kind::RefUrl,
+            3 => Kind::RefIdent,
+            4 => Kind::Uri,
+            5 => Kind::Str,
+            6 => Kind::Date,
+            7 => Kind::DateLong,
+            8 => Kind::Num,
+            _ => return None,
+        })
+    }
+
+    /// Whether its rows are in `post`.
+    pub(super) const fn posted(self) -> bool {
+        (self as u8) <= Kind::Uri as u8
+    }
+}
+
+/// What a pcode stands for.
+#[derive(Clone, Debug)]
+pub(super) struct Pcode {
+    pub ty: u8,
+    pub kind: Kind,
+    pub class: DataClass,
+    /// The numbers of the parameters that share the value, sorted.
+    pub params: Box<[u16]>,
+}
+
+/// What a tag stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Tag {
+    pub shape: Shape,
+    /// Index in [`super::values::SPANS`], or [`super::values::SPAN_OTHER`].
+    pub span: u8,
+    /// The pcode of the references to the record's only patient; 0: there is none.
+    pub own: u32,
+}
+
+/// Pcodes and tags, counted from 1; 0 is none.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names {
+    pcodes: Vec<Pcode>,
+    by_key: HashMap<Box<[u16]>, u32>,
+    by_param: HashMap<(u8, u16), Vec<u32>>,
+    per_kind: HashMap<(u8, Kind), u32>,
+    tags: Vec<Tag>,
+    by_tag: HashMap<Tag, u32>,
+}
+
+/// More sets of parameters than this for a type and kind of value, and new sets are
+/// stored one parameter at a time: a search looks at every set with its parameter.
+const MAX_SETS: u32 = 192;
+
+impl Names {
+    pub(super) fn load(conn: &Connection) -> Result<Self, Error> {
+        let mut names = Names::default();
+        let mut stmt = conn.prepare("SELECT num, key FROM pcode ORDER BY num")?;
+        let mut rows = stmt.query([])?;
+        while let Some(r) = rows.next()? {
+            let key = r.get_ref(1)?.as_blob().map_err(|_| Error::Unusable)?;
+            let key: Vec<u16> = key
+                .chunks_exact(2)
+                .filter_map(|c| c.try_into().ok().map(u16::from_le_bytes))
+                .collect();
+            if names.push_pcode(&key)? != r.get::<_, u32>(0)? {
+                return Err(Error::Unusable);
+            }
+        }
+        let mut stmt =
+            conn.prepare("SELECT num, ty, labels, about, span, own FROM tag ORDER BY num")?;
+        let mut rows = stmt.query([])?;
+        while let Some(r) = rows.next()? {
+            let shape = Shape {
+                ty: ResourceType::from_number(r.get(1)?).ok_or(Error::Unusable)?,
+                labels: LabelSet::from_bits(r.get(2)?),
+                about_patient: r.get(3)?,
+            };
+            let tag = Tag { shape, span: r.get(4)?, own: r.get(5)? };
+            if names.push_tag(tag) != r.get::<_, u32>(0)? {
+                return Err(Error::Unusable);
+            }
+        }
+        Ok(names)
+    }
+
+    pub(super) fn pcode(&self, num: u32) -> Option<&Pcode> {
+        self.pcodes.get(usize::try_from(num).ok()?.checked_sub(1)?)
+    }
+
+    pub(super) fn tag(&self, num: u32) -> Option<&Tag> {
+        self.tags.get(usize::try_from(num).ok()?.checked_sub(1)?)
+    }
+
+    /// The pcodes of a parameter of a type.
+    pub(super) fn of_param(&self, ty: u8, param: u16) -> &[u32] {
+        self.by_param.get(&(ty, param)).map_or(&[], Vec::as_slice)
+    }
+
+    /// All pcodes with their numbers.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u32, &Pcode)> {
+        (1u32..).zip(&self.pcodes)
+    }
+
+    /// Whether rows of this pcode hold values of `param`.
+    pub(super) fn has_param(&self, pcode: u32, param: u16) -> bool {
+        self.pcode(pcode).is_some_and(|p| p.params.contains(&param))
+    }
+
+    fn push_pcode(&mut self, key: &[u16]) -> Result<u32, Error> {
+        let [ty, kind, class, params @ ..] = key else { return Err(Error::Unusable) };
+        let ty = u8::try_from(*ty).map_err(|_| Error::Unusable)?;
+        let kind = Kind::from_number(*kind).ok_or(Error::Unusable)?;
+        let class = u8::try_from(*class)
+            .ok()
+            .and_then(|c| DataClass::from_number(c).ok())
+            .ok_or(Error::Unusable)?;
+        self.pcodes.push(Pcode { ty, kind, class, params: params.into() });
+        let num = u32::try_from(self.pcodes.len()).map_err(|_| Error::Unusable)?;
+        self.by_key.insert(key.into(), num);
+        for p in params {
+            self.by_param.entry((ty, *p)).or_default().push(num);
+        }
+        *self.per_kind.entry((ty, kind)).or_default() += 1;
+        Ok(num)
+    }
+
+    fn push_tag(&mut self, tag: Tag) -> u32 {
+        self.tags.push(tag);
+        let num = u32::try_from(self.tags.len()).unwrap_or(u32::MAX);
+        self.by_tag.insert(tag, num);
+        num
+    }
+
+    /// The pcode of this key (type, kind, class, parameters), made when it is new.
+    /// `None`: there are too many sets already, store one parameter at a time.
+    pub(super) fn intern_pcode(
+        &mut self,
+        conn: &Connection,
+        key: &[u16],
+        changed: &mut bool,
+    ) -> Result<Option<u32>, Error> {
+        if let Some(n) = self.by_key.get(key) {
+            return Ok(Some(*n));
+        }
+        if let [ty, kind, _, _, _, ..] = key
+            && let Some(kind) = Kind::from_number(*kind)
+            && let Ok(ty) = u8::try_from(*ty)
+            && self.per_kind.get(&(ty, kind)).is_some_and(|n| *n >= MAX_SETS)
+        {
+            return Ok(None);
+        }
+        let num = self.push_pcode(key)?;
+        let bytes: Vec<u8> = key.iter().flat_map(|k| k.to_le_bytes()).collect();
+        conn.prepare_cached("INSERT INTO pcode VALUES(?1, ?2)")?
+            .execute(rusqlite::params![num, bytes])?;
+        *changed = true;
+        Ok(Some(num))
+    }
+
+    /// The number of this tag, made when it is new.
+    pub(super) fn intern_tag(
+        &mut self,
+        conn: &Connection,
+        tag: Tag,
+        changed: &mut bool,
+    ) -> Result<u32, Error> {
+        if let Some(n) = self.by_tag.get(&tag) {
+            return Ok(*n);
+        }
+        let num = self.push_tag(tag);
+        conn.prepare_cached("INSERT INTO tag VALUES(?1, ?2, ?3, ?4, ?5, ?6)")?.execute(
+            rusqlite::params![
+                num,
+                tag.shape.ty.number(),
+                tag.shape.labels.bits(),
+                tag.shape.about_patient,
+                tag.span,
+                tag.own
+            ],
+        )?;
+        *changed = true;
+        Ok(num)
+    }
+}
+
+/// A bounded cache of two generations: a full young one becomes the old one, and what
+/// is used again is kept. Never larger than twice its capacity.
+#[derive(Debug)]
+pub(super) struct TwoGenerations<K, V> {
+    young: HashMap<K, V>,
+    old: HashMap<K, V>,
+    capacity: usize,
+}
+
+impl<K: Hash + Eq, V: Copy> TwoGenerations<K, V> {
+    pub(super) fn new(capacity: usize) -> Self {
+        TwoGenerations { young: HashMap::new(), old: HashMap::new(), capacity }
+    }
+
+    pub(super) fn find<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
+        if let Some(v) = self.young.get(key) {
+            return Some(*v);
+        }
+        let (k, v) = self.old.remove_entry(key)?;
+        self.keep(k, v);
+        Some(v)
+    }
+
+    pub(super) fn keep(&mut self, key: K, value: V) {
+        if self.young.len() >= self.capacity {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, value);
+    }
+}

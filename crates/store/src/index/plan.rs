@@ -1,0 +1,563 @@
+//! From a query to filters in the index's numbers, and to the scans that produce
+//! candidates: the narrowest of those that the query allows.
+
+use std::collections::HashSet;
+
+use phial_base::{ClassSet, LogicalId};
+use phial_fhir::ResourceType;
+use phial_fhir::definitions::compartment;
+use phial_fhir::search::{Filter, Modifier, On, Operand, ParamId, Prefix, Query, fold, param};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::dict::{Kind, Names};
+use super::predicate::{Pred, Test, UnitTest};
+use super::values::{LONG, res_key};
+use super::write::{patient_type, primary_date, text_prefix};
+use crate::error::Error;
+
+/// Rows to read.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    /// `post` rows of a pcode with terms in a range; of one patient column, or of all.
+    Post { pcode: u32, low: i64, high: i64, patient: Option<i64> },
+    /// Everything of the type about a patient column.
+    Member { patient: i64 },
+    /// `str` rows that start with this.
+    Text { pcode: u32, prefix: String },
+    /// `dat` rows that start in this span.
+    Date { pcode: u32, low: i64, high: i64 },
+    /// `num` rows in this closed range.
+    Num { pcode: u32, low: f64, high: f64 },
+    /// Every version of the type.
+    Type,
+    /// The current versions of these resources.
+    Res(Vec<i64>),
+}
+
+/// A scan, and the filter that its rows satisfy by themselves (class permitting).
+#[derive(Clone, Debug)]
+pub(super) struct Scan {
+    pub what: What,
+    pub by: Option<usize>,
+}
+
+impl Scan {
+    /// Whether a version can come up more than once.
+    pub(super) fn repeats(&self) -> bool {
+        match &self.what {
+            What::Post { low, high, .. } => low != high,
+            What::Member { .. } | What::Type | What::Res(_) => false,
+            What::Text { .. } | What::Date { .. } | What::Num { .. } => true,
+        }
+    }
+
+    /// Whether its rows come in the order of the date column.
+    pub(super) fn dated(&self) -> bool {
+        match &self.what {
+            What::Post { low, high, patient, .. } => low == high && patient.is_some(),
+            What::Member { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+/// A query in the index's numbers.
+pub(super) struct Plan {
+    pub preds: Vec<Pred>,
+    pub scans: Vec<Scan>,
+    /// No row can match.
+    pub empty: bool,
+    /// The scans are expected to give so many rows that an ordered walk over all dates
+    /// is the better start.
+    pub broad: bool,
+}
+
+/// The number of a resource that something mentions.
+pub(super) fn resource(conn: &Connection, ty: u8, id: &str) -> Result<Option<i64>, Error> {
+    let mut key = Vec::new();
+    res_key(ty, id, &mut key);
+    Ok(conn
+        .prepare_cached("SELECT num FROM res WHERE key=?1")?
+        .query_row([key], |r| r.get(0))
+        .optional()?)
+}
+
+fn system(conn: &Connection, uri: &str) -> Result<Option<i64>, Error> {
+    Ok(conn
+        .prepare_cached("SELECT num FROM system WHERE uri=?1")?
+        .query_row([uri], |r| r.get(0))
+        .optional()?)
+}
+
+/// The terms with this code, of one system (0: none) or of all.
+fn terms(conn: &Connection, system: Option<i64>, code: &str) -> Result<Vec<i64>, Error> {
+    let (low, high) = system.map_or((0, i64::MAX), |s| (s << 32, (s + 1) << 32));
+    let mut s = conn.prepare_cached("SELECT num FROM term WHERE code=?1 AND num>=?2 AND num<?3")?;
+    let rows = s.query_map(params![code, low, high], |r| r.get(0))?;
+    rows.collect::<Result<_, _>>().map_err(Error::from)
+}
+
+/// The sets of patients that one is in.
+fn sets_of(conn: &Connection, patient: i64) -> Result<Vec<i64>, Error> {
+    let mut s = conn.prepare_cached("SELECT num FROM pset WHERE patient=?1")?;
+    let rows = s.query_map([patient], |r| r.get(0))?;
+    rows.collect::<Result<_, _>>().map_err(Error::from)
+}
+
+/// A plan being made.
+struct Planner<'a> {
+    conn: &'a Connection,
+    names: &'a Names,
+    ty: ResourceType,
+}
+
+/// A filter's tests, and the patients that it asks for as targets.
+#[derive(Default)]
+struct Tests {
+    tests: Vec<Test>,
+    patients: Vec<i64>,
+    unequal: bool,
+}
+
+impl Planner<'_> {
+    fn token(
+        &self,
+        kind: Kind,
+        sys: Option<Option<&str>>,
+        code: Option<&str>,
+        out: &mut Vec<Test>,
+    ) -> Result<(), Error> {
+        let number = match sys {
+            None => None,
+            Some(None) => Some(0),
+            Some(Some(uri)) => match system(self.conn, uri)? {
+                Some(n) => Some(n),
+                None => return Ok(()),
+            },
+        };
+        match code {
+            Some(code) => {
+                for t in terms(self.conn, number, code)? {
+                    out.push(Test::Term { kind, low: t, high: t });
+                }
+            }
+            None => {
+                let (low, high) = number.map_or((0, i64::MAX), |s| (s << 32, ((s + 1) << 32) - 1));
+                out.push(Test::Term { kind, low, high });
+            }
+        }
+        Ok(())
+    }
+
+    fn reference(
+        &self,
+        of: &[ParamId],
+        modifier: &Modifier,
+        target: Option<ResourceType>,
+        id: Option<&str>,
+        url: Option<&str>,
+        out: &mut Tests,
+    ) -> Result<(), Error> {
+        if let Some(id) = id {
+            let forced = match modifier {
+                Modifier::Type(t) => Some(*t),
+                _ => target,
+            };
+            let mut types: Vec<ResourceType> = match forced {
+                Some(t) => vec![t],
+                None => of.iter().flat_map(|p| p.def().targets.iter().copied()).collect(),
+            };
+            if types.is_empty() {
+                types = ResourceType::all().collect();
+            }
+            for t in types {
+                if let Some(n) = resource(self.conn, t.number(), id)? {
+                    out.tests.push(Test::Ref { target: n });
+                    if t.number() == patient_type() {
+                        out.patients.push(n);
+                    }
+                }
+            }
+        }
+        if let Some(url) = url {
+            self.token(Kind::RefUrl, Some(None), Some(url), &mut out.tests)?;
+        }
+        Ok(())
+    }
+
+    fn tests(&self, of: &[ParamId], filter: &Filter) -> Result<Tests, Error> {
+        let mut out = Tests::default();
+        for operand in &filter.values {
+            match operand {
+                Operand::Token { system, code } => {
+                    let system = system.as_ref().map(|s| s.as_deref());
+                    self.token(Kind::Token, system, code.as_deref(), &mut out.tests)?;
+                }
+                Operand::Str(text) => out.tests.push(match &filter.modifier {
+                    Modifier::Exact => Test::Exact(text.clone()),
+                    Modifier::Contains => Test::Contains(fold(text)),
+                    _ => Test::Prefix(fold(text)),
+                }),
+                Operand::Date { prefix, low, high } => {
+                    out.unequal |= *prefix == Prefix::Ne;
+                    out.tests.push(Test::Date { prefix: *prefix, low: *low, high: *high });
+                }
+                Operand::Number { prefix, value, low, high } => {
+                    out.unequal |= *prefix == Prefix::Ne;
+                    out.tests.push(Test::Num {
+                        prefix: *prefix,
+                        value: *value,
+                        low: *low,
+                        high: *high,
+                        unit: None,
+                    });
+                }
+                Operand::Quantity { prefix, value, low, high, system, code } => {
+                    out.unequal |= *prefix == Prefix::Ne;
+                    let unit = UnitTest { system: system.clone(), code: code.clone() };
+                    out.tests.push(Test::Num {
+                        prefix: *prefix,
+                        value: *value,
+                        low: *low,
+                        high: *high,
+                        unit: Some(unit),
+                    });
+                }
+                Operand::Ref { target, id, url } => {
+                    self.reference(
+                        of,
+                        &filter.modifier,
+                        *target,
+                        id.as_deref(),
+                        url.as_deref(),
+                        &mut out,
+                    )?;
+                }
+                Operand::Uri(uri) => {
+                    self.token(Kind::Uri, Some(None), Some(uri), &mut out.tests)?;
+                }
+                Operand::Missing(_) | Operand::Id(_) => {
+                    return Err(Error::Invalid("search value"));
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn filter(&self, filter: &Filter) -> Result<(Pred, Vec<i64>), Error> {
+        let p = match &filter.on {
+            On::Id => {
+                let mut ids = HashSet::new();
+                for v in &filter.values {
+                    let Operand::Id(id) = v else { return Err(Error::Invalid("search value")) };
+                    ids.extend(resource(self.conn, self.ty.number(), id.as_str())?);
+                }
+                return Ok((Pred::Ids(ids), Vec::new()));
+            }
+            On::LastUpdated => {
+                let mut spans = Vec::new();
+                for v in &filter.values {
+                    match v {
+                        Operand::Date { prefix, low, high } => spans.push((*prefix, *low, *high)),
+                        // Every record has one.
+                        Operand::Missing(true) => {}
+                        Operand::Missing(false) => spans.push((Prefix::Ge, i64::MIN, i64::MIN)),
+                        _ => return Err(Error::Invalid("search value")),
+                    }
+                }
+                return Ok((Pred::Updated(spans), Vec::new()));
+            }
+            On::Param(p) => *p,
+        };
+        let classes = p.classes(self.ty);
+        if let [Operand::Missing(missing)] = filter.values.as_slice() {
+            let pred = Pred::Missing { param: p.number(), missing: *missing, need: classes };
+            return Ok((pred, Vec::new()));
+        }
+        let tests = self.tests(&[p], filter)?;
+        let params = vec![p.number()];
+        if matches!(filter.modifier, Modifier::Not) {
+            let pred = Pred::HasNot { params, tests: tests.tests, need: classes };
+            return Ok((pred, Vec::new()));
+        }
+        let need = if tests.unequal { classes } else { ClassSet::NONE };
+        Ok((Pred::Has { params, tests: tests.tests, need }, tests.patients))
+    }
+
+    /// The compartment's filter, and its patient columns if it is a patient's.
+    fn compartment(&self, ty: ResourceType, id: &LogicalId) -> Result<(Pred, Vec<i64>), Error> {
+        let found = resource(self.conn, ty.number(), id.as_str())?;
+        if ty.number() == patient_type() {
+            let mut columns = Vec::new();
+            if let Some(p) = found {
+                columns.push(p);
+                columns.extend(sets_of(self.conn, p)?.iter().map(|s| -s));
+            }
+            return Ok((Pred::About(columns.iter().copied().collect()), columns));
+        }
+        if ty == self.ty {
+            return Ok((Pred::Ids(found.into_iter().collect()), Vec::new()));
+        }
+        let params = compartment(ty, self.ty)
+            .iter()
+            .filter_map(|code| param(self.ty, code).map(ParamId::number))
+            .collect();
+        let tests = found.map(|target| Test::Ref { target }).into_iter().collect();
+        Ok((Pred::Has { params, tests, need: ClassSet::NONE }, Vec::new()))
+    }
+
+    /// The scans that find everything that one positive filter can match; `None` when
+    /// none does. `columns`: only of these patient columns.
+    fn scans(
+        &self,
+        at: usize,
+        pred: &Pred,
+        patients: &[i64],
+        columns: Option<&[i64]>,
+    ) -> Option<Vec<Scan>> {
+        let Pred::Has { params, tests, .. } = pred else { return None };
+        // References to a record's only patient have no rows: within a patient such a
+        // filter narrows nothing.
+        if columns.is_some() && !patients.is_empty() {
+            return None;
+        }
+        let mut scans = Vec::new();
+        let pcodes: HashSet<u32> = params
+            .iter()
+            .flat_map(|p| self.names.of_param(self.ty.number(), *p).iter().copied())
+            .collect();
+        let mut pcodes: Vec<u32> = pcodes.into_iter().collect();
+        pcodes.sort_unstable();
+        let by = Some(at);
+        for test in tests {
+            for pcode in &pcodes {
+                let Some(kind) = self.names.pcode(*pcode).map(|p| p.kind) else { continue };
+                let pcode = *pcode;
+                match test {
+                    Test::Term { kind: k, low, high } if *k == kind => {
+                        let (low, high) = (*low, *high);
+                        match columns {
+                            Some(columns) if low == high => scans.extend(columns.iter().map(|c| {
+                                let patient = Some(*c);
+                                Scan { what: What::Post { pcode, low, high, patient }, by }
+                            })),
+                            Some(_) => return None,
+                            None => scans.push(Scan {
+                                what: What::Post { pcode, low, high, patient: None },
+                                by,
+                            }),
+                        }
+                    }
+                    Test::Ref { target } if kind == Kind::Ref => {
+                        let (low, high) = (*target, *target);
+                        match columns {
+                            Some(columns) => scans.extend(columns.iter().map(|c| {
+                                let patient = Some(*c);
+                                Scan { what: What::Post { pcode, low, high, patient }, by }
+                            })),
+                            None => scans.push(Scan {
+                                what: What::Post { pcode, low, high, patient: None },
+                                by,
+                            }),
+                        }
+                    }
+                    Test::Term { .. } | Test::Ref { .. } => {}
+                    // These know no patient: no use within one.
+                    _ if columns.is_some() => return None,
+                    Test::Prefix(p) if kind == Kind::Str => scans.push(Scan {
+                        what: What::Text { pcode, prefix: text_prefix(p).to_owned() },
+                        by: None,
+                    }),
+                    Test::Exact(t) if kind == Kind::Str => scans.push(Scan {
+                        what: What::Text { pcode, prefix: text_prefix(&fold(t)).to_owned() },
+                        by: None,
+                    }),
+                    Test::Contains(_) if kind == Kind::Str => scans
+                        .push(Scan { what: What::Text { pcode, prefix: String::new() }, by: None }),
+                    Test::Date { prefix, low, high }
+                        if matches!(kind, Kind::Date | Kind::DateLong) =>
+                    {
+                        let (from, to) = date_range(*prefix, *low, *high, kind);
+                        scans.push(Scan { what: What::Date { pcode, low: from, high: to }, by });
+                    }
+                    Test::Num { prefix, value, low, high, .. } if kind == Kind::Num => {
+                        let (low, high) = number_range(*prefix, *value, *low, *high);
+                        scans.push(Scan { what: What::Num { pcode, low, high }, by: None });
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if columns.is_none() {
+            // References to a record's only patient have no rows of their own.
+            for p in patients {
+                scans.push(Scan { what: What::Member { patient: *p }, by: None });
+            }
+        }
+        Some(scans)
+    }
+
+    /// How many rows the scans give, counted up to `cap`.
+    fn estimate(&self, scans: &[Scan], cap: u32) -> Result<u32, Error> {
+        let mut n = 0;
+        for s in scans {
+            if n >= cap {
+                break;
+            }
+            n += super::search::count_rows(self.conn, self.ty.number(), &s.what, cap - n)?;
+        }
+        Ok(n)
+    }
+
+    /// The option with the fewest rows, and whether even that one is broad. Counting
+    /// stops at the caps, one after the other.
+    fn narrowest(&self, options: Vec<Vec<Scan>>, caps: &[u32]) -> Result<(Vec<Scan>, bool), Error> {
+        let mut at = 0;
+        let mut broad = true;
+        for cap in caps {
+            let mut best = *cap;
+            for (i, scans) in options.iter().enumerate() {
+                let n = self.estimate(scans, best)?;
+                if n < best {
+                    (best, at) = (n, i);
+                    broad = false;
+                }
+            }
+            if !broad {
+                break;
+            }
+        }
+        Ok((options.into_iter().nth(at).unwrap_or_default(), broad))
+    }
+}
+
+/// Where rows that satisfy the prefix can start.
+fn date_range(prefix: Prefix, low: i64, high: i64, kind: Kind) -> (i64, i64) {
+    let back = |from: i64| match kind {
+        Kind::DateLong => i64::MIN,
+        _ => from.saturating_sub(LONG),
+    };
+    match prefix {
+        Prefix::Eq => (low, high),
+        Prefix::Ne => (i64::MIN, i64::MAX),
+        Prefix::Gt => (back(high), i64::MAX),
+        Prefix::Ge => (low.min(back(high)), i64::MAX),
+        Prefix::Sa => (high, i64::MAX),
+        Prefix::Lt | Prefix::Eb => (i64::MIN, low),
+        Prefix::Le => (i64::MIN, high.max(low)),
+        Prefix::Ap => (back(low), high),
+    }
+}
+
+/// Where values that satisfy the prefix can lie.
+fn number_range(prefix: Prefix, value: f64, low: f64, high: f64) -> (f64, f64) {
+    match prefix {
+        Prefix::Eq => (low, high),
+        // A little more than a tenth: rounding must not lose the edge.
+        Prefix::Ap => (low.min(value - value.abs() * 0.11), high.max(value + value.abs() * 0.11)),
+        Prefix::Ne => (f64::NEG_INFINITY, f64::INFINITY),
+        Prefix::Gt | Prefix::Sa | Prefix::Ge => (value, f64::INFINITY),
+        Prefix::Lt | Prefix::Eb | Prefix::Le => (f64::NEG_INFINITY, value),
+    }
+}
+
+/// Makes the plan.
+pub(super) fn plan(conn: &Connection, names: &Names, q: &Query) -> Result<Plan, Error> {
+    let planner = Planner { conn, names, ty: q.ty };
+    let mut preds = Vec::new();
+    // For each filter the patients that it names as targets.
+    let mut patients: Vec<Vec<i64>> = Vec::new();
+    let mut columns: Option<Vec<i64>> = None;
+    if let Some((ty, id)) = &q.compartment {
+        let (pred, cols) = planner.compartment(*ty, id)?;
+        if matches!(pred, Pred::About(_)) {
+            columns = Some(cols);
+        }
+        preds.push(pred);
+        patients.push(Vec::new());
+    }
+    for f in &q.filters {
+        let (pred, named) = planner.filter(f)?;
+        preds.push(pred);
+        patients.push(named);
+    }
+    let mut plan = Plan { preds, scans: Vec::new(), empty: false, broad: false };
+    plan.empty = plan.preds.iter().any(|p| match p {
+        Pred::Ids(ids) => ids.is_empty(),
+        Pred::About(columns) => columns.is_empty(),
+        Pred::Has { tests, .. } => tests.is_empty(),
+        Pred::Updated(spans) => spans.is_empty(),
+        Pred::HasNot { .. } | Pred::Missing { .. } => false,
+    });
+    if plan.empty {
+        return Ok(plan);
+    }
+    for p in &plan.preds {
+        if let Pred::Ids(ids) = p {
+            let mut ids: Vec<i64> = ids.iter().copied().collect();
+            ids.sort_unstable();
+            plan.scans = vec![Scan { what: What::Res(ids), by: None }];
+            return Ok(plan);
+        }
+    }
+    // Records that name the patient without being about that one alone.
+    let mut beside = Vec::new();
+    let mut asked = None;
+    if columns.is_none()
+        && let Some((at, p)) =
+            plan.preds.iter().zip(&patients).enumerate().find_map(|(at, (pred, named))| {
+                match (pred, named.as_slice()) {
+                    (Pred::Has { tests, .. }, [p]) if tests.len() == 1 => Some((at, *p)),
+                    _ => None,
+                }
+            })
+        && let Some(pred) = plan.preds.get(at)
+    {
+        beside = planner.scans(at, pred, &[], None).unwrap_or_default();
+        columns = Some(vec![p]);
+        asked = Some(at);
+    }
+    let mut options = Vec::new();
+    for (at, (pred, named)) in plan.preds.iter().zip(&patients).enumerate() {
+        if Some(at) != asked
+            && let Some(scans) = planner.scans(at, pred, named, columns.as_deref())
+        {
+            options.push(scans);
+        }
+    }
+    match columns {
+        Some(columns) => {
+            if options.is_empty() {
+                options.push(
+                    columns
+                        .iter()
+                        .map(|p| Scan { what: What::Member { patient: *p }, by: None })
+                        .collect(),
+                );
+            }
+            plan.scans = match <[_; 1]>::try_from(options) {
+                Ok([only]) => only,
+                Err(options) => planner.narrowest(options, &[64, 2048])?.0,
+            };
+            plan.scans.extend(beside);
+        }
+        None if options.is_empty() => {
+            plan.scans = vec![Scan { what: What::Type, by: None }];
+            plan.broad = true;
+        }
+        None => (plan.scans, plan.broad) = planner.narrowest(options, &[512, 16_384])?,
+    }
+    Ok(plan)
+}
+
+/// The scans that walk a type's primary dates in order, for a query that is broad
+/// anyway.
+pub(super) fn by_date(names: &Names, ty: ResourceType) -> Vec<Scan> {
+    let Some(param) = primary_date(ty.number()) else { return Vec::new() };
+    names
+        .of_param(ty.number(), param)
+        .iter()
+        .filter(|p| names.pcode(**p).is_some_and(|p| matches!(p.kind, Kind::Date | Kind::DateLong)))
+        .map(|p| Scan { what: What::Date { pcode: *p, low: i64::MIN, high: i64::MAX }, by: None })
+        .collect()
+}

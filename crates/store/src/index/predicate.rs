@@ -1,0 +1,279 @@
+//! What a filter of a query means for one version (HL7 R4 search): tests on values,
+//! and the data classes that they need. A test that is positive needs the class of the
+//! value that satisfies it; `:not`, `:missing` and `ne` need every class that the
+//! parameter can have, or the version drops out.
+//!
+//! Numbers and quantities compare by their value; only the searched number has a
+//! precision (R4 3.1.1.5.3). Dates compare as spans (3.1.1.5.4).
+
+use std::collections::HashSet;
+
+use phial_base::ClassSet;
+use phial_fhir::search::{Prefix, fold};
+
+use super::dict::{Kind, Names, Tag};
+use super::values::{NO_DATE, ODD_DATE, SPANS, Val};
+use super::write::primary_date;
+
+/// A version row, read.
+#[derive(Clone, Debug)]
+pub(super) struct Version {
+    pub ty: u8,
+    pub seq: i64,
+    pub res: i64,
+    pub ver: u32,
+    pub tag: u32,
+    pub patient: i64,
+    pub date: i64,
+    pub updated: i64,
+    pub row: [u8; 16],
+    pub vals: Vec<Val>,
+}
+
+/// The unit that a quantity must have.
+#[derive(Clone, Debug)]
+pub(super) struct UnitTest {
+    /// `None`: any system, and the code may be the unit's text.
+    pub system: Option<Box<str>>,
+    pub code: Option<Box<str>>,
+}
+
+impl UnitTest {
+    fn matches(&self, unit: Option<&super::values::Unit>) -> bool {
+        let (system, code, text) = unit.map_or((None, None, None), |u| {
+            (u.system.as_deref(), u.code.as_deref(), u.unit.as_deref())
+        });
+        let system_fits = self.system.as_ref().is_none_or(|s| Some(&**s) == system);
+        let code_fits = self
+            .code
+            .as_deref()
+            .is_none_or(|c| code == Some(c) || (self.system.is_none() && text == Some(c)));
+        system_fits && code_fits
+    }
+}
+
+/// A test on one value.
+#[derive(Clone, Debug)]
+pub(super) enum Test {
+    /// A term or resource number in a range of them.
+    Term {
+        kind: Kind,
+        low: i64,
+        high: i64,
+    },
+    /// A reference to this resource.
+    Ref {
+        target: i64,
+    },
+    Prefix(String),
+    Contains(String),
+    Exact(Box<str>),
+    Date {
+        prefix: Prefix,
+        low: i64,
+        high: i64,
+    },
+    Num {
+        prefix: Prefix,
+        value: f64,
+        low: f64,
+        high: f64,
+        unit: Option<UnitTest>,
+    },
+}
+
+/// Whether a span of time stands to the searched one as the prefix says.
+pub(super) fn date_matches(prefix: Prefix, low: i64, high: i64, of: (i64, i64)) -> bool {
+    let within = low <= of.0 && of.1 <= high;
+    match prefix {
+        Prefix::Eq => within,
+        Prefix::Ne => !within,
+        Prefix::Gt => of.1 > high,
+        Prefix::Lt => of.0 < low,
+        Prefix::Ge => of.1 > high || within,
+        Prefix::Le => of.0 < low || within,
+        Prefix::Sa => of.0 >= high,
+        Prefix::Eb => of.1 <= low,
+        Prefix::Ap => of.0 < high && of.1 > low,
+    }
+}
+
+/// Whether a number stands to the searched one as the prefix says.
+pub(super) fn number_matches(prefix: Prefix, value: f64, low: f64, high: f64, of: f64) -> bool {
+    let within = low <= of && of < high;
+    match prefix {
+        Prefix::Eq => within,
+        // A tenth is what R4 recommends.
+        Prefix::Ap => within || (of - value).abs() <= value.abs() / 10.0,
+        Prefix::Ne => !within,
+        Prefix::Gt | Prefix::Sa => of > value,
+        Prefix::Lt | Prefix::Eb => of < value,
+        Prefix::Ge => of >= value,
+        Prefix::Le => of <= value,
+    }
+}
+
+impl Test {
+    fn matches(&self, v: &Val, kind: Kind, patient: i64) -> bool {
+        match (self, v) {
+            (Test::Term { kind: k, low, high }, Val::Post { term, .. }) => {
+                *k == kind && low <= term && term <= high
+            }
+            (Test::Ref { target }, Val::Post { term, .. }) => kind == Kind::Ref && term == target,
+            (Test::Ref { target }, Val::Own { .. }) => patient == *target,
+            (Test::Prefix(p), Val::Str { text, .. }) => fold(text).starts_with(p.as_str()),
+            (Test::Contains(p), Val::Str { text, .. }) => fold(text).contains(p.as_str()),
+            (Test::Exact(t), Val::Str { text, .. }) => t == text,
+            (Test::Date { prefix, low, high }, Val::Date { low: l, high: h, .. }) => {
+                date_matches(*prefix, *low, *high, (*l, *h))
+            }
+            (Test::Num { prefix, value, low, high, unit }, Val::Num { value: of, unit: u, .. }) => {
+                unit.as_ref().is_none_or(|t| t.matches(u.as_deref()))
+                    && number_matches(*prefix, *value, *low, *high, *of)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A filter.
+#[derive(Clone, Debug)]
+pub(super) enum Pred {
+    /// One of these resources.
+    Ids(HashSet<i64>),
+    /// Written in one of these spans.
+    Updated(Vec<(Prefix, i64, i64)>),
+    /// These stand in the patient column: the Patient compartment.
+    About(HashSet<i64>),
+    /// Some value of the parameters satisfies some test.
+    Has { params: Vec<u16>, tests: Vec<Test>, need: ClassSet },
+    /// No value does.
+    HasNot { params: Vec<u16>, tests: Vec<Test>, need: ClassSet },
+    /// There is no value (or there is one).
+    Missing { param: u16, missing: bool, need: ClassSet },
+}
+
+/// A candidate as a row of the index shows it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub seq: i64,
+    pub tag: u32,
+    pub patient: i64,
+    /// The column, or `None` when the row has none.
+    pub date: Option<i64>,
+    /// The row's pcode; 0 for none.
+    pub pcode: u32,
+    /// The row's span, of a row of `dat`.
+    pub span: Option<(i64, i64)>,
+}
+
+impl Pred {
+    /// What the index row alone can say.
+    pub(super) fn cheap(
+        &self,
+        c: &Candidate,
+        tag: &Tag,
+        mask: ClassSet,
+        names: &Names,
+    ) -> Option<bool> {
+        match self {
+            Pred::About(columns) => Some(columns.contains(&c.patient)),
+            Pred::Has { params, tests, need } => {
+                if !mask.covers(*need) {
+                    return Some(false);
+                }
+                if tag.own != 0
+                    && let Some(own) = names.pcode(tag.own)
+                    && mask.has(own.class)
+                    && own.params.iter().any(|p| params.contains(p))
+                    && tests
+                        .iter()
+                        .any(|t| matches!(t, Test::Ref { target } if *target == c.patient))
+                {
+                    return Some(true);
+                }
+                self.by_column(c, tag, mask, params, tests)
+            }
+            Pred::HasNot { need, .. } | Pred::Missing { need, .. } => {
+                (!mask.covers(*need)).then_some(false)
+            }
+            Pred::Ids(_) | Pred::Updated(_) => None,
+        }
+    }
+
+    /// The primary date, when the date column and the tag's span state it in full.
+    fn by_column(
+        &self,
+        c: &Candidate,
+        tag: &Tag,
+        mask: ClassSet,
+        params: &[u16],
+        tests: &[Test],
+    ) -> Option<bool> {
+        let [param] = params else { return None };
+        let low = c.date?;
+        if low == ODD_DATE || primary_date(tag.shape.ty.number()) != Some(*param) {
+            return None;
+        }
+        let id = phial_fhir::search::ParamId::from_number(*param)?;
+        if !mask.covers(id.classes(tag.shape.ty)) {
+            return None;
+        }
+        if low == NO_DATE {
+            return Some(false);
+        }
+        let high = low.checked_add(*SPANS.get(usize::from(tag.span))?)?;
+        Some(tests.iter().any(|t| {
+            matches!(t, Test::Date { prefix, low: l, high: h }
+                if date_matches(*prefix, *l, *h, (low, high)))
+        }))
+    }
+
+    /// What the whole version says.
+    pub(super) fn full(&self, v: &Version, mask: ClassSet, names: &Names) -> bool {
+        match self {
+            Pred::Ids(ids) => ids.contains(&v.res),
+            Pred::Updated(spans) => spans
+                .iter()
+                .any(|(p, low, high)| date_matches(*p, *low, *high, (v.updated, v.updated + 1))),
+            Pred::About(columns) => columns.contains(&v.patient),
+            Pred::Has { params, tests, need } => {
+                mask.covers(*need) && any(v, params, tests, mask, names)
+            }
+            Pred::HasNot { params, tests, need } => {
+                covers_all(v, params, *need, mask, names)
+                    && !any(v, params, tests, ClassSet::ALL, names)
+            }
+            Pred::Missing { param, missing, need } => {
+                let of = |val: &Val| names.has_param(val.pcode(), *param);
+                covers_all(v, &[*param], *need, mask, names) && v.vals.iter().any(of) != *missing
+            }
+        }
+    }
+}
+
+/// Whether the mask covers what the parameter can have and what it does have here.
+pub(super) fn covers_all(
+    v: &Version,
+    params: &[u16],
+    need: ClassSet,
+    mask: ClassSet,
+    names: &Names,
+) -> bool {
+    mask.covers(need)
+        && v.vals.iter().all(|val| {
+            names
+                .pcode(val.pcode())
+                .is_some_and(|p| mask.has(p.class) || !p.params.iter().any(|q| params.contains(q)))
+        })
+}
+
+fn any(v: &Version, params: &[u16], tests: &[Test], mask: ClassSet, names: &Names) -> bool {
+    v.vals.iter().any(|val| {
+        names.pcode(val.pcode()).is_some_and(|p| {
+            mask.has(p.class)
+                && p.params.iter().any(|q| params.contains(q))
+                && tests.iter().any(|t| t.matches(val, p.kind, v.patient))
+        })
+    })
+}

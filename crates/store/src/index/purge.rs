@@ -1,0 +1,218 @@
+//! Taking versions out: superseded ones after their time, and everything about a
+//! patient. Deleted content is overwritten in its page (`secure_delete`), and after a
+//! purge the write-ahead log is emptied too.
+
+use std::collections::HashSet;
+
+use phial_base::LogicalId;
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use super::dict::{Kind, Names};
+use super::plan::resource;
+use super::search::fetch;
+use super::values::Val;
+use super::write::{Head, Rows, members, patient_type};
+use super::{Index, db, lock, unusable};
+use crate::error::Error;
+use std::sync::PoisonError;
+
+/// Versions taken out in one transaction.
+const AT_ONCE: usize = 2000;
+
+/// Deletes versions with all their rows. Says which terms and resources they used.
+fn delete_versions(
+    tx: &Connection,
+    names: &Names,
+    vids: &[i64],
+    used: &mut Used,
+) -> Result<(), Error> {
+    let mut rows = Rows::default();
+    for vid in vids {
+        let Some(v) = fetch(tx, *vid)? else { continue };
+        if v.tag != 0 {
+            let set = if v.patient < 0 { members(tx, -v.patient)? } else { Vec::new() };
+            let head = Head { ty: v.ty, seq: v.seq, tag: v.tag, patient: v.patient, date: v.date };
+            rows.add(&head, &v.vals, &set);
+        }
+        used.resources.insert(v.res);
+        for val in &v.vals {
+            if let Val::Post { pcode, term } = val {
+                if names.pcode(*pcode).is_some_and(|p| p.kind == Kind::Ref) {
+                    used.resources.insert(*term);
+                } else {
+                    used.terms.insert(*term);
+                }
+            }
+        }
+        // The resource has no version here any more, unless a later one came.
+        tx.prepare_cached("UPDATE res SET cur=0 WHERE num=?1 AND cur=?2")?
+            .execute([v.res, v.seq])?;
+    }
+    rows.delete(tx)?;
+    for vid in vids {
+        tx.prepare_cached("DELETE FROM version WHERE vid=?1")?.execute([vid])?;
+        tx.prepare_cached("DELETE FROM gone WHERE vid=?1")?.execute([vid])?;
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Used {
+    resources: HashSet<i64>,
+    terms: HashSet<i64>,
+}
+
+/// Deletes terms, systems and resource names that no row uses any more.
+fn sweep(tx: &Connection, names: &Names, used: &Used) -> Result<(), Error> {
+    let mut systems = HashSet::new();
+    let mut in_use = tx.prepare_cached("SELECT 1 FROM post WHERE pcode=?1 AND term=?2 LIMIT 1")?;
+    let mut posted = |term: i64, refs: bool| -> Result<bool, Error> {
+        for (num, p) in names.all() {
+            if p.kind.posted()
+                && (p.kind == Kind::Ref) == refs
+                && in_use.query_row([i64::from(num), term], |_| Ok(())).optional()?.is_some()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    for term in &used.terms {
+        if !posted(*term, false)? {
+            tx.prepare_cached("DELETE FROM term WHERE num=?1")?.execute([term])?;
+            systems.insert(term >> 32);
+        }
+    }
+    for s in systems {
+        let left = tx
+            .prepare_cached("SELECT 1 FROM term WHERE num>=?1 AND num<?2 LIMIT 1")?
+            .query_row([s << 32, (s + 1) << 32], |_| Ok(()))
+            .optional()?;
+        if left.is_none() {
+            tx.prepare_cached("DELETE FROM system WHERE num=?1")?.execute([s])?;
+        }
+    }
+    for res in &used.resources {
+        let key: Option<(Vec<u8>, i64)> = tx
+            .prepare_cached("SELECT key, cur FROM res WHERE num=?1")?
+            .query_row([res], |r| Ok((r.get(0)?, r.get(1)?)))
+            .optional()?;
+        let Some((key, cur)) = key else { continue };
+        let patient = key.first() == Some(&patient_type());
+        let exists = |sql: &str| -> Result<bool, Error> {
+            Ok(tx.prepare_cached(sql)?.query_row([res], |_| Ok(())).optional()?.is_some())
+        };
+        let mentioned = cur != 0
+            || posted(*res, true)?
+            || (patient
+                && (exists("SELECT 1 FROM member WHERE patient=?1 LIMIT 1")?
+                    || exists("SELECT 1 FROM pset WHERE patient=?1 LIMIT 1")?));
+        if !mentioned {
+            tx.prepare_cached("DELETE FROM res WHERE num=?1")?.execute([res])?;
+        }
+    }
+    Ok(())
+}
+
+impl Index {
+    /// Deletes the versions that were superseded, and the deletion markers that were
+    /// set, before `before` (microseconds since the epoch). Snapshots older than that
+    /// are not answered in full any more.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] when the file is damaged.
+    pub fn expire(&self, before: i64) -> Result<(), Error> {
+        self.expire_inner(before).map_err(unusable)
+    }
+
+    fn expire_inner(&self, before: i64) -> Result<(), Error> {
+        let mut writer = lock(&self.writer);
+        if !writer.dying.is_empty() {
+            let mut gone = self.gone.write().unwrap_or_else(PoisonError::into_inner);
+            for seq in std::mem::take(&mut writer.dying) {
+                gone.remove(&seq);
+            }
+        }
+        loop {
+            let (conn, state) = writer.parts()?;
+            let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let vids: Vec<i64> = {
+                let mut s = tx.prepare_cached("SELECT vid FROM gone WHERE since<?1 LIMIT ?2")?;
+                let limit = i64::try_from(AT_ONCE).unwrap_or(i64::MAX);
+                let rows = s.query_map(params![before, limit], |r| r.get(0))?;
+                rows.collect::<Result<_, _>>()?
+            };
+            if vids.is_empty() {
+                return Ok(());
+            }
+            delete_versions(&tx, &state.names, &vids, &mut Used::default())?;
+            tx.commit()?;
+            writer.dying.extend(vids.iter().map(|v| db::seq_of(*v)));
+        }
+    }
+
+    /// Deletes every version that is about the patient, alone or with others, and the
+    /// terms and names that only those used; then empties the write-ahead log. Records
+    /// that merely mention the patient stay.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] when the file is damaged.
+    pub fn forget_patient(&self, id: &LogicalId) -> Result<(), Error> {
+        self.forget_inner(id).map_err(unusable)
+    }
+
+    fn forget_inner(&self, id: &LogicalId) -> Result<(), Error> {
+        let mut writer = lock(&self.writer);
+        let (conn, state) = writer.parts()?;
+        let Some(patient) = resource(conn, patient_type(), id.as_str())? else { return Ok(()) };
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut columns = vec![patient];
+        {
+            let mut s = tx.prepare_cached("SELECT num FROM pset WHERE patient=?1")?;
+            for set in s.query_map([patient], |r| r.get::<_, i64>(0))? {
+                columns.push(-set?);
+            }
+        }
+        let mut used = Used::default();
+        used.resources.insert(patient);
+        let mut forgotten: HashSet<i64> = HashSet::new();
+        for column in &columns {
+            let mut s = tx.prepare_cached("SELECT ty, seq FROM member WHERE patient=?1")?;
+            let rows = s.query_map([column], |r| Ok(db::vid(r.get(0)?, r.get(1)?)))?;
+            let mut vids: Vec<i64> = rows.collect::<Result<_, _>>()?;
+            // Deletion markers have no rows: they follow the version that they ended.
+            let mut markers = Vec::new();
+            for vid in &vids {
+                let mut next: Option<i64> = tx
+                    .prepare_cached("SELECT until FROM gone WHERE vid=?1")?
+                    .query_row([vid], |r| r.get(0))
+                    .optional()?;
+                while let Some(seq) = next.take() {
+                    let marker = db::vid(db::type_of(*vid), seq);
+                    if fetch(&tx, marker)?.is_some_and(|m| m.tag == 0) {
+                        markers.push(marker);
+                    }
+                }
+            }
+            vids.extend(markers);
+            delete_versions(&tx, &state.names, &vids, &mut used)?;
+            forgotten.extend(vids.iter().map(|v| db::seq_of(*v)));
+            if *column < 0 {
+                for p in members(&tx, -column)? {
+                    used.resources.insert(p);
+                }
+                tx.prepare_cached("DELETE FROM pset WHERE num=?1")?.execute([-column])?;
+            }
+        }
+        sweep(&tx, &state.names, &used)?;
+        tx.commit()?;
+        // Numbers that the caches may still give out are gone.
+        state.reset(conn)?;
+        // Until no reader stands on the old pages the log can't be emptied; the next
+        // checkpoint does it then, and the pages in it are encrypted as all are.
+        let _: i64 = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get(0))?;
+        lock(&self.viewers).invalidate(None);
+        writer.dying.extend(forgotten);
+        Ok(())
+    }
+}

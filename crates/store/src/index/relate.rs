@@ -1,0 +1,408 @@
+//! How a viewer is tied to patients, read off the current records themselves: care
+//! teams, encounters, appointments, general practitioner, a role at the managing
+//! organization, being the patient. Ended, cancelled and mistaken records tie nobody.
+//!
+//! Found once per viewer and kept until a record changes that could change the answer.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, OnceLock};
+
+use phial_base::LogicalId;
+use phial_fhir::ResourceType;
+use phial_fhir::search::{ParamId, param};
+use phial_policy::{Relationship, RelationshipSet};
+use rusqlite::Connection;
+
+use super::dict::{Kind, Names};
+use super::predicate::Version;
+use super::search::fetch;
+use super::values::Val;
+use super::write::patient_type;
+use super::{Index, Viewer, db, lock, unusable};
+use crate::error::Error;
+
+/// Viewers whose relationships are kept.
+const KEPT: usize = 512;
+
+/// A kind of record that ties a practitioner to the patients that it names.
+struct Source {
+    ty: ResourceType,
+    tie: Relationship,
+    /// Parameters that name the practitioner or one of their roles.
+    who: Vec<u16>,
+    /// Parameters that name the patient; empty: the record is the patient's own.
+    whom: Vec<u16>,
+    status: Option<u16>,
+    /// States in which it ties nobody.
+    ended: &'static [&'static str],
+}
+
+struct Sources {
+    ties: Vec<Source>,
+    role: Option<RoleParams>,
+    managing: Option<(ResourceType, u16)>,
+    types: HashSet<u8>,
+}
+
+struct RoleParams {
+    ty: ResourceType,
+    practitioner: u16,
+    organization: u16,
+    active: u16,
+}
+
+fn numbers(ty: ResourceType, codes: &[&str]) -> Vec<u16> {
+    codes.iter().filter_map(|c| param(ty, c).map(ParamId::number)).collect()
+}
+
+fn sources() -> &'static Sources {
+    static SOURCES: OnceLock<Sources> = OnceLock::new();
+    SOURCES.get_or_init(|| {
+        let mut ties = Vec::new();
+        let mut add = |name, tie, who: &[&str], whom: &[&str], ended| {
+            if let Some(ty) = ResourceType::from_name(name) {
+                ties.push(Source {
+                    ty,
+                    tie,
+                    who: numbers(ty, who),
+                    whom: numbers(ty, whom),
+                    status: param(ty, "status").map(ParamId::number),
+                    ended,
+                });
+            }
+        };
+        add(
+            "CareTeam",
+            Relationship::CareTeam,
+            &["participant"],
+            &["patient", "subject"],
+            &["inactive", "entered-in-error"],
+        );
+        add(
+            "Encounter",
+            Relationship::Encounter,
+            &["participant", "practitioner"],
+            &["patient", "subject"],
+            &["cancelled", "entered-in-error"],
+        );
+        add(
+            "Appointment",
+            Relationship::Appointment,
+            &["actor", "practitioner"],
+            &["actor", "patient"],
+            &["cancelled", "noshow", "entered-in-error"],
+        );
+        add("Patient", Relationship::GeneralPractitioner, &["general-practitioner"], &[], &[]);
+        let role = ResourceType::from_name("PractitionerRole").and_then(|ty| {
+            let number = |code| param(ty, code).map(ParamId::number);
+            Some(RoleParams {
+                ty,
+                practitioner: number("practitioner")?,
+                organization: number("organization")?,
+                active: number("active")?,
+            })
+        });
+        let managing = ResourceType::from_name("Patient")
+            .and_then(|ty| Some((ty, param(ty, "organization")?.number())));
+        let types =
+            ties.iter().map(|t| t.ty).chain(role.iter().map(|r| r.ty)).map(ResourceType::number);
+        Sources { types: types.collect(), ties, role, managing }
+    })
+}
+
+/// Whether records of this type tie anybody.
+pub(super) fn matters(ty: ResourceType) -> bool {
+    sources().types.contains(&ty.number())
+}
+
+/// Adds the resources that a version refers to.
+pub(super) fn touched_by_values(names: &Names, vals: &[Val], out: &mut HashSet<i64>) {
+    for v in vals {
+        if let Val::Post { pcode, term } = v
+            && names.pcode(*pcode).is_some_and(|p| p.kind == Kind::Ref)
+        {
+            out.insert(*term);
+        }
+    }
+}
+
+/// As [`touched_by_values`], of a stored version.
+pub(super) fn touched_by_version(
+    conn: &Connection,
+    names: &Names,
+    vid: i64,
+    out: &mut HashSet<i64>,
+) -> Result<(), Error> {
+    if let Some(v) = fetch(conn, vid)? {
+        touched_by_values(names, &v.vals, out);
+    }
+    Ok(())
+}
+
+/// A viewer's relationships, by patient number.
+#[derive(Debug, Default)]
+pub(super) struct Related {
+    ties: HashMap<i64, RelationshipSet>,
+    /// Records whose mention in a changed record makes this stale.
+    rests_on: HashSet<i64>,
+}
+
+impl Related {
+    pub(super) fn of(&self, patient: i64) -> RelationshipSet {
+        self.ties.get(&patient).copied().unwrap_or_default()
+    }
+
+    fn tie(&mut self, patient: i64, r: Relationship) {
+        let set = self.ties.entry(patient).or_default();
+        *set = set.with(r);
+    }
+}
+
+/// Relationships of the viewers seen last.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    /// Grows with every change, so that what was read before one is not kept after it.
+    epoch: u64,
+    by_viewer: HashMap<Viewer, Arc<Related>>,
+    order: VecDeque<Viewer>,
+}
+
+impl Cache {
+    /// Forgets the viewers that rest on one of these; all of them for `None`.
+    pub(super) fn invalidate(&mut self, touched: Option<&HashSet<i64>>) {
+        self.epoch += 1;
+        match touched {
+            Some(touched) => self.by_viewer.retain(|_, r| r.rests_on.is_disjoint(touched)),
+            None => self.by_viewer.clear(),
+        }
+        let kept = &self.by_viewer;
+        self.order.retain(|v| kept.contains_key(v));
+    }
+}
+
+/// Reads one viewer's relationships.
+struct Reading<'a> {
+    index: &'a Index,
+    conn: &'a Connection,
+    names: &'a Names,
+    at: i64,
+}
+
+impl Reading<'_> {
+    /// The current versions of a type that refer to `target` by one of the parameters.
+    fn referring(
+        &self,
+        ty: ResourceType,
+        by: &[u16],
+        target: i64,
+        each: &mut dyn FnMut(i64, i64) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let pcodes: HashSet<u32> = by
+            .iter()
+            .flat_map(|p| self.names.of_param(ty.number(), *p).iter().copied())
+            .filter(|p| self.names.pcode(*p).is_some_and(|p| p.kind == Kind::Ref))
+            .collect();
+        let mut s =
+            self.conn.prepare_cached("SELECT seq, patient FROM post WHERE pcode=?1 AND term=?2")?;
+        for pcode in pcodes {
+            let mut rows = s.query([i64::from(pcode), target])?;
+            while let Some(r) = rows.next()? {
+                let seq: i64 = r.get(0)?;
+                if self.index.live(seq, self.at) {
+                    each(seq, r.get(1)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn has_code(&self, v: &Version, param: u16, codes: &HashSet<i64>) -> bool {
+        v.vals.iter().any(|val| {
+            matches!(val, Val::Post { pcode, term }
+                if codes.contains(term) && self.names.has_param(*pcode, param))
+        })
+    }
+
+    fn terms(&self, codes: &[&str]) -> Result<HashSet<i64>, Error> {
+        let mut all = HashSet::new();
+        let mut s = self.conn.prepare_cached("SELECT num FROM term WHERE code=?1")?;
+        for code in codes {
+            for n in s.query_map([code], |r| r.get(0))? {
+                all.insert(n?);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The patients that a version names by one of the parameters.
+    fn named(&self, v: &Version, by: &[u16]) -> Result<Vec<i64>, Error> {
+        let about = if v.patient < 0 {
+            super::write::members(self.conn, -v.patient)?
+        } else {
+            vec![v.patient]
+        };
+        Ok(v.vals
+            .iter()
+            .filter_map(|val| {
+                let p = self.names.pcode(val.pcode())?;
+                if p.kind != Kind::Ref || !p.params.iter().any(|q| by.contains(q)) {
+                    return None;
+                }
+                match val {
+                    Val::Own { .. } => Some(v.patient),
+                    Val::Post { term, .. } => about.contains(term).then_some(*term),
+                    _ => None,
+                }
+            })
+            .collect())
+    }
+
+    fn practitioner(&self, id: &LogicalId, out: &mut Related) -> Result<(), Error> {
+        let Some(ty) = ResourceType::from_name("Practitioner") else { return Ok(()) };
+        let Some(me) = super::plan::resource(self.conn, ty.number(), id.as_str())? else {
+            return Ok(());
+        };
+        // The practitioner and their roles; the organizations where they have them.
+        let mut faces = vec![me];
+        let mut organizations = HashSet::new();
+        if let Some(role) = &sources().role {
+            let no = self.terms(&["false"])?;
+            self.referring(role.ty, &[role.practitioner], me, &mut |seq, _| {
+                let Some(v) = fetch(self.conn, db::vid(role.ty.number(), seq))? else {
+                    return Ok(());
+                };
+                if self.has_code(&v, role.active, &no) {
+                    return Ok(());
+                }
+                faces.push(v.res);
+                for val in &v.vals {
+                    if let Val::Post { pcode, term } = val
+                        && self.names.has_param(*pcode, role.organization)
+                        && self.names.pcode(*pcode).is_some_and(|p| p.kind == Kind::Ref)
+                    {
+                        organizations.insert(*term);
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        for source in &sources().ties {
+            let ended = self.terms(source.ended)?;
+            for face in &faces {
+                self.referring(source.ty, &source.who, *face, &mut |seq, patient| {
+                    if source.whom.is_empty() {
+                        out.tie(patient, source.tie);
+                        return Ok(());
+                    }
+                    // Many encounters with one patient: the first that holds is enough.
+                    if patient > 0 && out.of(patient).has(source.tie) {
+                        return Ok(());
+                    }
+                    let Some(v) = fetch(self.conn, db::vid(source.ty.number(), seq))? else {
+                        return Ok(());
+                    };
+                    if source.status.is_some_and(|s| self.has_code(&v, s, &ended)) {
+                        return Ok(());
+                    }
+                    for p in self.named(&v, &source.whom)? {
+                        out.tie(p, source.tie);
+                    }
+                    Ok(())
+                })?;
+            }
+        }
+        if let Some((ty, param)) = &sources().managing {
+            for o in &organizations {
+                self.referring(*ty, &[*param], *o, &mut |_, patient| {
+                    out.tie(patient, Relationship::Assignment);
+                    Ok(())
+                })?;
+            }
+        }
+        out.rests_on.extend(faces);
+        out.rests_on.extend(organizations);
+        Ok(())
+    }
+}
+
+impl Index {
+    /// The viewer's relationships as of everything applied.
+    pub(super) fn related(&self, viewer: &Viewer) -> Result<Arc<Related>, Error> {
+        let epoch = {
+            let cache = lock(&self.viewers);
+            if let Some(r) = cache.by_viewer.get(viewer) {
+                return Ok(r.clone());
+            }
+            cache.epoch
+        };
+        let mut related = Related::default();
+        // Whoever has no record yet may get one: then nothing is kept.
+        let mut keep = true;
+        {
+            let at = i64::try_from(self.applied().0).map_err(|_| Error::Invalid("sequence"))?;
+            let conn = self.readers.reader()?;
+            let names = self.names();
+            let reading = Reading { index: self, conn: &conn, names: &names, at };
+            if let Some(id) = &viewer.practitioner {
+                reading.practitioner(id, &mut related)?;
+                keep &= !related.rests_on.is_empty();
+            }
+            if let Some(id) = &viewer.patient {
+                match super::plan::resource(&conn, patient_type(), id.as_str())? {
+                    Some(p) => related.tie(p, Relationship::SelfPatient),
+                    None => keep = false,
+                }
+            }
+        }
+        let related = Arc::new(related);
+        let mut cache = lock(&self.viewers);
+        if keep && cache.epoch == epoch && !cache.by_viewer.contains_key(viewer) {
+            if cache.order.len() >= KEPT
+                && let Some(oldest) = cache.order.pop_front()
+            {
+                cache.by_viewer.remove(&oldest);
+            }
+            cache.order.push_back(viewer.clone());
+            cache.by_viewer.insert(viewer.clone(), related.clone());
+        }
+        Ok(related)
+    }
+
+    /// How the viewer is tied to a record about these patients: the relationships that
+    /// hold with each of them. None for a record about no patient.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] when the file is damaged.
+    pub fn relationships(
+        &self,
+        viewer: &Viewer,
+        patients: &[LogicalId],
+    ) -> Result<RelationshipSet, Error> {
+        self.relationships_inner(viewer, patients).map_err(unusable)
+    }
+
+    fn relationships_inner(
+        &self,
+        viewer: &Viewer,
+        patients: &[LogicalId],
+    ) -> Result<RelationshipSet, Error> {
+        if patients.is_empty() {
+            return Ok(RelationshipSet::NONE);
+        }
+        let related = self.related(viewer)?;
+        let conn = self.readers.reader()?;
+        let mut all = RelationshipSet::ALL;
+        for p in patients {
+            let one = match super::plan::resource(&conn, patient_type(), p.as_str())? {
+                Some(n) => related.of(n),
+                // Not mentioned anywhere yet: the patient alone can be tied to it.
+                None if viewer.patient.as_ref() == Some(p) => {
+                    RelationshipSet::of(Relationship::SelfPatient)
+                }
+                None => RelationshipSet::NONE,
+            };
+            all = all.and(one);
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,657 @@
+//! Taking versions in: turning a record's values into rows, terms into numbers, and
+//! writing each table's rows of a batch in the table's own order. One writer.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, PoisonError};
+
+use phial_base::{DataClass, Seq};
+use phial_fhir::ResourceType;
+use phial_fhir::search::{Term, fold, primary_date_param};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::dict::{Kind, Names, Tag, TwoGenerations};
+use super::values::{LONG, NO_DATE, ODD_DATE, SPAN_OTHER, SPANS, Unit, Val, encode, res_key};
+use super::{Index, Indexed, Shape, db, lock, relate, unusable};
+use crate::error::Error;
+
+/// Folded text beyond this many bytes is left to the residual filter.
+const TEXT_PREFIX: usize = 48;
+
+/// Terms, and as many resources, whose numbers are remembered between batches.
+const CACHED: usize = 100_000;
+
+/// The number of the type Patient.
+pub(super) fn patient_type() -> u8 {
+    static N: OnceLock<u8> = OnceLock::new();
+    *N.get_or_init(|| ResourceType::from_name("Patient").map_or(u8::MAX, ResourceType::number))
+}
+
+/// The number of the parameter whose value is a type's primary date.
+pub(super) fn primary_date(ty: u8) -> Option<u16> {
+    static TABLE: OnceLock<Vec<Option<u16>>> = OnceLock::new();
+    let table = TABLE.get_or_init(|| {
+        ResourceType::all().map(|t| primary_date_param(t).map(|p| p.number())).collect()
+    });
+    table.get(usize::from(ty)).copied().flatten()
+}
+
+/// Rows of a set of versions, to insert or to delete.
+#[derive(Default)]
+pub(super) struct Rows {
+    post: Vec<[i64; 6]>,
+    member: Vec<[i64; 5]>,
+    text: Vec<(u32, String, i64)>,
+    date: Vec<[i64; 6]>,
+    num: Vec<(u32, f64, i64)>,
+}
+
+/// What the rows of a version share.
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    pub ty: u8,
+    pub seq: i64,
+    pub tag: u32,
+    pub patient: i64,
+    pub date: i64,
+}
+
+/// Text as the index orders it.
+pub(super) fn text_prefix(folded: &str) -> &str {
+    let mut end = folded.len().min(TEXT_PREFIX);
+    while !folded.is_char_boundary(end) {
+        end -= 1;
+    }
+    folded.get(..end).unwrap_or(folded)
+}
+
+impl Rows {
+    /// Adds the rows of one version. `sets` are the patients of a set.
+    pub(super) fn add(&mut self, h: &Head, vals: &[Val], set: &[i64]) {
+        let tag = i64::from(h.tag);
+        if h.patient > 0 {
+            self.member.push([h.patient, i64::from(h.ty), h.date, h.seq, tag]);
+        } else if h.patient < 0 {
+            // One row under the set, which is how a patient's sets are searched.
+            self.member.push([h.patient, i64::from(h.ty), h.date, h.seq, tag]);
+            debug_assert!(set.len() > 1);
+        }
+        for v in vals {
+            match v {
+                Val::Post { pcode, term } => {
+                    self.post.push([i64::from(*pcode), *term, h.patient, h.date, h.seq, tag]);
+                }
+                Val::Own { .. } => {}
+                Val::Str { pcode, text } => {
+                    self.text.push((*pcode, text_prefix(&fold(text)).to_owned(), h.seq));
+                }
+                Val::Date { pcode, low, high } => {
+                    self.date.push([i64::from(*pcode), *low, h.seq, *high, h.patient, tag]);
+                }
+                Val::Num { pcode, value, .. } => self.num.push((*pcode, *value, h.seq)),
+            }
+        }
+    }
+
+    fn sort(&mut self) {
+        self.post.sort_unstable();
+        self.post.dedup();
+        self.member.sort_unstable();
+        self.text.sort_unstable();
+        self.text.dedup();
+        self.date.sort_unstable();
+        self.date.dedup();
+        self.num
+            .sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2)));
+        self.num.dedup();
+    }
+
+    fn insert(mut self, tx: &Connection) -> Result<(), Error> {
+        self.sort();
+        let mut s = tx.prepare_cached("INSERT INTO post VALUES(?1, ?2, ?3, ?4, ?5, ?6)")?;
+        for r in &self.post {
+            s.execute(*r)?;
+        }
+        let mut s = tx.prepare_cached("INSERT INTO member VALUES(?1, ?2, ?3, ?4, ?5)")?;
+        for r in &self.member {
+            s.execute(*r)?;
+        }
+        let mut s = tx.prepare_cached("INSERT INTO str VALUES(?1, ?2, ?3)")?;
+        for (pcode, text, seq) in &self.text {
+            s.execute(params![pcode, text, seq])?;
+        }
+        let mut s = tx.prepare_cached("INSERT INTO dat VALUES(?1, ?2, ?3, ?4, ?5, ?6)")?;
+        for r in &self.date {
+            s.execute(*r)?;
+        }
+        let mut s = tx.prepare_cached("INSERT INTO num VALUES(?1, ?2, ?3)")?;
+        for (pcode, value, seq) in &self.num {
+            s.execute(params![pcode, value, seq])?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn delete(mut self, tx: &Connection) -> Result<(), Error> {
+        self.sort();
+        let mut s = tx.prepare_cached(
+            "DELETE FROM post WHERE pcode=?1 AND term=?2 AND patient=?3 AND date=?4 AND seq=?5",
+        )?;
+        for [a, b, c, d, e, _] in &self.post {
+            s.execute([a, b, c, d, e])?;
+        }
+        let mut s = tx.prepare_cached(
+            "DELETE FROM member WHERE patient=?1 AND ty=?2 AND date=?3 AND seq=?4",
+        )?;
+        for [a, b, c, d, _] in &self.member {
+            s.execute([a, b, c, d])?;
+        }
+        let mut s = tx.prepare_cached("DELETE FROM str WHERE pcode=?1 AND text=?2 AND seq=?3")?;
+        for (pcode, text, seq) in &self.text {
+            s.execute(params![pcode, text, seq])?;
+        }
+        let mut s =
+            tx.prepare_cached("DELETE FROM dat WHERE pcode=?1 AND low=?2 AND seq=?3 AND high=?4")?;
+        for [a, b, c, d, _, _] in &self.date {
+            s.execute([a, b, c, d])?;
+        }
+        let mut s = tx.prepare_cached("DELETE FROM num WHERE pcode=?1 AND value=?2 AND seq=?3")?;
+        for (pcode, value, seq) in &self.num {
+            s.execute(params![pcode, value, seq])?;
+        }
+        Ok(())
+    }
+}
+
+/// A value before its parameters are gathered: equal ones of one class share a row.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Value<'a> {
+    Post(Kind, i64),
+    Own,
+    Str(&'a str),
+    Date(i64, i64),
+    Num(u64, Option<(Option<&'a str>, Option<&'a str>, Option<&'a str>)>),
+}
+
+/// The writing side.
+pub(super) struct Writer {
+    pub(super) conn: Option<Connection>,
+    pub(super) state: State,
+    /// Left `gone` on disk; leaves it in memory at the next expiry, when no search that
+    /// began before can still be running on the older snapshot.
+    pub(super) dying: Vec<i64>,
+}
+
+pub(super) struct State {
+    pub(super) names: Names,
+    names_changed: bool,
+    next_res: i64,
+    next_set: i64,
+    res: TwoGenerations<Box<[u8]>, i64>,
+    systems: TwoGenerations<Box<str>, i64>,
+    terms: TwoGenerations<Box<[u8]>, i64>,
+    next_term: TwoGenerations<i64, i64>,
+    key: Vec<u8>,
+}
+
+/// What a batch changed besides the file.
+#[derive(Default)]
+struct Changes {
+    gone: Vec<(i64, i64)>,
+    touched: HashSet<i64>,
+}
+
+impl Writer {
+    pub(super) fn new(conn: Connection, names: Names) -> Result<Self, Error> {
+        let state = State::new(&conn, names)?;
+        Ok(Writer { conn: Some(conn), state, dying: Vec::new() })
+    }
+
+    /// The connection; it is there until the index is dropped.
+    pub(super) fn parts(&mut self) -> Result<(&mut Connection, &mut State), Error> {
+        Ok((self.conn.as_mut().ok_or(Error::Unusable)?, &mut self.state))
+    }
+}
+
+impl State {
+    fn new(conn: &Connection, names: Names) -> Result<Self, Error> {
+        let next = |sql: &str| conn.query_row(sql, [], |r| r.get::<_, i64>(0));
+        Ok(State {
+            names,
+            names_changed: false,
+            next_res: next("SELECT coalesce(max(num), 0) + 1 FROM res")?,
+            next_set: next("SELECT coalesce(max(num), 0) + 1 FROM pset")?,
+            res: TwoGenerations::new(CACHED),
+            systems: TwoGenerations::new(4096),
+            terms: TwoGenerations::new(CACHED),
+            next_term: TwoGenerations::new(4096),
+            key: Vec::new(),
+        })
+    }
+
+    /// Forgets what an undone transaction may have invented.
+    pub(super) fn reset(&mut self, conn: &Connection) -> Result<(), Error> {
+        *self = State::new(conn, Names::load(conn)?)?;
+        Ok(())
+    }
+
+    /// The number of a resource, made at its first mention; and whether it is new.
+    fn resource(&mut self, tx: &Connection, ty: u8, id: &str) -> Result<(i64, bool), Error> {
+        res_key(ty, id, &mut self.key);
+        if let Some(n) = self.res.find(self.key.as_slice()) {
+            return Ok((n, false));
+        }
+        let found: Option<i64> = tx
+            .prepare_cached("SELECT num FROM res WHERE key=?1")?
+            .query_row([&self.key], |r| r.get(0))
+            .optional()?;
+        let num = match found {
+            Some(n) => n,
+            None => {
+                let n = self.next_res;
+                self.next_res += 1;
+                tx.prepare_cached("INSERT INTO res VALUES(?1, ?2, 0)")?
+                    .execute(params![n, self.key])?;
+                n
+            }
+        };
+        self.res.keep(self.key.as_slice().into(), num);
+        Ok((num, found.is_none()))
+    }
+
+    /// The number of a code system, made at its first mention; 0 for none.
+    fn system(&mut self, tx: &Connection, uri: Option<&str>) -> Result<i64, Error> {
+        let Some(uri) = uri else { return Ok(0) };
+        if let Some(n) = self.systems.find(uri) {
+            return Ok(n);
+        }
+        let found: Option<i64> = tx
+            .prepare_cached("SELECT num FROM system WHERE uri=?1")?
+            .query_row([uri], |r| r.get(0))
+            .optional()?;
+        let num = match found {
+            Some(n) => n,
+            None => {
+                tx.prepare_cached("INSERT INTO system(uri) VALUES(?1)")?.execute([uri])?;
+                tx.last_insert_rowid()
+            }
+        };
+        self.systems.keep(uri.into(), num);
+        Ok(num)
+    }
+
+    /// The number of a term: its system's number above, its own below, so that the
+    /// terms of a system are a range.
+    fn term(&mut self, tx: &Connection, system: Option<&str>, code: &str) -> Result<i64, Error> {
+        let system = self.system(tx, system)?;
+        self.key.clear();
+        self.key.extend_from_slice(&system.to_le_bytes());
+        self.key.extend_from_slice(code.as_bytes());
+        if let Some(n) = self.terms.find(self.key.as_slice()) {
+            return Ok(n);
+        }
+        let (low, high) = (system << 32, (system + 1) << 32);
+        let found: Option<i64> = tx
+            .prepare_cached("SELECT num FROM term WHERE code=?1 AND num>=?2 AND num<?3")?
+            .query_row(params![code, low, high], |r| r.get(0))
+            .optional()?;
+        let num = match found {
+            Some(n) => n,
+            None => {
+                let next = match self.next_term.find(&system) {
+                    Some(n) => n,
+                    None => tx
+                        .prepare_cached("SELECT max(num) FROM term WHERE num>=?1 AND num<?2")?
+                        .query_row([low, high], |r| r.get::<_, Option<i64>>(0))?
+                        .map_or(low, |n| n + 1),
+                };
+                self.next_term.keep(system, next + 1);
+                tx.prepare_cached("INSERT INTO term VALUES(?1, ?2)")?
+                    .execute(params![next, code])?;
+                next
+            }
+        };
+        self.terms.keep(self.key.as_slice().into(), num);
+        Ok(num)
+    }
+
+    /// What stands in the patient column: 0 for none, a patient's number, or the
+    /// negative number of a set of patients.
+    fn patients(&mut self, tx: &Connection, rec: &Indexed) -> Result<(i64, Vec<i64>), Error> {
+        let mut all = Vec::with_capacity(rec.patients.len());
+        for p in &rec.patients {
+            all.push(self.resource(tx, patient_type(), p.as_str())?.0);
+        }
+        all.sort_unstable();
+        all.dedup();
+        match all.as_slice() {
+            [] => return Ok((0, all)),
+            [one] => return Ok((*one, all)),
+            [first, ..] => {
+                // A set with the same members, if there is one.
+                let mut s = tx.prepare_cached(
+                    "SELECT p.num FROM pset p WHERE p.patient=?1 AND \
+                     (SELECT count(*) FROM pset q WHERE q.num=p.num)=?2",
+                )?;
+                let sets: Vec<i64> = s
+                    .query_map(params![first, i64::try_from(all.len()).unwrap_or(i64::MAX)], |r| {
+                        r.get(0)
+                    })?
+                    .collect::<Result<_, _>>()?;
+                for set in sets {
+                    if members(tx, set)? == all {
+                        return Ok((-set, all));
+                    }
+                }
+            }
+        }
+        let set = self.next_set;
+        self.next_set += 1;
+        let mut s = tx.prepare_cached("INSERT INTO pset VALUES(?1, ?2)")?;
+        for p in &all {
+            s.execute([set, *p])?;
+        }
+        Ok((-set, all))
+    }
+
+    /// One record's values, grouped: equal values of a class with all their parameters.
+    fn values(
+        &mut self,
+        tx: &Connection,
+        rec: &Indexed,
+        patients: &[i64],
+    ) -> Result<Vec<Val>, Error> {
+        let mut loose: Vec<(Value<'_>, DataClass, u16)> =
+            Vec::with_capacity(rec.values.values.len());
+        for (param, class, term) in &rec.values.values {
+            let param = param.number();
+            let mut put = |v| loose.push((v, *class, param));
+            match term {
+                Term::Token { system, code } => {
+                    let code = code.as_deref().unwrap_or("");
+                    put(Value::Post(Kind::Token, self.term(tx, system.as_deref(), code)?));
+                }
+                Term::Uri { uri } => put(Value::Post(Kind::Uri, self.term(tx, None, uri)?)),
+                Term::Str { text } => put(Value::Str(text)),
+                Term::Date { low, high } => put(Value::Date(*low, *high)),
+                Term::Number { value, .. } if value.is_finite() => {
+                    put(Value::Num(value.to_bits(), None));
+                }
+                Term::Quantity { value, system, code, unit, .. } if value.is_finite() => {
+                    let unit = (system.as_deref(), code.as_deref(), unit.as_deref());
+                    put(Value::Num(value.to_bits(), Some(unit)));
+                }
+                // No JSON number is infinite.
+                Term::Number { .. } | Term::Quantity { .. } => {}
+                Term::Ref { target, id, url, identifier } => {
+                    if let (Some(ty), Some(id)) = (target, id) {
+                        let (num, _) = self.resource(tx, ty.number(), id)?;
+                        put(if patients == [num] {
+                            Value::Own
+                        } else {
+                            Value::Post(Kind::Ref, num)
+                        });
+                    } else if let Some(url) = url {
+                        put(Value::Post(Kind::RefUrl, self.term(tx, None, url)?));
+                    }
+                    if let Some((system, code)) = identifier {
+                        let term = self.term(tx, system.as_deref(), code)?;
+                        put(Value::Post(Kind::RefIdent, term));
+                    }
+                }
+            }
+        }
+        loose.sort_unstable();
+        loose.dedup();
+        let mut vals = Vec::with_capacity(loose.len());
+        let mut key: Vec<u16> = Vec::new();
+        for group in loose.chunk_by(|a, b| a.0 == b.0 && a.1 == b.1) {
+            let Some((value, class, _)) = group.first() else { continue };
+            let kind = match value {
+                Value::Post(kind, _) => *kind,
+                Value::Own => Kind::Ref,
+                Value::Str(_) => Kind::Str,
+                Value::Date(low, high) => {
+                    let long = high.checked_sub(*low).is_none_or(|s| s > LONG);
+                    if long { Kind::DateLong } else { Kind::Date }
+                }
+                Value::Num(..) => Kind::Num,
+            };
+            let head = [u16::from(rec.ty.number()), kind as u16, *class as u16];
+            key.clear();
+            key.extend_from_slice(&head);
+            key.extend(group.iter().map(|g| g.2));
+            if let Some(pcode) = self.names.intern_pcode(tx, &key, &mut self.names_changed)? {
+                vals.push(val(value, pcode));
+                continue;
+            }
+            for (_, _, param) in group {
+                key.clear();
+                key.extend_from_slice(&head);
+                key.push(*param);
+                if let Some(p) = self.names.intern_pcode(tx, &key, &mut self.names_changed)? {
+                    vals.push(val(value, p));
+                }
+            }
+        }
+        Ok(vals)
+    }
+
+    /// Primary date column and span code.
+    fn date(rec: &Indexed) -> (i64, u8) {
+        let Some(primary) = primary_date(rec.ty.number()) else { return (NO_DATE, SPAN_OTHER) };
+        let mut found: Option<(i64, i64)> = None;
+        for (param, _, term) in &rec.values.values {
+            if let Term::Date { low, high } = term
+                && param.number() == primary
+            {
+                if found.is_some_and(|f| f != (*low, *high)) {
+                    return (ODD_DATE, SPAN_OTHER);
+                }
+                found = Some((*low, *high));
+            }
+        }
+        match found {
+            None => (NO_DATE, SPAN_OTHER),
+            Some((low, _)) if low <= ODD_DATE => (ODD_DATE, SPAN_OTHER),
+            Some((low, high)) => {
+                let span = high.checked_sub(low).and_then(|s| SPANS.iter().position(|k| *k == s));
+                (low, span.and_then(|s| u8::try_from(s).ok()).unwrap_or(SPAN_OTHER))
+            }
+        }
+    }
+
+    fn apply(&mut self, tx: &Connection, batch: &[&Indexed]) -> Result<Changes, Error> {
+        let mut rows = Rows::default();
+        let mut changes = Changes::default();
+        let mut block = Vec::new();
+        for rec in batch {
+            self.take(tx, rec, &mut rows, &mut changes, &mut block)?;
+        }
+        rows.insert(tx)?;
+        Ok(changes)
+    }
+
+    fn take(
+        &mut self,
+        tx: &Connection,
+        rec: &Indexed,
+        rows: &mut Rows,
+        changes: &mut Changes,
+        block: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let ty = rec.ty.number();
+        let seq = i64::try_from(rec.seq.0).map_err(|_| Error::Invalid("sequence"))?;
+        if seq >= 1 << 40 {
+            return Err(Error::Invalid("sequence"));
+        }
+        let (res, fresh) = self.resource(tx, ty, rec.id.as_str())?;
+        let prev: i64 = if fresh {
+            0
+        } else {
+            tx.prepare_cached("SELECT cur FROM res WHERE num=?1")?.query_row([res], |r| r.get(0))?
+        };
+        let (patient, patients) = self.patients(tx, rec)?;
+        let supersede = |vid: i64| -> Result<(), Error> {
+            tx.prepare_cached("INSERT OR IGNORE INTO gone VALUES(?1, ?2, ?3)")?
+                .execute(params![vid, seq, rec.last_updated])?;
+            Ok(())
+        };
+        if prev != 0 {
+            supersede(db::vid(ty, prev))?;
+            changes.gone.push((prev, seq));
+            if relate::matters(rec.ty) {
+                relate::touched_by_version(
+                    tx,
+                    &self.names,
+                    db::vid(ty, prev),
+                    &mut changes.touched,
+                )?;
+            }
+        }
+        tx.prepare_cached("UPDATE res SET cur=?2 WHERE num=?1")?.execute([res, seq])?;
+        block.clear();
+        let (mut tag, mut date) = (0, NO_DATE);
+        if rec.deleted {
+            // The marker is never found; it goes with the other superseded versions.
+            supersede(db::vid(ty, seq))?;
+            changes.gone.push((seq, seq));
+        } else {
+            let vals = self.values(tx, rec, &patients)?;
+            let span;
+            (date, span) = Self::date(rec);
+            let own = vals.iter().find_map(|v| match v {
+                Val::Own { pcode } => Some(*pcode),
+                _ => None,
+            });
+            let shape =
+                Shape { ty: rec.ty, labels: rec.labels, about_patient: !patients.is_empty() };
+            let full = Tag { shape, span, own: own.unwrap_or(0) };
+            tag = self.names.intern_tag(tx, full, &mut self.names_changed)?;
+            rows.add(&Head { ty, seq, tag, patient, date }, &vals, &patients);
+            encode(&vals, block);
+            if relate::matters(rec.ty) {
+                relate::touched_by_values(&self.names, &vals, &mut changes.touched);
+            }
+        }
+        tx.prepare_cached("INSERT INTO version VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?
+            .execute(params![
+            db::vid(ty, seq),
+            res,
+            rec.version.0,
+            tag,
+            patient,
+            date,
+            rec.last_updated,
+            prev,
+            rec.row.0,
+            block.as_slice()
+        ])?;
+        Ok(())
+    }
+}
+
+fn val(value: &Value<'_>, pcode: u32) -> Val {
+    match *value {
+        Value::Post(_, term) => Val::Post { pcode, term },
+        Value::Own => Val::Own { pcode },
+        Value::Str(text) => Val::Str { pcode, text: text.into() },
+        Value::Date(low, high) => Val::Date { pcode, low, high },
+        Value::Num(bits, unit) => Val::Num {
+            pcode,
+            value: f64::from_bits(bits),
+            unit: unit.map(|(system, code, unit)| {
+                Box::new(Unit {
+                    system: system.map(Into::into),
+                    code: code.map(Into::into),
+                    unit: unit.map(Into::into),
+                })
+            }),
+        },
+    }
+}
+
+/// The patients of a set, sorted.
+pub(super) fn members(conn: &Connection, set: i64) -> Result<Vec<i64>, Error> {
+    let mut s = conn.prepare_cached("SELECT patient FROM pset WHERE num=?1 ORDER BY patient")?;
+    let rows = s.query_map([set], |r| r.get(0))?;
+    rows.collect::<Result<_, _>>().map_err(Error::from)
+}
+
+impl Index {
+    /// Takes in versions, in the order of the log. What was applied before is passed
+    /// over, so that a batch may be repeated. On an error nothing of the batch is in.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the versions are not in the order of the log;
+    /// [`Error::Unusable`] when the file is damaged.
+    pub fn apply(&self, batch: &[Indexed]) -> Result<(), Error> {
+        let Some(last) = batch.last() else { return Ok(()) };
+        self.take(batch, last.seq)
+    }
+
+    /// Says that the log up to `to` has nothing more for this index: rows whose keys
+    /// are destroyed are passed over by the caller.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] when the file is damaged.
+    pub fn advance(&self, to: Seq) -> Result<(), Error> {
+        self.take(&[], to)
+    }
+
+    fn take(&self, batch: &[Indexed], to: Seq) -> Result<(), Error> {
+        let mut writer = lock(&self.writer);
+        let applied = self.applied();
+        if to <= applied {
+            return Ok(());
+        }
+        if !batch.is_sorted_by(|a, b| a.seq < b.seq) {
+            return Err(Error::Invalid("versions out of the log's order"));
+        }
+        let batch: Vec<&Indexed> = batch.iter().filter(|r| r.seq > applied).collect();
+        let to_number = i64::try_from(to.0).map_err(|_| Error::Invalid("sequence"))?;
+        let (conn, state) = writer.parts()?;
+        let done = (|| {
+            let tx: Transaction<'_> =
+                conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let changes = state.apply(&tx, &batch)?;
+            db::put_applied(&tx, to_number)?;
+            tx.commit()?;
+            Ok(changes)
+        })();
+        let changes = match done {
+            Ok(changes) => changes,
+            Err(e) => {
+                state.reset(conn).map_err(unusable)?;
+                return Err(unusable(e));
+            }
+        };
+        // Dictionary, then history, then relationships: whoever sees the new position
+        // sees them all.
+        if std::mem::take(&mut state.names_changed) {
+            let names = Arc::new(state.names.clone());
+            *self.names.write().unwrap_or_else(PoisonError::into_inner) = names;
+        }
+        if !changes.gone.is_empty() {
+            let mut gone = self.gone.write().unwrap_or_else(PoisonError::into_inner);
+            for (seq, until) in changes.gone {
+                gone.entry(seq).or_insert(until);
+            }
+        }
+        if !changes.touched.is_empty() {
+            lock(&self.viewers).invalidate(Some(&changes.touched));
+        }
+        self.applied.store(to.0, Ordering::Release);
+        Ok(())
+    }
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        self.readers.close();
+        let mut writer = lock(&self.writer);
+        if let Some(conn) = writer.conn.take() {
+            // Failing leaves the file marked as open: the next boot rebuilds it.
+            drop(db::close_clean(&conn));
+        }
+    }
+}

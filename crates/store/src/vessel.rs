@@ -1,0 +1,696 @@
+//! One tenant's stores held together: records that are found but not yet
+//! opened, the only way to open them, sealing, committing, and the index that
+//! follows behind.
+//!
+//! It refuses to open a segment without a [`Permit`] that names the very record
+//! version, and it never hands index values out.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use phial_base::{
+    ClassSet, Clock, DataClass, KeyHandle, LabelSet, LogicalId, Rng, RowId, Seq, TenantId, Version,
+};
+use phial_crypto::{OpenRecord, RecordKey, RecordName};
+use phial_fhir::definitions::ResourceType;
+use phial_fhir::search::{Extracted, Include, Query};
+use phial_fhir::split::{Spliced, Split};
+use phial_policy::{Facts, Permit, RelationshipSet};
+use zeroize::Zeroizing;
+
+use crate::auditlog::AuditLog;
+use crate::control::ControlLog;
+use crate::error::Error;
+use crate::header::{Header, PART_SEARCH, part_of};
+use crate::home::Home;
+use crate::index::{Access, Hit, Index, Indexed, Page, PageKey, Viewer};
+use crate::keystore::Keystore;
+use crate::open::Options;
+use crate::recovery::{Recovered, close_open_intents};
+use crate::records::{NewRow, RecordLog, Row};
+
+/// A record version whose facts are known and whose body is still sealed.
+pub struct Unopened {
+    /// Its name in the record log.
+    pub row: RowId,
+    /// Its version.
+    pub version: Version,
+    /// The facts about it.
+    pub header: Header,
+    sealed: OpenRecord,
+}
+
+impl Unopened {
+    /// What a policy may know of the record.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        facts_of(&self.header)
+    }
+}
+
+/// What a policy may know of a record with this header.
+#[must_use]
+pub fn facts_of(header: &Header) -> Facts {
+    Facts {
+        resource_type: header.ty.name(),
+        classes: header.classes,
+        labels: header.labels,
+        about_patient: !header.patients.is_empty(),
+    }
+}
+
+/// A record version opened under a permit: only the permitted segments were
+/// decrypted. It is not released yet.
+pub struct Opened {
+    /// Its name in the record log.
+    pub row: RowId,
+    /// Its version.
+    pub version: Version,
+    body: Zeroizing<Vec<u8>>,
+    /// Classes decrypted.
+    pub given: ClassSet,
+    /// Classes of the record that stayed sealed.
+    pub withheld: ClassSet,
+}
+
+impl Opened {
+    /// The JSON of what the permit allows.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The JSON, to be bound to a receipt.
+    #[must_use]
+    pub fn into_body(mut self) -> Vec<u8> {
+        std::mem::take(&mut *self.body)
+    }
+}
+
+/// Everything needed to seal one new record version.
+pub struct Sealing {
+    /// Type and logical id.
+    pub ty: ResourceType,
+    /// The logical id.
+    pub id: LogicalId,
+    /// The version this will be.
+    pub version: Version,
+    /// The patients it is about, sorted.
+    pub patients: Vec<LogicalId>,
+    /// Its sensitivity labels.
+    pub labels: LabelSet,
+    /// Microseconds since the epoch.
+    pub last_updated: i64,
+    /// The intent that announces it.
+    pub intent: [u8; 16],
+    /// The body by class; `None` for a deletion.
+    pub split: Option<Split>,
+    /// The classes that the record had before, kept for a deletion.
+    pub classes: ClassSet,
+    /// The values to index.
+    pub values: Extracted,
+}
+
+/// A sealed version, ready to be announced and appended.
+pub struct SealedVersion {
+    /// The row to append.
+    pub row: NewRow,
+    /// SHA-256 of the blob, for the intent.
+    pub hash: [u8; 32],
+    indexed: Indexed,
+}
+
+/// Whether this process keeps an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Indexing {
+    /// It does, and is the only one to do so in this home.
+    Local,
+    /// It does not: it looks nothing up by content.
+    None,
+}
+
+/// How many versions the indexer takes at a time.
+const BATCH: usize = 1000;
+/// How many locally written versions wait in memory for the indexer.
+const PENDING: usize = 20_000;
+/// How long superseded versions stay searchable for paging, in microseconds.
+pub const SNAPSHOT_LIFE_US: i64 = 15 * 60 * 1_000_000;
+
+/// One tenant's stores.
+pub struct Vessel {
+    tenant: TenantId,
+    keystore: Arc<Keystore>,
+    records: RecordLog,
+    audit: AuditLog,
+    control: ControlLog,
+    index: RwLock<Option<Arc<Index>>>,
+    index_dir: PathBuf,
+    options: Options,
+    generation: AtomicU64,
+    fresh: bool,
+    pending: Mutex<BTreeMap<Seq, Indexed>>,
+    catching_up: Mutex<()>,
+    rng: Arc<dyn Rng>,
+    clock: Arc<dyn Clock>,
+}
+
+fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Vessel {
+    /// Makes the empty stores of a new tenant, whose keys exist already.
+    ///
+    /// # Errors
+    /// [`Error`] when a file can't be made.
+    pub fn create(
+        home: &Home,
+        tenant: &TenantId,
+        keystore: Arc<Keystore>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+        options: &Options,
+    ) -> Result<(), Error> {
+        RecordLog::create(&home.records(tenant), options)?;
+        AuditLog::create(
+            home,
+            tenant,
+            Arc::clone(&keystore),
+            clock,
+            Arc::clone(&rng),
+            options,
+        )?;
+        ControlLog::create(home, tenant, keystore, rng, options)?;
+        Ok(())
+    }
+
+    /// Opens the stores of `tenant`. The index is opened when it can be, and
+    /// rebuilt from the record log when it can't.
+    ///
+    /// # Errors
+    /// [`Error`] when a store is missing, damaged or of an unknown format.
+    pub fn open(
+        home: &Home,
+        tenant: &TenantId,
+        keystore: Arc<Keystore>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+        options: &Options,
+        indexing: Indexing,
+    ) -> Result<Self, Error> {
+        let records = RecordLog::open(&home.records(tenant), options)?;
+        let audit = AuditLog::open(
+            home,
+            tenant,
+            Arc::clone(&keystore),
+            Arc::clone(&clock),
+            Arc::clone(&rng),
+            options,
+        )?;
+        let control =
+            ControlLog::open(home, tenant, Arc::clone(&keystore), Arc::clone(&rng), options)?;
+        let index_dir = home.index(tenant);
+        let generation = keystore.index_generation(tenant)?;
+        let index = match indexing {
+            Indexing::Local => {
+                let head = records.head()?;
+                let mut index = open_index(&index_dir, tenant, &keystore, generation, options)?;
+                if index.applied() > head {
+                    // The record log is an older copy than the one indexed.
+                    drop(index);
+                    remove_generations(&index_dir, u64::MAX)?;
+                    index = open_index(&index_dir, tenant, &keystore, generation, options)?;
+                }
+                Some(Arc::new(index))
+            }
+            Indexing::None => None,
+        };
+        let fresh = index.as_ref().is_some_and(|i| i.applied() == Seq(0));
+        Ok(Vessel {
+            tenant: tenant.clone(),
+            keystore,
+            records,
+            audit,
+            control,
+            index: RwLock::new(index),
+            index_dir,
+            options: options.clone(),
+            generation: AtomicU64::new(generation),
+            fresh,
+            pending: Mutex::new(BTreeMap::new()),
+            catching_up: Mutex::new(()),
+            rng,
+            clock,
+        })
+    }
+
+    /// The tenant.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// Whether the index was begun anew at opening: then the record log may be a
+    /// restored copy, or a destruction may have been interrupted, and rows whose key
+    /// was destroyed are to be looked for before anything is served.
+    pub fn has_fresh_index(&self) -> bool {
+        self.fresh
+    }
+
+    /// The tenant's audit log.
+    pub fn audit(&self) -> &AuditLog {
+        &self.audit
+    }
+
+    /// The tenant's control log.
+    pub fn control(&self) -> &ControlLog {
+        &self.control
+    }
+
+    /// The tenant's record log.
+    pub fn records(&self) -> &RecordLog {
+        &self.records
+    }
+
+    /// The keystore that serves all tenants.
+    pub fn keystore(&self) -> &Arc<Keystore> {
+        &self.keystore
+    }
+
+    /// What the record log calls `ty/id`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without keys.
+    pub fn row_id(&self, ty: ResourceType, id: &LogicalId) -> Result<RowId, Error> {
+        let keys = self.keystore.tenant_keys(&self.tenant)?;
+        Ok(phial_crypto::row_id(&keys.row_ids, ty.name(), id.as_str()))
+    }
+
+    /// The latest version of `ty/id`, unopened. `None` when there is none or its
+    /// key was destroyed.
+    ///
+    /// # Errors
+    /// [`Error`] when a store fails or the row is damaged.
+    pub fn find(&self, ty: ResourceType, id: &LogicalId) -> Result<Option<Unopened>, Error> {
+        let row = self.row_id(ty, id)?;
+        match self.records.get(row)? {
+            Some(found) => self.unseal_head(found),
+            None => Ok(None),
+        }
+    }
+
+    /// One version of a row, unopened.
+    ///
+    /// # Errors
+    /// As [`Vessel::find`].
+    pub fn find_version(&self, row: RowId, version: Version) -> Result<Option<Unopened>, Error> {
+        match self.records.get_version(row, version)? {
+            Some(found) => self.unseal_head(found),
+            None => Ok(None),
+        }
+    }
+
+    fn unseal_head(&self, found: Row) -> Result<Option<Unopened>, Error> {
+        let Row { row, version, blob, .. } = found;
+        let keys = self.keystore.tenant_keys(&self.tenant)?;
+        let name = RecordName { tenant: &self.tenant, row, version };
+        let locator = phial_crypto::locate(&blob, &name, &keys.locator)?;
+        let Some(key) = self.keystore.by_handle(&self.tenant, locator.handle)? else {
+            return Ok(None);
+        };
+        let sealed = phial_crypto::unlock_record(blob, &name, &locator, &key.key)?;
+        let header = Header::decode(sealed.header())?;
+        Ok(Some(Unopened { row, version, header, sealed }))
+    }
+
+    /// Decrypts the segments that `permit` allows and splices them together.
+    ///
+    /// # Errors
+    /// [`Error::WrongPermit`] when the permit is for another record or version;
+    /// other errors when a segment is damaged.
+    pub fn open_record(&self, permit: &Permit, found: &Unopened) -> Result<Opened, Error> {
+        if permit.row() != found.row || permit.version() != found.version {
+            return Err(Error::WrongPermit);
+        }
+        let allowed = permit.classes().and(found.header.classes);
+        let mut parts: [Option<Zeroizing<Vec<u8>>>; DataClass::ALL.len()] = Default::default();
+        for (slot, class) in parts.iter_mut().zip(DataClass::ALL) {
+            if allowed.has(class) {
+                *slot = Some(found.sealed.open(part_of(class))?);
+            }
+        }
+        let segment = |class: DataClass| {
+            parts.get(class as usize).and_then(|p| p.as_ref()).map(|p| p.as_slice())
+        };
+        let Spliced { body, withheld } = phial_fhir::split::splice(&found.header.plan, &segment)?;
+        Ok(Opened {
+            row: found.row,
+            version: found.version,
+            body: Zeroizing::new(body),
+            given: allowed,
+            withheld,
+        })
+    }
+
+    /// Seals one new version. Nothing is stored yet; keys of patients met for the
+    /// first time are.
+    ///
+    /// # Errors
+    /// [`Error`] when keys can't be had.
+    pub fn seal(&self, s: Sealing) -> Result<SealedVersion, Error> {
+        let keys = self.keystore.tenant_keys(&self.tenant)?;
+        let row = phial_crypto::row_id(&keys.row_ids, s.ty.name(), s.id.as_str());
+        let held = self.keystore.record_key(&self.tenant, &s.patients)?;
+        let (plan, segments, classes, deleted) = match s.split {
+            Some(split) => (split.plan, split.segments, split.classes, false),
+            None => (Vec::new(), Vec::new(), s.classes, true),
+        };
+        let header = Header {
+            ty: s.ty,
+            id: s.id,
+            patients: s.patients,
+            labels: s.labels,
+            classes,
+            deleted,
+            last_updated: s.last_updated,
+            class_map: phial_fhir::class::CLASS_MAP_VERSION,
+            intent: s.intent,
+            plan,
+        };
+        let search = Zeroizing::new(s.values.encode());
+        let segments: Vec<(DataClass, Zeroizing<Vec<u8>>)> =
+            segments.into_iter().map(|(c, b)| (c, Zeroizing::new(b))).collect();
+        let mut parts: Vec<(u8, &[u8])> = Vec::with_capacity(segments.len() + 1);
+        if !deleted {
+            parts.push((PART_SEARCH, search.as_slice()));
+        }
+        for (class, bytes) in &segments {
+            parts.push((part_of(*class), bytes.as_slice()));
+        }
+        let name = RecordName { tenant: &self.tenant, row, version: s.version };
+        let key = RecordKey { handle: held.handle, version: held.version, key: &held.key };
+        let blob = phial_crypto::seal_record(
+            &name,
+            &key,
+            &keys.locator,
+            &Zeroizing::new(header.encode()),
+            &parts,
+            self.rng.as_ref(),
+        )?;
+        let hash = phial_crypto::content_hash(&blob);
+        let indexed = Indexed {
+            seq: Seq(0),
+            row,
+            version: s.version,
+            ty: header.ty,
+            id: header.id,
+            patients: header.patients,
+            labels: header.labels,
+            classes,
+            deleted,
+            last_updated: s.last_updated,
+            values: s.values,
+        };
+        Ok(SealedVersion { row: NewRow { row, version: s.version, blob }, hash, indexed })
+    }
+
+    /// Appends announced versions, all or none, and remembers their index values
+    /// so that the indexer need not open them again.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when a row moved on meanwhile; [`Error::Unknown`] when
+    /// the commit failed in a way that may or may not have stored it.
+    pub async fn append(&self, versions: Vec<SealedVersion>) -> Result<Vec<Seq>, Error> {
+        let (rows, indexed): (Vec<_>, Vec<_>) =
+            versions.into_iter().map(|v| (v.row, v.indexed)).unzip();
+        let seqs = self.records.append(rows).await?;
+        let mut pending = lock(&self.pending);
+        if pending.len() + seqs.len() <= PENDING {
+            for (seq, mut ix) in seqs.iter().copied().zip(indexed) {
+                ix.seq = seq;
+                pending.insert(seq, ix);
+            }
+        }
+        Ok(seqs)
+    }
+
+    fn index(&self) -> Result<Arc<Index>, Error> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        index.as_ref().map(Arc::clone).ok_or(Error::Invalid("this process keeps no index"))
+    }
+
+    /// Brings the index up to the head of the record log as it is now, and says
+    /// which sequence that was. Single-flight: those who wait share the work.
+    ///
+    /// # Errors
+    /// [`Error`] when a store fails.
+    pub fn catch_up(&self) -> Result<Seq, Error> {
+        let head = self.records.head()?;
+        let index = self.index()?;
+        if index.applied() >= head {
+            return Ok(index.applied());
+        }
+        let _turn = lock(&self.catching_up);
+        while index.applied() < head {
+            let after = index.applied();
+            let mut batch = self.take_pending(after);
+            if batch.is_empty() {
+                let rows = self.records.changes(after, BATCH)?;
+                let Some(last) = rows.last().map(|r| r.seq) else { break };
+                for found in rows {
+                    let seq = found.seq;
+                    if let Some(ix) = self.indexed(seq, found)? {
+                        batch.push(ix);
+                    }
+                }
+                index.apply(&batch)?;
+                index.advance(last)?;
+            } else {
+                index.apply(&batch)?;
+            }
+        }
+        Ok(index.applied())
+    }
+
+    /// The run of locally known versions that follows `after` without a gap.
+    fn take_pending(&self, after: Seq) -> Vec<Indexed> {
+        let mut pending = lock(&self.pending);
+        while pending.first_key_value().is_some_and(|(s, _)| *s <= after) {
+            pending.pop_first();
+        }
+        let mut batch = Vec::new();
+        let mut want = after.0 + 1;
+        while batch.len() < BATCH * 4 {
+            match pending.remove(&Seq(want)) {
+                Some(ix) => batch.push(ix),
+                None => break,
+            }
+            want += 1;
+        }
+        batch
+    }
+
+    fn indexed(&self, seq: Seq, found: Row) -> Result<Option<Indexed>, Error> {
+        let Some(un) = self.unseal_head(found)? else { return Ok(None) };
+        let values = if un.header.deleted {
+            Extracted::default()
+        } else {
+            Extracted::decode(&un.sealed.open(PART_SEARCH)?)?
+        };
+        let h = un.header;
+        Ok(Some(Indexed {
+            seq,
+            row: un.row,
+            version: un.version,
+            ty: h.ty,
+            id: h.id,
+            patients: h.patients,
+            labels: h.labels,
+            classes: h.classes,
+            deleted: h.deleted,
+            last_updated: h.last_updated,
+            values,
+        }))
+    }
+
+    /// Searches the index as it stood at `at`. The caller has caught up before.
+    ///
+    /// # Errors
+    /// [`Error`] when the index fails.
+    #[expect(clippy::too_many_arguments, reason = "one search has these parts")]
+    pub fn search(
+        &self,
+        query: &Query,
+        viewer: &Viewer,
+        access: Access<'_>,
+        at: Seq,
+        after: Option<&PageKey>,
+        limit: u32,
+        count: bool,
+    ) -> Result<Page, Error> {
+        self.index()?.search(query, viewer, access, at, after, limit, count)
+    }
+
+    /// What `_include` adds to `hits`.
+    ///
+    /// # Errors
+    /// [`Error`] when the index fails.
+    pub fn includes(
+        &self,
+        include: &[Include],
+        hits: &[Hit],
+        viewer: &Viewer,
+        access: Access<'_>,
+        at: Seq,
+    ) -> Result<Vec<Hit>, Error> {
+        self.index()?.includes(include, hits, viewer, access, at)
+    }
+
+    /// How `viewer` relates to all of `patients`, after catching up.
+    ///
+    /// # Errors
+    /// [`Error`] when a store fails.
+    pub fn relationships(
+        &self,
+        viewer: &Viewer,
+        patients: &[LogicalId],
+    ) -> Result<RelationshipSet, Error> {
+        if patients.is_empty() || (viewer.practitioner.is_none() && viewer.patient.is_none()) {
+            return Ok(RelationshipSet::NONE);
+        }
+        self.catch_up()?;
+        self.index()?.relationships(viewer, patients)
+    }
+
+    /// Closes intents that a crash left open, from the record log. To be run by the
+    /// process that holds the home's lock, before it serves.
+    ///
+    /// # Errors
+    /// [`Error`] when a log can't be read or written.
+    pub fn recover(&self) -> Result<Recovered, Error> {
+        close_open_intents(&self.audit, &self.records, self.clock.as_ref())
+    }
+
+    /// Drops superseded versions from the index once no paging token can name them.
+    ///
+    /// # Errors
+    /// [`Error`] when the index fails.
+    pub fn expire_snapshots(&self) -> Result<(), Error> {
+        self.index()?.expire(self.clock.now().as_microsecond() - SNAPSHOT_LIFE_US)
+    }
+
+    /// Destroys the page key of the index in use: should the process end now, the next
+    /// one begins a new index. To be followed by [`Vessel::rebuild_index`].
+    ///
+    /// # Errors
+    /// [`Error`] when the keystore can't be written.
+    pub fn retire_index(&self) -> Result<(), Error> {
+        let generation = self.generation.load(Ordering::SeqCst);
+        self.keystore.retire_index_key(&self.tenant, generation)
+    }
+
+    /// Retires the index with its page key and builds a new one under a new key:
+    /// what an old copy of the file holds is then unreadable.
+    ///
+    /// # Errors
+    /// [`Error`] when a store fails; the old index stays in use then.
+    pub fn rebuild_index(&self) -> Result<(), Error> {
+        let _turn = lock(&self.catching_up);
+        let old = self.generation.load(Ordering::SeqCst);
+        let new = old + 1;
+        let index =
+            open_index(&self.index_dir, &self.tenant, &self.keystore, new, &self.options)?;
+        {
+            let mut current = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            *current = Some(Arc::new(index));
+        }
+        lock(&self.pending).clear();
+        self.generation.store(new, Ordering::SeqCst);
+        self.keystore.retire_index_key(&self.tenant, old)?;
+        remove_generations(&self.index_dir, new)?;
+        drop(_turn);
+        self.catch_up()?;
+        Ok(())
+    }
+
+    /// Versions whose key was destroyed.
+    ///
+    /// # Errors
+    /// [`Error`] when a store fails.
+    pub fn unreadable(&self) -> Result<Vec<(RowId, Version)>, Error> {
+        let destroyed =
+            self.keystore.tombstones(&self.tenant)?.into_iter().map(|t| t.handle).collect();
+        self.versions_under(&destroyed)
+    }
+
+    /// Versions sealed under any of these keys, found by opening every locator.
+    ///
+    /// # Errors
+    /// [`Error`] when a store fails.
+    pub fn versions_under(
+        &self,
+        handles: &HashSet<KeyHandle>,
+    ) -> Result<Vec<(RowId, Version)>, Error> {
+        let mut found = Vec::new();
+        if handles.is_empty() {
+            return Ok(found);
+        }
+        let keys = self.keystore.tenant_keys(&self.tenant)?;
+        self.records.all(&mut |_, row, version, blob| {
+            let name = RecordName { tenant: &self.tenant, row, version };
+            if let Ok(l) = phial_crypto::locate(blob, &name, &keys.locator)
+                && handles.contains(&l.handle)
+            {
+                found.push((row, version));
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Sorted canonical content of the index, for comparing it with a rebuild.
+    ///
+    /// # Errors
+    /// [`Error`] when the index fails.
+    pub fn index_dump(&self) -> Result<Vec<String>, Error> {
+        self.catch_up()?;
+        self.index()?.dump()
+    }
+}
+
+fn open_index(
+    dir: &std::path::Path,
+    tenant: &TenantId,
+    keystore: &Keystore,
+    generation: u64,
+    options: &Options,
+) -> Result<Index, Error> {
+    let key = keystore.index_key(tenant, generation)?;
+    match Index::open(dir, generation, &key, options) {
+        Ok(index) => {
+            remove_generations(dir, generation)?;
+            Ok(index)
+        }
+        Err(Error::Unusable) => {
+            // Derived data: whatever is wrong with it, the record log makes it anew.
+            remove_generations(dir, u64::MAX)?;
+            Index::open(dir, generation, &key, options)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Deletes every index file but those of generation `keep`.
+fn remove_generations(dir: &std::path::Path, keep: u64) -> Result<(), Error> {
+    let keep = format!("gen-{keep}.db");
+    let Ok(files) = std::fs::read_dir(dir) else { return Ok(()) };
+    for file in files.flatten() {
+        let name = file.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if name.starts_with("gen-") && !name.starts_with(&keep) {
+            std::fs::remove_file(file.path()).map_err(Error::io)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! What the stores claim, tried from outside.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on should stop")]
+
+mod auditlog;
+mod auditlog_world;
+mod control;
+mod failing_disk;
+mod faults;
+mod index;
+mod index_model;
+mod keystore;
+mod records;
+mod recovery;
+mod sessions;
+mod verify;

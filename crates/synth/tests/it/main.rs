@@ -1,0 +1,6 @@
+//! The synthetic world from outside: same bytes from the same seed, valid, whole, labelled.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod whole;
+mod world;
