@@ -135,7 +135,7 @@ impl Engine {
         } else {
             (Some(tenant.writes.read().await), None)
         };
-        let settled = match tokio::task::block_in_place(|| self.settle(tenant, caller, writes)) {
+        let settled = match self.settle(tenant, caller, writes) {
             Ok(settled) => settled,
             Err(failure) => {
                 let e = entry::of(caller, EventKind::Denied);
@@ -183,8 +183,8 @@ impl Engine {
         let intent = self.new_request_id().0;
         // Filled with the record concerned when a write is refused.
         let mut refused = entry::of(caller, EventKind::Denied);
-        let prepared = tokio::task::block_in_place(|| {
-            let (planned, written) = self.plan(tenant, caller, intent, settled, &mut refused)?;
+        let prepare = |refused: &mut Entry| {
+            let (planned, written) = self.plan(tenant, caller, intent, settled, refused)?;
             let mut sealed = Vec::with_capacity(planned.len());
             let mut e = entry::of(caller, kind);
             let mut announced = Vec::with_capacity(planned.len());
@@ -206,7 +206,8 @@ impl Engine {
                 sealed.push(s);
             }
             Ok((sealed, e.into_intent(intent, kind, announced), written))
-        });
+        };
+        let prepared = prepare(&mut refused);
         let (sealed, announcement, written) = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => {

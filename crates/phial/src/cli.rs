@@ -127,7 +127,12 @@ fn log_to_stderr() {
     let _ = tracing_subscriber::registry().with(filter).with(layer).try_init();
 }
 
-/// An async runtime for a command.
+/// An async runtime for a command. Stores are read on the worker that asks, so there
+/// are more workers than cores: one that computes keeps no other request waiting.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads((cores * 3).max(8))
+        .enable_all()
+        .build()?)
 }

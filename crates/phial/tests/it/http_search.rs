@@ -18,7 +18,7 @@ fn identifiers_of_people_do_not_pass_in_urls() {
         format!("Patient?name:exact={}", BY_TEAM.family),
         format!("Patient?birthdate={}", BY_TEAM.born),
         format!("Patient?identifier={}", BY_TEAM.mrn),
-        format!("Patient?address={}", "Marrowglen"),
+        format!("Patient?address={}", "17%20Marrowglen"),
         format!("Patient?phone={}", BY_TEAM.phone),
         format!("Practitioner?family={}", "Fieldworthy"),
     ] {

@@ -277,6 +277,6 @@ fn an_auditor_sees_no_record_and_a_clinician_no_audit_log() {
     let refused = world.run(&["audit", "tail", "--user", "ana"]).expect(1);
     assert!(!refused.out.contains("\"kind\""), "{}", refused.out);
     let tail = world.ok(&["audit", "tail", "-n", "3"]);
-    let denied = tail.as_array().unwrap().iter().find(|e| e["outcome"] == "denied").unwrap();
+    let denied = tail.as_array().unwrap().iter().rev().find(|e| e["outcome"] == "denied").unwrap();
     assert_eq!(denied["who"]["user"], "ana", "the refusal is on record");
 }

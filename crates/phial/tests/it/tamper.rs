@@ -111,8 +111,8 @@ fn a_flipped_byte_is_harmless_to_every_answer_or_named() {
         rng.fill(&mut b);
         usize::try_from(u64::from_le_bytes(b) % below as u64).unwrap()
     };
-    let mut named = 0;
     for file in ["data/default/records.db", "audit/default/audit.db"] {
+        let mut named = 0;
         let bytes = fs::read(world.home().join(file)).unwrap();
         for _ in 0..10 {
             let bent = World::copy_of(&world);
@@ -133,6 +133,7 @@ fn a_flipped_byte_is_harmless_to_every_answer_or_named() {
             }
             assert_eq!(server.count("privacy-officer", "Patient", ""), 5, "{file} at {at}");
         }
+        // The rest hit free space and padding.
+        assert!(named >= 3, "only {named} of 10 flips in {file} were named");
     }
-    assert!(named >= 10, "only {named} of 20 flips were named");
 }
