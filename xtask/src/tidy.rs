@@ -1,9 +1,10 @@
 //! `cargo xtask tidy`: rules of the project that the compiler does not hold.
 #![expect(clippy::print_stdout, reason = "a chore tells what it does")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, ensure};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
@@ -49,6 +50,7 @@ const LICENCES: &[&str] = &[
     "Apache-2.0 WITH LLVM-exception",
     "MIT",
     "MIT-0",
+    "BlueOak-1.0.0",
     "BSD-1-Clause",
     "BSD-2-Clause",
     "BSD-3-Clause",
@@ -62,16 +64,22 @@ const LICENCES: &[&str] = &[
     "MPL-2.0",
     "CDLA-Permissive-2.0",
     "OpenSSL",
+    // SQLite's own, and a part of SQLCipher's sources.
+    "blessing",
+    "WTFPL",
 ];
 
 const MAX_LINES: usize = 800;
 
 pub(crate) fn run() -> anyhow::Result<()> {
-    let metadata = MetadataCommand::new().exec().context("cargo metadata failed")?;
+    let metadata = MetadataCommand::new()
+        .other_options(["--locked".to_owned()])
+        .exec()
+        .context("cargo metadata failed")?;
     let mut wrong = Vec::new();
     dependency_order(&metadata, &mut wrong);
     rooms(&metadata, &mut wrong);
-    supply_chain(&metadata, &mut wrong);
+    supply_chain(&metadata, &mut wrong)?;
     let root = metadata.workspace_root.as_std_path();
     sources(root, &mut wrong)?;
     documents(root, &mut wrong)?;
@@ -126,25 +134,21 @@ fn rooms(metadata: &Metadata, wrong: &mut Vec<String>) {
     }
 }
 
-/// Packages that are really built, by name: what the lock file holds for targets and
-/// features that are off does not count.
-fn built(metadata: &Metadata) -> BTreeSet<String> {
-    let Some(resolve) = &metadata.resolve else { return BTreeSet::new() };
-    let by_id: BTreeMap<_, _> = resolve.nodes.iter().map(|n| (&n.id, n)).collect();
-    let mut seen = BTreeSet::new();
-    let mut todo: Vec<_> = metadata.workspace_members.iter().collect();
-    while let Some(id) = todo.pop() {
-        if seen.insert(id)
-            && let Some(node) = by_id.get(id)
-        {
-            todo.extend(node.deps.iter().map(|d| &d.pkg));
-        }
-    }
-    metadata.packages.iter().filter(|p| seen.contains(&p.id)).map(|p| p.name.to_string()).collect()
+/// Packages that are really built, by name, as `cargo tree` tells: what the lock file
+/// holds for systems and features that are off does not count.
+fn built() -> anyhow::Result<BTreeSet<String>> {
+    let out = Command::new(env!("CARGO"))
+        .args(["tree", "--workspace", "--locked", "--prefix", "none", "--format", "{p}"])
+        .args(["--edges", "normal,build,dev"])
+        .output()
+        .context("cargo tree failed")?;
+    ensure!(out.status.success(), "cargo tree failed");
+    let text = String::from_utf8(out.stdout)?;
+    Ok(text.lines().filter_map(|l| l.split(' ').next()).map(str::to_owned).collect())
 }
 
-fn supply_chain(metadata: &Metadata, wrong: &mut Vec<String>) {
-    let built = built(metadata);
+fn supply_chain(metadata: &Metadata, wrong: &mut Vec<String>) -> anyhow::Result<()> {
+    let built = built()?;
     for (name, why) in BANNED {
         if built.contains(*name) {
             wrong.push(format!("{name} is in the tree: {why}"));
@@ -171,6 +175,7 @@ fn supply_chain(metadata: &Metadata, wrong: &mut Vec<String>) {
             wrong.push(format!("{} does not come from the registry", package.name));
         }
     }
+    Ok(())
 }
 
 fn files(dir: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {

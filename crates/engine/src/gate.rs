@@ -191,7 +191,12 @@ impl Engine {
             .audit()
             .append(entries, output)
             .await
-            .map_err(|e| Failure::from_store(e, caller.request.id))
+            // Whatever is wrong with the log, damage included: no audit, no access, and
+            // service resumes when it is mended.
+            .map_err(|e| {
+                tracing::warn!(incident = %caller.request.id, "an audit entry was not made durable");
+                Failure::Busy(Some(e))
+            })
     }
 
     /// Writes down that nothing was given, and hands back the failure to answer

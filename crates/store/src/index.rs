@@ -37,7 +37,9 @@ mod predicate;
 mod purge;
 mod relate;
 mod search;
+mod stored;
 mod values;
+mod walk;
 mod write;
 
 use std::collections::HashMap;

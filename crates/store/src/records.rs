@@ -391,6 +391,9 @@ impl RecordLog {
 
 impl Drop for RecordLog {
     fn drop(&mut self) {
+        // Readers first: the last connection to close empties the write-ahead log, and a
+        // read-only one can't.
+        self.readers.close_all();
         // Without a sender the writer finishes what waits and ends.
         self.jobs = None;
         if let Some(thread) = self.thread.take() {

@@ -579,7 +579,6 @@ impl Server {
     ///
     /// # Panics
     /// When no account has the role.
-    #[must_use]
     pub fn request(&self, role: &str, method: Method, path: &str) -> RequestBuilder {
         let url = if path.starts_with("https://") {
             path.to_owned()
@@ -629,7 +628,6 @@ impl Server {
     ///
     /// # Panics
     /// When the resource has no type or id.
-    #[must_use]
     pub fn put_request(&self, role: &str, body: &Value) -> RequestBuilder {
         let (ty, id) = (body["resourceType"].as_str().unwrap(), body["id"].as_str().unwrap());
         fhir(self.request(role, Method::PUT, &format!("{ty}/{id}")), body)
@@ -685,7 +683,6 @@ impl Server {
 }
 
 /// Adds a FHIR body to a request.
-#[must_use]
 pub fn fhir(request: RequestBuilder, body: &Value) -> RequestBuilder {
     request.header("content-type", "application/fhir+json").body(body.to_string())
 }

@@ -39,6 +39,10 @@ pub struct Certificate {
     pub statement: String,
 }
 
+/// Said when another process kept the keystore's write-ahead log from being emptied.
+const NOT_SCRUBBED: &str = "The keystore's write-ahead log is still in use by another process \
+     and holds the wrapped keys until it is emptied: stop that process and run this again. ";
+
 fn rfc3339<S: serde::Serializer>(at: &Timestamp, s: S) -> Result<S::Ok, S::Error> {
     s.collect_str(at)
 }
@@ -90,12 +94,14 @@ impl Engine {
         let destroyed = keystore
             .destroy_patient(&caller.subject.tenant, patient, backup_retention)
             .map_err(&failed)?;
+        let mut scrubbed = destroyed.scrubbed;
         let mut handles = destroyed.handles.clone();
         for handle in joint {
             let gone = keystore
                 .destroy_joint(&caller.subject.tenant, handle, backup_retention)
                 .map_err(&failed)?;
             handles.extend(gone.handles);
+            scrubbed &= gone.scrubbed;
         }
         // Crash after this line: the tombstones are durable, and the next start deletes
         // the rows and retires the index.
@@ -113,9 +119,10 @@ impl Engine {
             destroyed_at: destroyed.at,
             older_copies_readable_until: until,
             statement: format!(
-                "Everything sealed under these keys is unreadable in every copy of the data. \
+                "{}Everything sealed under these keys is unreadable in every copy of the data. \
                  A copy of the keystore made before {} together with the root key would still \
                  open copies of the data made before then; the last such copy expires by {}.",
+                if scrubbed { "" } else { NOT_SCRUBBED },
                 destroyed.at.strftime("%-d %B %Y %H:%M UTC"),
                 until.strftime("%-d %B %Y %H:%M UTC"),
             ),

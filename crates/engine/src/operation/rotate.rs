@@ -33,6 +33,11 @@ impl Engine {
             let failure = Failure::forbidden("your role may not manage keys");
             return Err(self.refuse(tenant, caller, e, OutcomeCode::Denied, failure).await);
         }
+        // Written down before it happens: without the log no key is touched. The entry
+        // after it says what came of it.
+        let mut begun = e.clone();
+        entry::note(&mut begun, DetailKey::Reason, "begun".to_owned());
+        self.record(tenant, caller, vec![begun], None).await?;
         let keystore = tenant.vessel.keystore();
         let r = keystore
             .rotate_tenant_key(&caller.subject.tenant)

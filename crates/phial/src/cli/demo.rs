@@ -55,8 +55,9 @@ pub(super) fn run(args: &DemoArgs, out: &Out) -> anyhow::Result<ExitCode> {
             "tokens": tokens.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
             "tour": tour.iter().map(|s| serde_json::json!({ "what": s.what, "command": s.command })).collect::<Vec<_>>(),
         });
+        let told = serve::Told::listen()?;
         out.result(&print(&tour, stored, serving.address), &value);
-        serve::until_told(&app).await;
+        told.wait(&app).await;
         serving.stop().await;
         app.stop().await
     })?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::out::Out;
 use crate::app::{App, Use};
@@ -26,8 +27,9 @@ pub(super) fn run(home: &Path, args: &ServeArgs, out: &Out) -> anyhow::Result<Ex
     super::runtime()?.block_on(async {
         app.start().await?;
         let serving = http::serve(Arc::clone(&app), args.listen).await?;
+        let told = Told::listen()?;
         announce(out, &app, serving.address);
-        until_told(&app).await;
+        told.wait(&app).await;
         out.say("stopping: running requests finish, then the logs are closed");
         serving.stop().await;
         app.stop().await
@@ -48,24 +50,31 @@ fn announce(out: &Out, app: &App, address: SocketAddr) {
     out.result(&text, &serde_json::json!({ "base": base, "ca": ca }));
 }
 
-/// Waits for SIGINT or SIGTERM; meanwhile the index is kept near the head and old
-/// snapshots are dropped.
-pub(super) async fn until_told(app: &Arc<App>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let indexing = tokio::spawn(index_behind(Arc::clone(app)));
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut s) => {
-                s.recv().await;
-            }
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
+/// The signals that end a server. Heard from the moment this is made, which is before
+/// the server says that it is ready: a stop right then is a stop in order, too.
+pub(super) struct Told {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Told {
+    pub(super) fn listen() -> std::io::Result<Self> {
+        Ok(Told {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
     }
-    indexing.abort();
+
+    /// Waits for SIGINT or SIGTERM; meanwhile the index is kept near the head and old
+    /// snapshots are dropped.
+    pub(super) async fn wait(mut self, app: &Arc<App>) {
+        let indexing = tokio::spawn(index_behind(Arc::clone(app)));
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+        indexing.abort();
+    }
 }
 
 async fn index_behind(app: Arc<App>) {

@@ -476,9 +476,11 @@ async fn written(
     wants_body: bool,
 ) -> Result<Response<Body>, Stop> {
     let body = if wants_body && w.version.0 > 0 {
-        match app.engine.vread(caller, w.ty, &w.id, w.version).await {
-            Ok(released) => Some(released),
-            Err(Failure::NotFound) => None,
+        match app.engine.read(caller, w.ty, &w.id).await {
+            // Someone else's newer version is not the answer to this write.
+            Ok(released) => Some(released)
+                .filter(|r| r.facts().is_some_and(|f| f.version == w.version)),
+            Err(Failure::NotFound | Failure::Gone) => None,
             Err(failure) => return Err(failure.into()),
         }
     } else {

@@ -114,10 +114,13 @@ fn a_flipped_byte_is_harmless_to_every_answer_or_named() {
     for file in ["data/default/records.db", "audit/default/audit.db"] {
         let mut named = 0;
         let bytes = fs::read(world.home().join(file)).unwrap();
+        // Most of a file is unused space, which is zero: only bytes that say something.
+        let said: Vec<usize> =
+            bytes.iter().enumerate().filter(|(_, b)| **b != 0).map(|(at, _)| at).collect();
         for _ in 0..10 {
             let bent = World::copy_of(&world);
             let mut changed = bytes.clone();
-            let at = number(changed.len());
+            let at = said[number(said.len())];
             *changed.get_mut(at).unwrap() ^= 1 << number(8);
             fs::write(bent.home().join(file), &changed).unwrap();
             if !findings(&bent, bent.home(), &["--checkpoint", kept]).is_empty() {
@@ -133,7 +136,6 @@ fn a_flipped_byte_is_harmless_to_every_answer_or_named() {
             }
             assert_eq!(server.count("privacy-officer", "Patient", ""), 5, "{file} at {at}");
         }
-        // The rest hit free space and padding.
-        assert!(named >= 3, "only {named} of 10 flips in {file} were named");
+        assert!(named >= 5, "only {named} of 10 flips in {file} were named");
     }
 }

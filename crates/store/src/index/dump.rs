@@ -6,7 +6,7 @@ use phial_fhir::ResourceType;
 use rusqlite::Connection;
 
 use super::dict::{Kind, Names};
-use super::search::{fetch, res_text};
+use super::stored::{fetch, res_text};
 use super::write::members;
 use super::{Index, db, unusable};
 use crate::error::Error;

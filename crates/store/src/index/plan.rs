@@ -404,7 +404,7 @@ impl Planner<'_> {
             if n >= cap {
                 break;
             }
-            n += super::search::count_rows(self.conn, self.ty.number(), &s.what, cap - n)?;
+            n += super::walk::count_rows(self.conn, self.ty.number(), &s.what, cap - n)?;
         }
         Ok(n)
     }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::dict::{Kind, Names};
 use super::plan::resource;
-use super::search::fetch;
+use super::stored::fetch;
 use super::values::Val;
 use super::write::{Head, Rows, members, patient_type};
 use super::{Index, db, lock, unusable};

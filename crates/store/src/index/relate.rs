@@ -15,7 +15,7 @@ use rusqlite::Connection;
 
 use super::dict::{Kind, Names};
 use super::predicate::Version;
-use super::search::fetch;
+use super::stored::fetch;
 use super::values::Val;
 use super::write::patient_type;
 use super::{Index, Viewer, db, lock, unusable};

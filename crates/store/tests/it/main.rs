@@ -8,6 +8,7 @@ mod failing_disk;
 mod faults;
 mod index;
 mod index_model;
+mod index_world;
 mod keystore;
 mod records;
 mod recovery;

@@ -1,0 +1,456 @@
+//! Records, queries, viewers and policies drawn from seeds, for the tests of the index.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use phial_base::{ClassSet, DataClass, Label, LabelSet, LogicalId, RowId, Seq, Version};
+use phial_crypto::SecretKey;
+use phial_fhir::ResourceType;
+use phial_fhir::search::{
+    Extracted, Filter, Modifier, On, Operand, ParamId, Prefix, Query, SortKey, Term, param,
+    primary_date_param,
+};
+use phial_policy::RelationshipSet;
+use phial_store::Options;
+use phial_store::index::{Index, Indexed, PageKey, Shape, Viewer};
+
+pub(crate) fn key(n: u8) -> SecretKey {
+    SecretKey::from_bytes(&[n; 32]).unwrap()
+}
+
+pub(crate) fn open(dir: &tempfile::TempDir) -> Index {
+    Index::open(dir.path(), 1, &key(1), &Options::default()).unwrap()
+}
+
+pub(crate) fn ty(name: &str) -> ResourceType {
+    ResourceType::from_name(name).unwrap()
+}
+
+pub(crate) fn p(t: &str, code: &str) -> ParamId {
+    param(ty(t), code).unwrap()
+}
+
+pub(crate) fn id(s: &str) -> LogicalId {
+    LogicalId::new(s).unwrap()
+}
+
+pub(crate) fn everything(_: &Shape, _: RelationshipSet) -> ClassSet {
+    ClassSet::ALL
+}
+
+/// SplitMix64: enough to choose with.
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+    pub(crate) fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+    pub(crate) fn of<T: Clone>(&mut self, all: &[T]) -> T {
+        all[usize::try_from(self.below(all.len() as u64)).unwrap()].clone()
+    }
+}
+
+pub(crate) const DAY: i64 = 86_400_000_000;
+
+pub(crate) const PARAMS: &[(&str, &[&str])] = &[
+    (
+        "Patient",
+        &[
+            "name",
+            "family",
+            "birthdate",
+            "identifier",
+            "gender",
+            "general-practitioner",
+            "organization",
+            "_tag",
+            "_profile",
+        ],
+    ),
+    (
+        "Observation",
+        &[
+            "code",
+            "combo-code",
+            "status",
+            "date",
+            "value-quantity",
+            "combo-value-quantity",
+            "patient",
+            "subject",
+            "performer",
+            "encounter",
+            "value-string",
+            "identifier",
+        ],
+    ),
+    (
+        "Encounter",
+        &["participant", "practitioner", "date", "status", "patient", "subject", "identifier"],
+    ),
+    ("CareTeam", &["participant", "patient", "subject", "status", "date"]),
+    ("Appointment", &["actor", "patient", "practitioner", "date", "status"]),
+    ("PractitionerRole", &["practitioner", "organization", "active"]),
+    ("RiskAssessment", &["probability", "patient", "subject", "date", "performer"]),
+];
+
+pub(crate) fn reference(d: &mut Dice, types: &[&str]) -> (ResourceType, Box<str>) {
+    let t = d.of(types);
+    let names: &[&str] = match t {
+        "Patient" => &["p1", "p2", "p3"],
+        "Practitioner" => &["dr1", "dr2"],
+        "PractitionerRole" => &["a", "b"],
+        "Organization" => &["o1", "o2"],
+        _ => &["a", "b", "c"],
+    };
+    (ty(t), d.of(names).into())
+}
+
+pub(crate) fn targets(code: &str) -> &'static [&'static str] {
+    match code {
+        "patient" => &["Patient"],
+        "subject" => &["Patient", "Patient", "Patient", "Group"],
+        "general-practitioner" | "participant" => &["Practitioner"],
+        "actor" => &["Practitioner", "Practitioner", "PractitionerRole", "Patient"],
+        // Only types that every `performer` here may have: an id alone is looked for
+        // among the types that the parameter names.
+        "performer" => &["Practitioner", "PractitionerRole"],
+        "organization" => &["Organization"],
+        "encounter" => &["Encounter"],
+        _ => &["Practitioner"],
+    }
+}
+
+pub(crate) fn day(d: &mut Dice) -> (i64, i64) {
+    let low = 19_700 * DAY
+        + i64::try_from(d.below(12)).unwrap() * DAY
+        + i64::try_from(d.below(3)).unwrap() * 3_600_000_000;
+    match d.below(12) {
+        0 => (i64::MIN, low),
+        1 => (low, i64::MAX),
+        2 => (low, low + 40 * DAY),
+        3 => (low, low + 3 * DAY + 7),
+        4..=7 => (low, low + DAY),
+        _ => (low, low + 1_000_000),
+    }
+}
+
+pub(crate) fn number(d: &mut Dice) -> (f64, f64, f64) {
+    let value = [0.0, 1.0, 1.5, 2.0, 10.0, -3.0][usize::try_from(d.below(6)).unwrap()];
+    (value, value - 0.5, value + 0.5)
+}
+
+pub(crate) fn text(d: &mut Dice, options: &[&str]) -> Box<str> {
+    d.of(options).into()
+}
+
+pub(crate) const NAMES: &[&str] = &["Zoë", "zoe", "Zoe Ann", "Smith", "SMITHERS", "O'Neil", "a"];
+
+pub(crate) fn term(d: &mut Dice, code: &str) -> Term {
+    match code {
+        "name" | "family" | "value-string" => Term::Str {
+            text: if d.one_in(8) {
+                format!("{}{}", "long ".repeat(12), d.below(3)).into()
+            } else {
+                text(d, NAMES)
+            },
+        },
+        "birthdate" | "date" => {
+            let (low, high) = day(d);
+            Term::Date { low, high }
+        }
+        "probability" => {
+            let (value, low, high) = number(d);
+            Term::Number { low, high, value }
+        }
+        "value-quantity" | "combo-value-quantity" => {
+            let (value, low, high) = number(d);
+            let system = d.one_in(2).then(|| text(d, &["http://unitsofmeasure.org", "urn:u"]));
+            let code = d.one_in(2).then(|| text(d, &["mg", "kg"]));
+            let unit = d.one_in(2).then(|| text(d, &["mg", "stone"]));
+            Term::Quantity { value, low, high, system, code, unit }
+        }
+        "_profile" => Term::Uri { uri: text(d, &["http://x/a", "http://x/b"]) },
+        "patient"
+        | "subject"
+        | "general-practitioner"
+        | "participant"
+        | "actor"
+        | "performer"
+        | "organization"
+        | "encounter"
+        | "practitioner" => {
+            if d.one_in(12) {
+                let url = Some(text(d, &["http://other/Patient/1", "http://other/2"]));
+                return Term::Ref { target: None, id: None, url, identifier: None };
+            }
+            let (target, id) = reference(d, targets(code));
+            let identifier = d.one_in(6).then(|| (None, Box::from("x")));
+            Term::Ref { target: Some(target), id: Some(id), url: None, identifier }
+        }
+        "status" => Term::Token {
+            system: None,
+            code: Some(text(
+                d,
+                &["active", "final", "cancelled", "entered-in-error", "inactive", "noshow"],
+            )),
+        },
+        "active" => Term::Token { system: None, code: Some(text(d, &["true", "false"])) },
+        _ => Term::Token {
+            system: (!d.one_in(4)).then(|| text(d, &["urn:s1", "urn:s2"])),
+            code: (!d.one_in(10)).then(|| text(d, &["A", "B", "C"])),
+        },
+    }
+}
+
+pub(crate) fn record(seed: u64, seq: u64) -> Indexed {
+    let mut d = Dice(seed);
+    let (name, codes) = d.of(PARAMS);
+    let t = ty(name);
+    let id_ = match name {
+        "Patient" => d.of(&["p1", "p2", "p3"]),
+        _ => d.of(&["a", "b", "c", "00112233-4455-6677-8899-aabbccddeeff"]),
+    };
+    let mut values = Vec::new();
+    for code in codes {
+        let prm = p(name, code);
+        let classes: Vec<DataClass> = prm.classes(t).iter().collect();
+        if classes.is_empty() {
+            continue;
+        }
+        let n = if d.one_in(5) { 2 } else { u64::from(!d.one_in(4)) };
+        for _ in 0..n {
+            let v = (prm, d.of(&classes), term(&mut d, code));
+            // Some values belong to several parameters, as in life.
+            if let Some(twin) = match *code {
+                "code" => Some("combo-code"),
+                "name" => Some("family"),
+                "patient" => Some("subject"),
+                "value-quantity" => Some("combo-value-quantity"),
+                _ => None,
+            } && codes.contains(&twin)
+                && p(name, twin).classes(t).has(v.1)
+                && !d.one_in(3)
+            {
+                values.push((p(name, twin), v.1, v.2.clone()));
+            }
+            values.push(v);
+        }
+    }
+    // About the patients that it names, mostly.
+    let mut patients: BTreeSet<LogicalId> = values
+        .iter()
+        .filter_map(|(q, _, t)| match t {
+            Term::Ref { target: Some(t), id: Some(i), .. }
+                if t.name() == "Patient" && (q.code() != "performer" || d.one_in(2)) =>
+            {
+                Some(id(i))
+            }
+            _ => None,
+        })
+        .collect();
+    if name == "Patient" {
+        patients = [id(id_)].into();
+    }
+    if name == "PractitionerRole" {
+        patients.clear();
+    }
+    let labels = if d.one_in(4) { LabelSet::NONE.with(Label::PSY) } else { LabelSet::NONE };
+    let primary = primary_date_param(t);
+    let primary_date = values.iter().find_map(|(q, _, t)| match t {
+        Term::Date { low, .. } if Some(*q) == primary => Some(*low),
+        _ => None,
+    });
+    let mut row = [0; 16];
+    row[0] = t.number();
+    for (to, from) in row[1..].iter_mut().zip(id_.bytes().rev()) {
+        *to = from;
+    }
+    Indexed {
+        seq: Seq(seq),
+        row: RowId(row),
+        version: Version(u32::try_from(seq).unwrap()),
+        ty: t,
+        id: id(id_),
+        patients: patients.into_iter().collect(),
+        labels,
+        classes: ClassSet::ALL,
+        deleted: d.one_in(12),
+        last_updated: 19_800 * DAY + i64::try_from(d.below(6)).unwrap() * DAY,
+        values: Extracted { values, primary_date },
+    }
+}
+
+pub(crate) fn operand(d: &mut Dice, code: &str) -> Operand {
+    const PREFIXES: [Prefix; 9] = [
+        Prefix::Eq,
+        Prefix::Ne,
+        Prefix::Gt,
+        Prefix::Lt,
+        Prefix::Ge,
+        Prefix::Le,
+        Prefix::Sa,
+        Prefix::Eb,
+        Prefix::Ap,
+    ];
+    match term(d, code) {
+        Term::Token { system, code } => match d.below(4) {
+            0 => Operand::Token { system: Some(system), code },
+            1 if system.is_some() => Operand::Token { system: Some(system), code: None },
+            2 => Operand::Token { system: Some(None), code: Some(code.unwrap_or("A".into())) },
+            _ => Operand::Token { system: None, code: Some(code.unwrap_or("B".into())) },
+        },
+        Term::Str { text } => {
+            let cut: String =
+                text.chars().take(1 + usize::try_from(d.below(70)).unwrap()).collect();
+            Operand::Str(if d.one_in(2) { cut.into() } else { text })
+        }
+        Term::Date { low, high } => {
+            let low = low.max(19_690 * DAY);
+            Operand::Date { prefix: d.of(&PREFIXES), low, high: high.min(low + 60 * DAY) }
+        }
+        Term::Number { low, high, value } => {
+            Operand::Number { prefix: d.of(&PREFIXES), value, low, high }
+        }
+        Term::Quantity { value, low, high, system, code, .. } => {
+            Operand::Quantity { prefix: d.of(&PREFIXES), value, low, high, system, code }
+        }
+        Term::Ref { target, id, url, .. } => {
+            Operand::Ref { target: if d.one_in(3) { None } else { target }, id, url }
+        }
+        Term::Uri { uri } => Operand::Uri(uri),
+    }
+}
+
+pub(crate) fn query(seed: u64) -> Query {
+    let mut d = Dice(seed);
+    let (name, codes) = d.of(PARAMS);
+    let mut q = Query::all(ty(name));
+    for _ in 0..d.below(4) {
+        if d.one_in(12) {
+            let values = vec![Operand::Id(id("a")), Operand::Id(id(d.of(&["p1", "b", "none"])))];
+            q.filters.push(Filter { on: On::Id, modifier: Modifier::None, values });
+            continue;
+        }
+        if d.one_in(12) {
+            let low = (19_800 + i64::try_from(d.below(6)).unwrap()) * DAY;
+            let prefix = d.of(&[Prefix::Ge, Prefix::Lt, Prefix::Eq, Prefix::Ne]);
+            let values = vec![Operand::Date { prefix, low, high: low + DAY }];
+            q.filters.push(Filter { on: On::LastUpdated, modifier: Modifier::None, values });
+            continue;
+        }
+        let code = d.of(codes);
+        let prm = p(name, code);
+        if d.one_in(10) {
+            let values = vec![Operand::Missing(d.one_in(2))];
+            q.filters.push(Filter { on: On::Param(prm), modifier: Modifier::Missing, values });
+            continue;
+        }
+        let mut values = vec![operand(&mut d, code)];
+        if d.one_in(3) {
+            values.push(operand(&mut d, code));
+        }
+        let modifier = match &values[0] {
+            Operand::Token { .. } if d.one_in(4) => Modifier::Not,
+            Operand::Str(_) => d.of(&[Modifier::None, Modifier::Exact, Modifier::Contains]),
+            _ => Modifier::None,
+        };
+        q.filters.push(Filter { on: On::Param(prm), modifier, values });
+    }
+    let sorts = d.below(3);
+    if sorts > 0 && d.one_in(2) && codes.contains(&"date") {
+        q.sort.push(SortKey { on: On::Param(p(name, "date")), descending: d.one_in(2) });
+    } else {
+        for _ in 0..sorts {
+            let on = match d.below(6) {
+                0 => On::Id,
+                1 => On::LastUpdated,
+                _ => On::Param(p(name, d.of(codes))),
+            };
+            q.sort.push(SortKey { on, descending: d.one_in(2) });
+        }
+    }
+    if d.one_in(3) {
+        let (t, i) = reference(&mut d, &["Patient", "Patient", "Practitioner", "Encounter"]);
+        q.compartment = Some((t, id(&i)));
+    }
+    q
+}
+
+/// A policy drawn from a seed: the mask of a shape under relationships.
+pub(crate) fn policy(seed: u64) -> impl Fn(&Shape, RelationshipSet) -> ClassSet {
+    move |s, r| {
+        if seed % 3 == 0 {
+            return ClassSet::ALL;
+        }
+        let mut d = Dice(
+            seed ^ u64::from(s.ty.number()) << 40
+                ^ u64::from(s.labels.bits()) << 20
+                ^ u64::from(s.about_patient) << 10
+                ^ u64::from(r.bits()),
+        );
+        if d.one_in(6) {
+            return ClassSet::NONE;
+        }
+        let drawn = d.next() | d.next();
+        let mask = ClassSet::from_bits(u16::try_from(drawn & 0xfff).unwrap());
+        if d.one_in(8) { mask } else { mask.with(DataClass::Administrative) }
+    }
+}
+
+pub(crate) fn viewer(seed: u64) -> Viewer {
+    let mut d = Dice(seed);
+    Viewer {
+        practitioner: (!d.one_in(4)).then(|| id(d.of(&["dr1", "dr2", "nobody"]))),
+        patient: d.one_in(3).then(|| id(d.of(&["p1", "p2", "p9"]))),
+    }
+}
+
+/// All pages of a search at a page size; also checks what each page claims.
+pub(crate) fn pages(
+    index: &Index,
+    q: &Query,
+    viewer: &Viewer,
+    mask: &dyn Fn(&Shape, RelationshipSet) -> ClassSet,
+    at: Seq,
+    limit: u32,
+    count: bool,
+) -> (Vec<Seq>, Option<u64>) {
+    let mut out = Vec::new();
+    let mut after: Option<PageKey> = None;
+    let mut total = None;
+    loop {
+        let asked = RefCell::new(BTreeSet::new());
+        let access = |s: &Shape, r: RelationshipSet| {
+            let once = (s.ty, s.labels.bits(), s.about_patient, r.bits());
+            assert!(asked.borrow_mut().insert(once), "a shape is judged once a search");
+            mask(s, r)
+        };
+        let page = index.search(q, viewer, &access, at, after.as_ref(), limit, count).unwrap();
+        assert!(page.hits.len() <= limit as usize);
+        assert!(page.hits.is_sorted_by(|a, b| a.key < b.key));
+        if count {
+            assert!(total.is_none_or(|t| Some(t) == page.total), "the total holds on every page");
+            total = page.total;
+        }
+        out.extend(page.hits.iter().map(|h| h.seq));
+        match page.next {
+            Some(next) => {
+                assert_eq!(page.hits.len(), limit as usize);
+                // Any node continues from the bytes.
+                after = Some(PageKey::decode(&next.encode()).unwrap());
+            }
+            None => return (out, total),
+        }
+    }
+}
