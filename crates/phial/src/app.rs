@@ -74,6 +74,20 @@ impl App {
         Ok(())
     }
 
+    /// Adds a tenant to a home: keys and empty stores of its own.
+    pub(crate) fn add_tenant(root: &Path, tenant: &TenantId) -> anyhow::Result<()> {
+        let home = Home::open(root)?;
+        let config = Config::read(&home.config())?;
+        let _lock = home.lock_exclusive()?;
+        let options = Options::default();
+        let rng: Arc<dyn Rng> = Arc::new(SystemRng::new());
+        let keystore = open_keystore(&home, &config, &rng, &options)?;
+        keystore.create_tenant(tenant)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        Vessel::create(&home, tenant, keystore, clock, rng, &options)?;
+        Ok(())
+    }
+
     /// Opens a home.
     pub(crate) fn open(root: &Path, use_: Use) -> anyhow::Result<Self> {
         Self::open_with(root, use_, &Options::default())

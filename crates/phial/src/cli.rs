@@ -53,8 +53,8 @@ struct Global {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a new home: keys, stores, configuration.
-    Init,
+    /// Make a new home: keys, stores, configuration. Or add a tenant to one.
+    Init(init::InitArgs),
     /// Serve FHIR over TLS.
     Serve(serve::ServeArgs),
     /// A throwaway server with synthetic patients, one user per role, and a tour.
@@ -86,7 +86,7 @@ pub(crate) fn run() -> ExitCode {
     let _ = phial_crypto::harden_process();
     let home = cli.global.home.as_path();
     let result = match cli.command {
-        Command::Init => init::run(home, &out),
+        Command::Init(args) => init::run(home, &args, &out),
         Command::Serve(args) => serve::run(home, &args, &out),
         Command::Demo(args) => demo::run(&args, &out),
         Command::Import(args) => import::run(home, &args, &out),

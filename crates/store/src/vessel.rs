@@ -293,7 +293,14 @@ impl Vessel {
     /// # Errors
     /// [`Error`] when a store fails or the row is damaged.
     pub fn find(&self, ty: ResourceType, id: &LogicalId) -> Result<Option<Unopened>, Error> {
-        let row = self.row_id(ty, id)?;
+        self.find_row(self.row_id(ty, id)?)
+    }
+
+    /// The latest version of a row, unopened.
+    ///
+    /// # Errors
+    /// As [`Vessel::find`].
+    pub fn find_row(&self, row: RowId) -> Result<Option<Unopened>, Error> {
         match self.records.get(row)? {
             Some(found) => self.unseal_head(found),
             None => Ok(None),

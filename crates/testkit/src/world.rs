@@ -93,20 +93,24 @@ impl World {
     /// When it can't be made.
     #[must_use]
     pub fn empty(program: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        World::made(program, tempfile::tempdir().unwrap())
+    }
+
+    fn made(program: &str, dir: TempDir) -> Self {
         let home = dir.path().join("phial");
         let world = World { home, dir, program: PathBuf::from(program), tokens: BTreeMap::new() };
         let _ = world.ok(&["init"]);
         world
     }
 
-    /// A home with the fixture's records and one account per role, each with a token.
+    /// A home with the fixture's records and one account per role, each with a token,
+    /// in a new directory inside `place`.
     ///
     /// # Panics
     /// When it can't be made.
     #[must_use]
-    pub fn peopled(program: &str) -> Self {
-        let mut world = World::empty(program);
+    pub fn peopled(program: &str, place: &Path) -> Self {
+        let mut world = World::made(program, tempfile::tempdir_in(place).unwrap());
         let files = world.dir.path().join("fixture");
         fixture::write(&files).unwrap();
         let done = world.ok(&["import", files.to_str().unwrap()]);

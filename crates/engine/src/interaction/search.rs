@@ -162,11 +162,15 @@ impl Engine {
         }
         let mut permits = Vec::new();
         if !counting {
-            for hit in &page.hits {
-                self.deliver(tenant, caller, hit, "match", e, &mut permits, &mut out)?;
-            }
-            for hit in &included {
-                self.deliver(tenant, caller, hit, "include", e, &mut permits, &mut out)?;
+            // A page of an older snapshot: what has become of its records since counts too.
+            let older = token.is_some();
+            for (hits, mode) in [(&page.hits, "match"), (&included, "include")] {
+                for hit in hits {
+                    if older && !self.still_visible(tenant, caller, hit)? {
+                        continue;
+                    }
+                    self.deliver(tenant, caller, hit, mode, e, &mut permits, &mut out)?;
+                }
             }
         }
         Ok(Found { body: out.finish(), permits })
@@ -252,6 +256,16 @@ impl Engine {
                     &Context { relationships, ..Context::default() },
                 )
                 .classes
+        }
+    }
+
+    /// Whether the caller may see the record as it is now: a label set since the
+    /// snapshot hides its older versions as well.
+    fn still_visible(&self, tenant: &Tenant, caller: &Caller, hit: &Hit) -> Result<bool, Failure> {
+        let now = tenant.vessel.find_row(hit.row).map_err(Self::store_failure(caller))?;
+        match now {
+            Some(now) => Ok(self.decide(tenant, caller, Action::Search, &now)?.is_ok()),
+            None => Ok(false),
         }
     }
 

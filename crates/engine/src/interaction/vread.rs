@@ -4,6 +4,7 @@
 use phial_audit::EventKind;
 use phial_base::{LogicalId, Version};
 use phial_fhir::definitions::ResourceType;
+use phial_policy::Action;
 
 use crate::caller::Caller;
 use crate::failure::Failure;
@@ -24,8 +25,13 @@ impl Engine {
     ) -> Result<Released, Failure> {
         let tenant = self.home(caller)?;
         let row = tenant.vessel.row_id(ty, id).map_err(Self::store_failure(caller))?;
-        let found =
-            tenant.vessel.find_version(row, version).map_err(Self::store_failure(caller))?;
+        // A label set since then, or a change of patient, counts for old versions too:
+        // whoever may not see the current one sees none.
+        let current = tenant.vessel.find(ty, id).map_err(Self::store_failure(caller))?;
+        let found = match current {
+            Some(c) if self.decide(tenant, caller, Action::Vread, &c)?.is_err() => Some(c),
+            _ => tenant.vessel.find_version(row, version).map_err(Self::store_failure(caller))?,
+        };
         self.read_found(tenant, caller, ty, id, EventKind::Vread, found).await
     }
 }

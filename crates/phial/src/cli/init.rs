@@ -3,10 +3,29 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::Args;
+use phial_base::TenantId;
+
 use super::out::Out;
 use crate::app::App;
 
-pub(super) fn run(home: &Path, out: &Out) -> anyhow::Result<ExitCode> {
+#[derive(Args)]
+pub(crate) struct InitArgs {
+    /// Add this tenant to a home that is there already: it gets keys and stores of its
+    /// own and is served below /t/TENANT/fhir.
+    #[arg(long, value_parser = TenantId::new)]
+    tenant: Option<TenantId>,
+}
+
+pub(super) fn run(home: &Path, args: &InitArgs, out: &Out) -> anyhow::Result<ExitCode> {
+    if let Some(tenant) = &args.tenant {
+        App::add_tenant(home, tenant)?;
+        out.result(
+            &format!("tenant {tenant} is ready: start the server anew to serve it"),
+            &serde_json::json!({ "home": home, "tenant": tenant.as_str() }),
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
     App::init(home)?;
     let shown = home.display();
     out.result(

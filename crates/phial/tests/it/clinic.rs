@@ -1,6 +1,7 @@
 //! The clinic that most tests begin with: made once, copied for each test.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use phial_testkit::world::{Answer, World};
@@ -12,7 +13,23 @@ pub(crate) const PHIAL: &str = env!("CARGO_BIN_EXE_phial");
 /// A home with the fixture's records and an account per role.
 pub(crate) fn clinic() -> World {
     static ONE: OnceLock<World> = OnceLock::new();
-    World::copy_of(ONE.get_or_init(|| World::peopled(PHIAL)))
+    World::copy_of(ONE.get_or_init(|| World::peopled(PHIAL, &place())))
+}
+
+/// Where the clinic lies that is copied. It lives as long as the process, which nothing
+/// outlives to remove it: the next one does.
+fn place() -> PathBuf {
+    let all = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    for entry in fs::read_dir(all).unwrap().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|n| n.strip_prefix("clinic-"));
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    let mine = all.join(format!("clinic-{}", std::process::id()));
+    fs::create_dir_all(&mine).unwrap();
+    mine
 }
 
 /// An answer without what differs between any two requests: its number, its date,

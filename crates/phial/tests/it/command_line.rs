@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use phial_testkit::fixture;
 use phial_testkit::world::World;
 
 use crate::clinic::{PHIAL, clinic};
@@ -126,4 +127,74 @@ fn rotating_the_tenant_key_rewrites_no_record() {
     assert_eq!(server.count("import-client", "Patient", ""), 5);
     let _ = server.stop().expect(0);
     let _ = world.run(&["verify"]).expect(0);
+}
+
+#[test]
+fn an_archive_of_bundles_goes_in_whole_and_can_be_labelled_as_test_data() {
+    let world = World::empty(PHIAL);
+    let path = world.dir().join("clinic.tar.xz");
+    let mut tar = tar::Builder::new(liblzma::write::XzEncoder::new(Vec::new(), 1));
+    // Those who depend on others stand first; the import sees to the order.
+    let mut records = fixture::records();
+    records.reverse();
+    for (n, some) in records.chunks(10).enumerate() {
+        let entries: Vec<_> = some.iter().map(|r| serde_json::json!({"resource": r})).collect();
+        let bundle =
+            serde_json::json!({"resourceType": "Bundle", "type": "collection", "entry": entries})
+                .to_string();
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bundle.len() as u64);
+        header.set_mode(0o600);
+        header.set_cksum();
+        tar.append_data(&mut header, format!("dir/{n}.json"), bundle.as_bytes()).unwrap();
+    }
+    fs::write(&path, tar.into_inner().unwrap().finish().unwrap()).unwrap();
+    let done = world.ok(&["import", "--label-test", path.to_str().unwrap()]);
+    assert_eq!(done["stored"], records.len(), "{done}");
+    let mut world = world;
+    world.user("petra", "privacy-officer", None);
+    let server = world.serve();
+    let patients = server.search("privacy-officer", "Patient", "").expect(200);
+    assert_eq!(patients.entries("match").len(), fixture::PEOPLE.len());
+    for p in patients.entries("match") {
+        assert_eq!(p["meta"]["security"][0]["code"], "HTEST", "{p}");
+    }
+    // A label that was there already stays.
+    let query = "code=86406008";
+    let labelled = server.search("privacy-officer", "Condition", query).expect(200);
+    for c in labelled.entries("match") {
+        let codes: Vec<&str> = c["meta"]["security"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|l| l["code"].as_str().unwrap())
+            .collect();
+        assert!(codes.contains(&"HTEST") && codes.contains(&"HIV"), "{codes:?}");
+    }
+}
+
+#[test]
+fn the_same_seed_makes_the_same_patients_and_they_are_taken_in_whole() {
+    let world = World::empty(PHIAL);
+    let made = |name: &str, seed: &str| {
+        let dir = world.dir().join(name);
+        let _ =
+            world.ok(&["synth", "--patients", "3", "--seed", seed, "--out", dir.to_str().unwrap()]);
+        let mut files: Vec<(String, Vec<u8>)> = fs::read_dir(&dir)
+            .unwrap()
+            .map(|e| e.unwrap())
+            .map(|e| (e.file_name().into_string().unwrap(), fs::read(e.path()).unwrap()))
+            .collect();
+        files.sort();
+        files
+    };
+    let one = made("one", "5");
+    assert!(one == made("two", "5"), "the same seed");
+    assert!(one != made("three", "6"), "another seed");
+    let by_file = world.ok(&["import", world.dir().join("one").to_str().unwrap()]);
+    assert_eq!(by_file["rejected"], serde_json::json!([]));
+    assert_eq!(by_file["types"]["Patient"], 3);
+    let other = World::empty(PHIAL);
+    let by_seed = other.ok(&["synth", "--patients", "3", "--seed", "5", "--import"]);
+    assert_eq!(by_seed["stored"], by_file["stored"]);
 }

@@ -230,6 +230,30 @@ fn two_conditional_creates_at_once_make_one_record() {
 }
 
 #[test]
+fn of_two_updates_of_one_version_only_one_is_taken() {
+    let world = clinic();
+    let server = world.serve();
+    for n in 0..4 {
+        let o = fixture::observation(BY_TEAM, n);
+        let statuses: Vec<u16> = std::thread::scope(|s| {
+            let handles: Vec<_> = (0..6)
+                .map(|_| {
+                    s.spawn(|| {
+                        send(server.put_request("physician", &o).header("if-match", "W/\"1\""))
+                            .status
+                    })
+                })
+                .collect();
+            handles.into_iter().map(|h| h.join().unwrap()).collect()
+        });
+        assert_eq!(statuses.iter().filter(|s| **s == 200).count(), 1, "{statuses:?}");
+        assert!(statuses.iter().all(|s| [200, 409, 412].contains(s)), "{statuses:?}");
+        let path = format!("Observation/{}", o["id"].as_str().unwrap());
+        assert_eq!(server.get("physician", &path).expect(200).header("etag"), "W/\"2\"");
+    }
+}
+
+#[test]
 fn a_transaction_resolves_what_its_entries_refer_to() {
     let world = clinic();
     let server = world.serve();

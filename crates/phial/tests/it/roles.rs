@@ -280,3 +280,41 @@ fn an_auditor_sees_no_record_and_a_clinician_no_audit_log() {
     let denied = tail.as_array().unwrap().iter().rev().find(|e| e["outcome"] == "denied").unwrap();
     assert_eq!(denied["who"]["user"], "ana", "the refusal is on record");
 }
+
+#[test]
+fn a_label_set_later_hides_the_earlier_versions_too() {
+    let world = clinic();
+    let server = world.serve();
+    let mut c = fixture::condition(UNTIED, 0);
+    let path = format!("Condition/{}", id("cond", UNTIED, 0));
+    let _ = server.get("physician", &format!("{path}/_history/1")).expect(200);
+    c["meta"] = fixture::condition(UNTIED, 2)["meta"].clone();
+    let _ = server.put("import-client", &c).expect(200);
+    let _ = server.get("physician", &path).expect(404);
+    let hidden = server.get("physician", &format!("{path}/_history/1"));
+    let absent = server.get("physician", "Condition/absent/_history/1");
+    assert_eq!(face(&hidden), face(&absent));
+    let _ = server.get("privacy-officer", &format!("{path}/_history/1")).expect(200);
+    let query = format!("patient={}", UNTIED.id);
+    assert_eq!(server.count("physician", "Condition", &query), CONDITIONS as u64 - 1);
+}
+
+#[test]
+fn a_record_is_not_moved_to_a_patient_whom_the_writer_does_not_see() {
+    let world = clinic();
+    let server = world.serve();
+    let role = "field-clinician";
+    let to = |patient: &str| {
+        let mut o = fixture::observation(BY_TEAM, 0);
+        o["subject"]["reference"] = json!(format!("Patient/{patient}"));
+        let moved = server.put(role, &o);
+        o.as_object_mut().unwrap().remove("id");
+        (moved, server.post(role, "Observation", &o))
+    };
+    let (hidden, absent) = (to(UNTIED.id), to("absent"));
+    assert_eq!(face(&hidden.0), face(&absent.0));
+    assert_eq!(face(&hidden.1), face(&absent.1));
+    assert_eq!((hidden.0.status, hidden.1.status), (403, 403), "{}", hidden.0.text());
+    let own = to(BY_TEAM.id);
+    assert_eq!((own.0.status, own.1.status), (200, 201), "{}", own.0.text());
+}

@@ -1,8 +1,8 @@
 //! Somebody else's patients: the Synthea set, when it is there.
 //!
-//! A release build takes all of it in; a debug build, which is many times slower,
-//! takes the directory and the first patients. Both count what the archive itself
-//! holds.
+//! All of it goes in. The search for its words through every file takes all patients
+//! in a release build, and in a debug build, which is many times slower, the directory
+//! and the first few.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::clinic::{PHIAL, findings};
 
-/// Patient bundles taken in by a debug build.
+/// Patient bundles whose words a debug build searches for.
 const SOME: usize = 6;
 
 /// Resources by type, as the set's README states them.
@@ -109,64 +109,76 @@ fn needles(bundles: &[Value]) -> Vec<String> {
     words.into_iter().collect()
 }
 
-#[test]
-fn the_synthea_set_goes_in_whole_comes_out_and_verifies() {
-    let Some(archive) = archive() else {
+fn synthea() -> Option<PathBuf> {
+    let found = archive();
+    if found.is_none() {
         eprintln!("skipped: ../shared/data/synthea is not here");
-        return;
-    };
-    let whole = !cfg!(debug_assertions);
-    let files = files(&archive, if whole { usize::MAX } else { SOME });
-    let mut world = World::empty(PHIAL);
-    let bundles: Vec<Value> =
-        files.iter().map(|(_, bytes)| serde_json::from_slice(bytes).unwrap()).collect();
-    let mut held: BTreeMap<String, u64> = BTreeMap::new();
-    for r in bundles.iter().flat_map(|b| b["entry"].as_array().unwrap()) {
-        *held.entry(r["resource"]["resourceType"].as_str().unwrap().to_owned()).or_default() += 1;
     }
-    let done = if whole {
-        assert_eq!(held, ALL.iter().map(|(t, n)| ((*t).to_owned(), *n)).collect());
-        world.ok(&["import", archive.to_str().unwrap()])
-    } else {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, bytes) in &files {
-            std::fs::write(dir.path().join(name), bytes).unwrap();
-        }
-        world.ok(&["import", dir.path().to_str().unwrap()])
-    };
+    found
+}
+
+#[test]
+fn the_whole_set_goes_in_comes_out_and_verifies() {
+    let Some(archive) = synthea() else { return };
+    let mut world = World::empty(PHIAL);
+    let done = world.ok(&["import", archive.to_str().unwrap()]);
     assert_eq!(done["rejected"], json!([]));
     assert_eq!(done["failed"], json!([]));
-    assert_eq!(done["types"], json!(held));
-    let total: u64 = held.values().sum();
-    assert_eq!(done["stored"], total);
-    if whole {
-        assert_eq!(total, 92_114);
-    }
+    let all: BTreeMap<&str, u64> = ALL.into_iter().collect();
+    assert_eq!(done["types"], json!(all));
+    assert_eq!(done["stored"], 92_114);
     assert_eq!(findings(&world, world.home(), &[]), Vec::<String>::new());
-
-    let needles = needles(&bundles);
-    assert!(needles.len() > 50, "{}", needles.len());
-    let scanner = Scanner::new(&needles).unwrap();
-    let at_rest = scanner.scan(&[world.dir()]).unwrap();
-    assert!(at_rest.is_clean(), "{at_rest}");
-
     world.user("petra", "privacy-officer", None);
     let server = world.serve();
-    for (ty, n) in &held {
-        assert_eq!(server.count("privacy-officer", ty, ""), *n, "{ty}");
+    for (ty, n) in all {
+        assert_eq!(server.count("privacy-officer", ty, ""), n, "{ty}");
     }
     let patients = server.search("privacy-officer", "Patient", "_count=3").expect(200);
     for patient in patients.ids("match") {
-        let one =
-            server.get("privacy-officer", &format!("Patient/{patient}/Observation?_sort=-date"));
-        assert!(!one.expect(200).ids("match").is_empty());
+        let one = format!("Patient/{patient}/Observation?_sort=-date");
+        assert!(!server.get("privacy-officer", &one).expect(200).ids("match").is_empty());
     }
-    let mut serving = scanner.scan(&[world.dir()]).unwrap();
-    scanner.bytes(Path::new("printed"), &server.printed(), &mut serving);
-    assert!(serving.is_clean(), "{serving}");
-    let _ = server.kill();
-    let crashed = scanner.scan(&[world.dir()]).unwrap();
-    assert!(crashed.is_clean(), "{crashed}");
-    let _ = world.serve().stop().expect(0);
+    let _ = server.stop().expect(0);
     assert_eq!(findings(&world, world.home(), &[]), Vec::<String>::new());
+}
+
+#[test]
+fn no_word_of_theirs_is_in_any_file_or_any_output() {
+    let Some(archive) = synthea() else { return };
+    let files = files(&archive, if cfg!(debug_assertions) { SOME } else { usize::MAX });
+    let bundles: Vec<Value> =
+        files.iter().map(|(_, bytes)| serde_json::from_slice(bytes).unwrap()).collect();
+    let needles = needles(&bundles);
+    assert!(needles.len() > 50, "{}", needles.len());
+    let scanner = Scanner::new(&needles).unwrap();
+    let mut world = World::empty(PHIAL);
+    let dir = tempfile::tempdir().unwrap();
+    for (name, bytes) in &files {
+        std::fs::write(dir.path().join(name), bytes).unwrap();
+    }
+    let ran = world.run(&["import", dir.path().to_str().unwrap()]).expect(0);
+    assert_eq!(ran.json()["rejected"], json!([]));
+    world.user("petra", "privacy-officer", None);
+    let clean = |printed: &[u8], when: &str| {
+        let mut report = scanner.scan(&[world.dir()]).unwrap();
+        scanner.bytes(Path::new("printed"), printed, &mut report);
+        assert!(report.is_clean(), "{when}: {report}");
+    };
+    clean(&[ran.out.as_bytes(), ran.err.as_bytes()].concat(), "after the import");
+    let server = world.serve();
+    for ty in ["Patient", "Observation", "Condition"] {
+        let _ = server.search("privacy-officer", ty, "_count=200").expect(200);
+    }
+    for needle in needles.iter().take(20) {
+        let form = form_urlencoded::Serializer::new(String::new())
+            .append_pair("name", needle)
+            .append_pair("_sort", "family")
+            .finish();
+        let _ = server.search("privacy-officer", "Patient", &form).expect(200);
+    }
+    clean(&server.printed(), "while serving");
+    let ended = server.kill();
+    clean(&[ended.out.as_bytes(), ended.err.as_bytes()].concat(), "after kill -9");
+    let _ = world.serve().stop().expect(0);
+    clean(&[], "at rest");
 }

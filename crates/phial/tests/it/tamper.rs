@@ -52,6 +52,44 @@ fn an_untouched_home_verifies_also_beside_a_running_server() {
 }
 
 #[test]
+fn a_home_verifies_while_others_write_in_it() {
+    let (world, kept) = worked();
+    let server = world.serve();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|s| {
+        for writer in 0..3 {
+            let (server, over) = (&server, &over);
+            s.spawn(move || {
+                while !over.load(std::sync::atomic::Ordering::SeqCst) {
+                    let o = fixture::observation(BY_TEAM, 6 + writer);
+                    let _ = server.put("physician", &o).expect(200);
+                    let _ = server.get("billing", "Condition?_count=2").expect(200);
+                }
+            });
+        }
+        let found: Vec<Vec<String>> = (0..5)
+            .map(|_| findings(&world, world.home(), &["--checkpoint", kept.to_str().unwrap()]))
+            .collect();
+        over.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert!(found.iter().all(Vec::is_empty), "{found:?}");
+    });
+    let _ = server.stop().expect(0);
+    clean(&world, &kept);
+}
+
+#[test]
+fn an_account_brought_back_by_rolling_back_the_control_log_is_named() {
+    let (world, _) = worked();
+    let earlier = world.dir().join("control-earlier.db");
+    let control = world.home().join("data/default/control.db");
+    fs::copy(&control, &earlier).unwrap();
+    let _ = world.ok(&["user", "suspend", "ana"]);
+    fs::copy(&earlier, &control).unwrap();
+    let found = findings(&world, world.home(), &[]);
+    assert!(found.iter().any(|f| f.contains("control")), "{found:?}");
+}
+
+#[test]
 fn data_rolled_back_alone_is_named() {
     let earlier = clinic();
     let (world, _) = worked();
@@ -111,7 +149,7 @@ fn a_flipped_byte_is_harmless_to_every_answer_or_named() {
         rng.fill(&mut b);
         usize::try_from(u64::from_le_bytes(b) % below as u64).unwrap()
     };
-    for file in ["data/default/records.db", "audit/default/audit.db"] {
+    for file in ["data/default/records.db", "audit/default/audit.db", "data/default/control.db"] {
         let mut named = 0;
         let bytes = fs::read(world.home().join(file)).unwrap();
         // Most of a file is unused space, which is zero: only bytes that say something.
