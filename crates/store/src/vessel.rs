@@ -28,8 +28,8 @@ use crate::home::Home;
 use crate::index::{Access, Hit, Index, Indexed, Page, PageKey, Viewer};
 use crate::keystore::Keystore;
 use crate::open::Options;
-use crate::recovery::{Recovered, close_open_intents};
 use crate::records::{NewRow, RecordLog, Row};
+use crate::recovery::{Recovered, close_open_intents};
 
 /// A record version whose facts are known and whose body is still sealed.
 pub struct Unopened {
@@ -174,14 +174,7 @@ impl Vessel {
         options: &Options,
     ) -> Result<(), Error> {
         RecordLog::create(&home.records(tenant), options)?;
-        AuditLog::create(
-            home,
-            tenant,
-            Arc::clone(&keystore),
-            clock,
-            Arc::clone(&rng),
-            options,
-        )?;
+        AuditLog::create(home, tenant, Arc::clone(&keystore), clock, Arc::clone(&rng), options)?;
         ControlLog::create(home, tenant, keystore, rng, options)?;
         Ok(())
     }
@@ -606,8 +599,7 @@ impl Vessel {
         let _turn = lock(&self.catching_up);
         let old = self.generation.load(Ordering::SeqCst);
         let new = old + 1;
-        let index =
-            open_index(&self.index_dir, &self.tenant, &self.keystore, new, &self.options)?;
+        let index = open_index(&self.index_dir, &self.tenant, &self.keystore, new, &self.options)?;
         {
             let mut current = self.index.write().unwrap_or_else(PoisonError::into_inner);
             *current = Some(Arc::new(index));

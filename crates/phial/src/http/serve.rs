@@ -23,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::answer;
 use super::authn::authenticate;
+use super::pretty::pretty;
 use super::route::{NoRoute, Route, route, tenant};
 use super::{tls, urls};
 use crate::app::App;
@@ -200,11 +201,30 @@ async fn dispatch(
         Err(none) => return no_route(none),
     };
     let request = Incoming { app, caller, headers: &parts.headers, base, body };
-    match request.answer(route, parts.uri.query().unwrap_or("")).await {
+    let query = parts.uri.query().unwrap_or("");
+    match request.answer(route, query).await {
+        Ok(response) if asks_pretty(query) => laid_out(response).await,
         Ok(response) => response,
         Err(Stop::Failure(failure)) => fail(&failure),
         Err(Stop::Answer(response)) => *response,
     }
+}
+
+fn asks_pretty(query: &str) -> bool {
+    query.contains("_pretty")
+        && form_urlencoded::parse(query.as_bytes()).any(|(k, v)| k == "_pretty" && v == "true")
+}
+
+/// The answer with its JSON over several lines.
+async fn laid_out(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    // It is in memory already: released bytes are one piece.
+    let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    if bytes.is_empty() {
+        return Response::from_parts(parts, Body::from(bytes));
+    }
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(pretty(&bytes)))
 }
 
 fn fail(failure: &Failure) -> Response<Body> {
@@ -478,8 +498,9 @@ async fn written(
     let body = if wants_body && w.version.0 > 0 {
         match app.engine.read(caller, w.ty, &w.id).await {
             // Someone else's newer version is not the answer to this write.
-            Ok(released) => Some(released)
-                .filter(|r| r.facts().is_some_and(|f| f.version == w.version)),
+            Ok(released) => {
+                Some(released).filter(|r| r.facts().is_some_and(|f| f.version == w.version))
+            }
             Err(Failure::NotFound | Failure::Gone) => None,
             Err(failure) => return Err(failure.into()),
         }

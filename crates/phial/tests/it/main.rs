@@ -21,5 +21,6 @@ mod roles;
 mod roles_fields;
 mod synthea;
 mod tamper;
+mod tenants;
 mod tokens;
 mod tour;

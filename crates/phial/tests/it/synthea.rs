@@ -109,17 +109,15 @@ fn needles(bundles: &[Value]) -> Vec<String> {
     words.into_iter().collect()
 }
 
-fn synthea() -> Option<PathBuf> {
-    let found = archive();
-    if found.is_none() {
-        eprintln!("skipped: ../shared/data/synthea is not here");
-    }
-    found
-}
+/// Said when the set is not there.
+const SKIPPED: &str = "skipped: ../shared/data/synthea is not here";
 
 #[test]
 fn the_whole_set_goes_in_comes_out_and_verifies() {
-    let Some(archive) = synthea() else { return };
+    let Some(archive) = archive() else {
+        eprintln!("{SKIPPED}");
+        return;
+    };
     let mut world = World::empty(PHIAL);
     let done = world.ok(&["import", archive.to_str().unwrap()]);
     assert_eq!(done["rejected"], json!([]));
@@ -144,7 +142,10 @@ fn the_whole_set_goes_in_comes_out_and_verifies() {
 
 #[test]
 fn no_word_of_theirs_is_in_any_file_or_any_output() {
-    let Some(archive) = synthea() else { return };
+    let Some(archive) = archive() else {
+        eprintln!("{SKIPPED}");
+        return;
+    };
     let files = files(&archive, if cfg!(debug_assertions) { SOME } else { usize::MAX });
     let bundles: Vec<Value> =
         files.iter().map(|(_, bytes)| serde_json::from_slice(bytes).unwrap()).collect();

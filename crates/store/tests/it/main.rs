@@ -1,5 +1,10 @@
 //! What the stores claim, tried from outside.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on should stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test that can't go on should stop"
+)]
 
 mod auditlog;
 mod auditlog_world;
