@@ -255,6 +255,8 @@ numbered! {
         Node = 29 "node",
         /// A provider of root keys.
         Provider = 30 "provider",
+        /// The control log as it stands after a change: its version and SHA-256.
+        ControlHead = 31 "control_head",
     }
 }
 

@@ -300,6 +300,16 @@ impl ControlLog {
         Ok(self.fresh()?.hash)
     }
 
+    /// Version and hash of the log as text, for the audit entry about a change:
+    /// `verify` holds the log against the latest one.
+    ///
+    /// # Errors
+    /// As [`ControlLog::refresh`].
+    pub fn head(&self) -> Result<String, Error> {
+        let state = self.fresh()?;
+        Ok(format!("{} {}", state.last, hex::encode(state.hash)))
+    }
+
     /// What SQLite finds wrong with the file; nothing when it is sound.
     ///
     /// # Errors

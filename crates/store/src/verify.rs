@@ -14,7 +14,7 @@ use std::sync::Arc;
 use phial_audit::chain::NodeChain;
 use phial_audit::tree::Frontier;
 use phial_audit::verify::{Finding as AuditFinding, Report as AuditReport, Source, Verifier};
-use phial_audit::{AuditKeys, IntentId, LedgerFinding, NoteVerifier, RecordLedger};
+use phial_audit::{AuditKeys, DetailKey, IntentId, LedgerFinding, NoteVerifier, RecordLedger};
 use phial_base::{KeyHandle, Rng, RowId, Seq, TenantId, Version};
 use phial_crypto::{RecordName, SecretKey, content_hash};
 use rusqlite::Connection;
@@ -88,6 +88,14 @@ pub enum Finding {
     },
     /// Records and audit log disagree.
     Records(LedgerFinding),
+    /// The control log is not the one that the audit log last told of: accounts or
+    /// their standing were rolled back or replaced.
+    ControlRolledBack {
+        /// The version that the audit log told of.
+        told: u64,
+        /// The version found.
+        found: u64,
+    },
     /// A record version does not unlock: its locator, head or manifest was altered, or
     /// it belongs to another row, version or tenant.
     Locked {
@@ -146,6 +154,7 @@ impl Finding {
                 LedgerFinding::Repeated { .. } => "record-repeated",
                 _ => "intent-without-end",
             },
+            Finding::ControlRolledBack { .. } => "control-rolled-back",
             Finding::Locked { .. } => "record-locked",
             Finding::KeyMissing { .. } => "record-key-missing",
         }
@@ -171,6 +180,11 @@ impl fmt::Display for Finding {
                 write!(f, "the public key beside the {beside} is not the one that signs")
             }
             Finding::Records(l) => write!(f, "records: {l}"),
+            Finding::ControlRolledBack { told, found } => write!(
+                f,
+                "the control log is at version {found} and not the one that the audit log told \
+                 of at version {told}: accounts were rolled back or replaced"
+            ),
             Finding::Locked { seq, row, version } => {
                 write!(f, "version {version} of record {row} (sequence {seq}) does not unlock")
             }
@@ -321,11 +335,15 @@ pub fn verify(
     }
     let keys = PeriodKeys { tenant, keystore, held: std::cell::RefCell::default() };
     let mut ledger = RecordLedger::new();
+    let mut control_told: Option<String> = None;
     let mut fed =
         |index, stored: phial_audit::chain::StoredRef<'_>| match open_stored(tenant, &keys, stored)
         {
             Ok(entry) => {
                 ledger.feed(&entry);
+                if let Some(head) = entry.detail.get(&DetailKey::ControlHead) {
+                    control_told = Some(head.clone());
+                }
                 Ok(None)
             }
             Err(phial_audit::Error::KeysUnavailable(_)) => Err(Error::Unavailable(Fault::RootKey)),
@@ -347,10 +365,17 @@ pub fn verify(
         self::records(&records, tenant, keystore, head, complete.then_some(ledger), &mut report)?;
     }
     match ControlLog::open(home, tenant, Arc::clone(keystore), Arc::clone(rng), options)
-        .and_then(|c| Ok((c.version()?, c.integrity()?)))
+        .and_then(|c| Ok((c.version()?, c.head()?, c.integrity()?)))
     {
-        Ok((versions, damage)) => {
+        Ok((versions, head, damage)) => {
             report.control = versions;
+            let told = control_told.as_deref().and_then(|t| t.split(' ').next()?.parse().ok());
+            if let Some(told) = told
+                && (versions < told
+                    || (versions == told && control_told.as_deref() != Some(head.as_str())))
+            {
+                report.find(Finding::ControlRolledBack { told, found: versions });
+            }
             for what in damage {
                 report.find(Finding::Damaged { store: Store::Control, what });
             }

@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use phial_audit::{DetailKey, EventKind};
 use phial_base::{LogicalId, SubjectId, Surface, TenantId};
+use phial_engine::Caller;
 use phial_identity::{Account, Accounts};
 
 use super::out::Out;
@@ -127,7 +128,26 @@ pub(super) async fn add(app: &App, tenant: &TenantId, account: &Account) -> anyh
         .await
         .map_err(into_anyhow)?;
     Accounts::new(found.vessel.control(), app.engine.policy()).add(account)?;
-    Ok(())
+    changed(app, &caller, account).await
+}
+
+/// Writes down the control log as it stands after a change, so that `verify` shows a
+/// control log that was rolled back.
+async fn changed(app: &App, caller: &Caller, account: &Account) -> anyhow::Result<()> {
+    let tenant = app.engine.tenant(&caller.subject.tenant).context("there is no such tenant")?;
+    let state = if account.active { "active" } else { "suspended" };
+    app.engine
+        .record_event(
+            caller,
+            EventKind::UserChanged,
+            &[
+                (DetailKey::Account, account.id.to_string()),
+                (DetailKey::Value, state.to_owned()),
+                (DetailKey::ControlHead, tenant.vessel.control().head()?),
+            ],
+        )
+        .await
+        .map_err(into_anyhow)
 }
 
 async fn set_active(app: &App, args: &NameArgs, active: bool, out: &Out) -> anyhow::Result<()> {
@@ -147,6 +167,7 @@ async fn set_active(app: &App, args: &NameArgs, active: bool, out: &Out) -> anyh
         .await
         .map_err(into_anyhow)?;
     accounts.change(&account)?;
+    changed(app, &caller, &account).await?;
     if !active {
         app.tokens.sessions().revoke_user(&args.tenant.tenant, &args.name, app.clock.now())?;
     }

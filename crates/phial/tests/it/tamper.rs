@@ -78,6 +78,18 @@ fn a_home_verifies_while_others_write_in_it() {
 }
 
 #[test]
+fn an_account_brought_back_by_rolling_back_the_control_log_is_named() {
+    let (world, _) = worked();
+    let earlier = world.dir().join("control-earlier.db");
+    let control = world.home().join("data/default/control.db");
+    fs::copy(&control, &earlier).unwrap();
+    let _ = world.ok(&["user", "suspend", "ana"]);
+    fs::copy(&earlier, &control).unwrap();
+    let found = findings(&world, world.home(), &[]);
+    assert!(found.iter().any(|f| f.contains("control log is at version")), "{found:?}");
+}
+
+#[test]
 fn data_rolled_back_alone_is_named() {
     let earlier = clinic();
     let (world, _) = worked();
