@@ -2,7 +2,12 @@
 //! long searches last, and what a resource costs on disk.
 //!
 //! `cargo run --release -p phial-store --example index_bench [observations]`
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measuring tool, not the product")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a measuring tool, not the product"
+)]
 
 use std::time::Instant;
 

@@ -16,27 +16,38 @@
 //! | table | a row | serves |
 //! |---|---|---|
 //! | `res` | 9, type + id, current version's sequence | references, `_id`, `_include` |
-//! | `version` | type << 40 \| sequence, res 9, tag 3, patient 7, date, row, values | hits, residual filters, scans of a type |
-//! | `member` | patient 7, type, date, sequence, tag | everything about a patient |
-//! | `post` | pcode, term, patient 7, date, sequence, tag | token, reference, uri |
-//! | `str`, `dat`, `num` | pcode, value, sequence | prefixes and ranges |
+//! | `version` | type << 40 \| sequence: record, res 9, tag 3, patient 7, date, values | hits, residual filters, scans of a type |
+//! | `list` | pcode, term, patient 7: versions by date (see `list`) | token, reference, uri; everything about a patient |
+//! | `dat` | pcode, start, sequence, end, patient 7, tag (see `span`) | ranges of time |
+//! | `str`, `num` | pcode, value, sequence | prefixes and ranges |
+//! | `term`, `system` | number, code or URI | what stands in `list` |
+//! | `res_hash`, `term_hash` | 32 bits of SHA-256, number | a name's or a code's number |
+//! | `era` | a stretch of the log, earliest and latest writing | `_lastUpdated` |
 //! | `gone` | version, superseded by, when | the last minutes of history |
 //!
 //! A *pcode* stands for type, kind of value, data class and the set of parameters that
-//! share the value, so `code` and `combo-code` cost one row. A *tag* stands for access
+//! share the value, so `code` and `combo-code` cost one entry. A *tag* stands for access
 //! shape, length of the primary date and the pcode of the reference to the record's
-//! own patient, which therefore needs no row. Most candidates are decided on `post`
-//! or `member` alone.
+//! own patient, which therefore needs no entry. Most candidates are decided on `list`
+//! alone.
+//!
+//! Each fact is written once where that is possible: a value's text in `term` and its
+//! number elsewhere, the primary date in the version's date column and its length in the
+//! tag, whole seconds without their microseconds.
 
 mod db;
 mod dict;
 mod dump;
+mod era;
+mod list;
 mod order;
+mod pack;
 mod plan;
 mod predicate;
 mod purge;
 mod relate;
 mod search;
+mod span;
 mod stored;
 mod values;
 mod walk;

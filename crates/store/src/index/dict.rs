@@ -48,7 +48,7 @@ impl Kind {
         })
     }
 
-    /// Whether its rows are in `post`.
+    /// Whether its values are in lists.
     pub(super) const fn posted(self) -> bool {
         (self as u8) <= Kind::Uri as u8
     }

@@ -6,7 +6,9 @@ use phial_fhir::ResourceType;
 use rusqlite::Connection;
 
 use super::dict::{Kind, Names};
-use super::stored::{fetch, res_text};
+use super::list::{self, ABOUT, Which};
+use super::span;
+use super::stored::{read_body, res_text, term_text};
 use super::write::members;
 use super::{Index, db, unusable};
 use crate::error::Error;
@@ -54,10 +56,7 @@ impl Dumper<'_> {
         if kind == Kind::Ref {
             return self.res(term);
         }
-        let code: String = self
-            .conn
-            .prepare_cached("SELECT code FROM term WHERE num=?1")?
-            .query_row([term], |r| r.get(0))?;
+        let code = term_text(self.conn, term)?;
         let system: String = match term >> 32 {
             0 => String::new(),
             s => self
@@ -70,8 +69,7 @@ impl Dumper<'_> {
 
     fn versions(&self) -> Result<Vec<String>, Error> {
         let mut out = Vec::new();
-        let mut s =
-            self.conn.prepare("SELECT vid, cur FROM version v JOIN res r ON r.num=v.res")?;
+        let mut s = self.conn.prepare("SELECT vid, body FROM version")?;
         let mut rows = s.query([])?;
         while let Some(r) = rows.next()? {
             let vid: i64 = r.get(0)?;
@@ -79,7 +77,12 @@ impl Dumper<'_> {
             if !self.index.live(seq, self.at) {
                 continue;
             }
-            let v = fetch(self.conn, vid)?.ok_or(Error::Unusable)?;
+            let body = r.get_ref(1)?.as_blob().map_err(|_| Error::Unusable)?;
+            let v = read_body(vid, body, self.names)?;
+            let cur: i64 = self
+                .conn
+                .prepare_cached("SELECT cur FROM res WHERE num=?1")?
+                .query_row([v.res], |r| r.get(0))?;
             let mut vals = Vec::new();
             for val in &v.vals {
                 vals.push(match val {
@@ -104,9 +107,48 @@ impl Dumper<'_> {
                 v.date,
                 v.updated,
                 hex::encode(v.row),
-                r.get::<_, i64>(1)? == seq,
+                cur == seq,
             ));
         }
+        Ok(out)
+    }
+
+    /// Everything about patients; then who has which term.
+    fn lists(&self) -> Result<(Vec<String>, Vec<String>), Error> {
+        let (mut about, mut posts) = (Vec::new(), Vec::new());
+        list::scan(self.conn, Which::All, &mut |list, e| {
+            if !self.index.live(e.seq, self.at) {
+                return Ok(true);
+            }
+            let end = format!("{} {} {}", self.patient(list.patient)?, e.date, self.tag(e.tag)?);
+            if list.pcode == ABOUT {
+                about.push(format!("{} {} {end}", e.seq, list.term));
+            } else {
+                let kind = self.names.pcode(list.pcode).ok_or(Error::Unusable)?.kind;
+                let (pcode, term) = (self.pcode(list.pcode)?, self.term(kind, list.term)?);
+                posts.push(format!("{} {pcode} {term} {end}", e.seq));
+            }
+            Ok(true)
+        })?;
+        Ok((about, posts))
+    }
+
+    fn dates(&self) -> Result<Vec<String>, Error> {
+        let mut out = Vec::new();
+        span::all(self.conn, &mut |r| {
+            if self.index.live(r.seq, self.at) {
+                out.push(format!(
+                    "{} {} {} {} {} {}",
+                    r.seq,
+                    self.pcode(r.pcode)?,
+                    r.low,
+                    r.high,
+                    self.patient(r.patient)?,
+                    self.tag(r.tag)?
+                ));
+            }
+            Ok(())
+        })?;
         Ok(out)
     }
 
@@ -150,35 +192,9 @@ impl Index {
             tables.push(format!("{table} {} {}", lines.len(), hex::encode(digest)));
         };
         put("version", d.versions()?);
-        put(
-            "member",
-            d.rows("SELECT seq, patient, ty, date, tag FROM member", &|r| {
-                Ok(format!(
-                    "{} {} {} {} {}",
-                    r.get::<_, i64>(0)?,
-                    d.patient(r.get(1)?)?,
-                    r.get::<_, u8>(2)?,
-                    r.get::<_, i64>(3)?,
-                    d.tag(r.get(4)?)?
-                ))
-            })?,
-        );
-        put(
-            "post",
-            d.rows("SELECT seq, pcode, term, patient, date, tag FROM post", &|r| {
-                let pcode = r.get(1)?;
-                let kind = names.pcode(pcode).ok_or(Error::Unusable)?.kind;
-                Ok(format!(
-                    "{} {} {} {} {} {}",
-                    r.get::<_, i64>(0)?,
-                    d.pcode(pcode)?,
-                    d.term(kind, r.get(2)?)?,
-                    d.patient(r.get(3)?)?,
-                    r.get::<_, i64>(4)?,
-                    d.tag(r.get(5)?)?
-                ))
-            })?,
-        );
+        let (about, posts) = d.lists()?;
+        put("about", about);
+        put("post", posts);
         put(
             "str",
             d.rows("SELECT seq, pcode, text FROM str", &|r| {
@@ -186,20 +202,7 @@ impl Index {
                 Ok(format!("{} {} {text}", r.get::<_, i64>(0)?, d.pcode(r.get(1)?)?))
             })?,
         );
-        put(
-            "dat",
-            d.rows("SELECT seq, pcode, low, high, patient, tag FROM dat", &|r| {
-                Ok(format!(
-                    "{} {} {} {} {} {}",
-                    r.get::<_, i64>(0)?,
-                    d.pcode(r.get(1)?)?,
-                    r.get::<_, i64>(2)?,
-                    r.get::<_, i64>(3)?,
-                    d.patient(r.get(4)?)?,
-                    d.tag(r.get(5)?)?
-                ))
-            })?,
-        );
+        put("dat", d.dates()?);
         put(
             "num",
             d.rows("SELECT seq, pcode, value FROM num", &|r| {

@@ -7,18 +7,19 @@ use phial_base::{ClassSet, LogicalId};
 use phial_fhir::ResourceType;
 use phial_fhir::definitions::compartment;
 use phial_fhir::search::{Filter, Modifier, On, Operand, ParamId, Prefix, Query, fold, param};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension};
 
 use super::dict::{Kind, Names};
 use super::predicate::{Pred, Test, UnitTest};
-use super::values::{LONG, res_key};
+use super::stored::{resource, terms};
+use super::values::LONG;
 use super::write::{patient_type, primary_date, text_prefix};
 use crate::error::Error;
 
 /// Rows to read.
 #[derive(Clone, Debug)]
 pub(super) enum What {
-    /// `post` rows of a pcode with terms in a range; of one patient column, or of all.
+    /// The lists of a pcode with terms in a range; of one patient column, or of all.
     Post { pcode: u32, low: i64, high: i64, patient: Option<i64> },
     /// Everything of the type about a patient column.
     Member { patient: i64 },
@@ -72,29 +73,11 @@ pub(super) struct Plan {
     pub broad: bool,
 }
 
-/// The number of a resource that something mentions.
-pub(super) fn resource(conn: &Connection, ty: u8, id: &str) -> Result<Option<i64>, Error> {
-    let mut key = Vec::new();
-    res_key(ty, id, &mut key);
-    Ok(conn
-        .prepare_cached("SELECT num FROM res WHERE key=?1")?
-        .query_row([key], |r| r.get(0))
-        .optional()?)
-}
-
 fn system(conn: &Connection, uri: &str) -> Result<Option<i64>, Error> {
     Ok(conn
         .prepare_cached("SELECT num FROM system WHERE uri=?1")?
         .query_row([uri], |r| r.get(0))
         .optional()?)
-}
-
-/// The terms with this code, of one system (0: none) or of all.
-fn terms(conn: &Connection, system: Option<i64>, code: &str) -> Result<Vec<i64>, Error> {
-    let (low, high) = system.map_or((0, i64::MAX), |s| (s << 32, (s + 1) << 32));
-    let mut s = conn.prepare_cached("SELECT num FROM term WHERE code=?1 AND num>=?2 AND num<?3")?;
-    let rows = s.query_map(params![code, low, high], |r| r.get(0))?;
-    rows.collect::<Result<_, _>>().map_err(Error::from)
 }
 
 /// The sets of patients that one is in.

@@ -26,6 +26,8 @@ pub(super) struct Version {
     pub patient: i64,
     pub date: i64,
     pub updated: i64,
+    /// The sequence of the version before; 0: none is known.
+    pub prev: i64,
     pub row: [u8; 16],
     pub vals: Vec<Val>,
 }

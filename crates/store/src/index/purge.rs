@@ -8,8 +8,8 @@ use phial_base::LogicalId;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::dict::{Kind, Names};
-use super::plan::resource;
-use super::stored::fetch;
+use super::list::{self, List, Which};
+use super::stored::{delete_resource, delete_term, fetch, fetch_head, resource};
 use super::values::Val;
 use super::write::{Head, Rows, members, patient_type};
 use super::{Index, db, lock, unusable};
@@ -28,11 +28,10 @@ fn delete_versions(
 ) -> Result<(), Error> {
     let mut rows = Rows::default();
     for vid in vids {
-        let Some(v) = fetch(tx, *vid)? else { continue };
+        let Some(v) = fetch(tx, names, *vid)? else { continue };
         if v.tag != 0 {
-            let set = if v.patient < 0 { members(tx, -v.patient)? } else { Vec::new() };
             let head = Head { ty: v.ty, seq: v.seq, tag: v.tag, patient: v.patient, date: v.date };
-            rows.add(&head, &v.vals, &set);
+            rows.add(&head, &v.vals);
         }
         used.resources.insert(v.res);
         for val in &v.vals {
@@ -65,13 +64,9 @@ struct Used {
 /// Deletes terms, systems and resource names that no row uses any more.
 fn sweep(tx: &Connection, names: &Names, used: &Used) -> Result<(), Error> {
     let mut systems = HashSet::new();
-    let mut in_use = tx.prepare_cached("SELECT 1 FROM post WHERE pcode=?1 AND term=?2 LIMIT 1")?;
-    let mut posted = |term: i64, refs: bool| -> Result<bool, Error> {
+    let posted = |term: i64, refs: bool| -> Result<bool, Error> {
         for (num, p) in names.all() {
-            if p.kind.posted()
-                && (p.kind == Kind::Ref) == refs
-                && in_use.query_row([i64::from(num), term], |_| Ok(())).optional()?.is_some()
-            {
+            if p.kind.posted() && (p.kind == Kind::Ref) == refs && list::any(tx, num, term)? {
                 return Ok(true);
             }
         }
@@ -79,7 +74,7 @@ fn sweep(tx: &Connection, names: &Names, used: &Used) -> Result<(), Error> {
     };
     for term in &used.terms {
         if !posted(*term, false)? {
-            tx.prepare_cached("DELETE FROM term WHERE num=?1")?.execute([term])?;
+            delete_term(tx, *term)?;
             systems.insert(term >> 32);
         }
     }
@@ -99,16 +94,18 @@ fn sweep(tx: &Connection, names: &Names, used: &Used) -> Result<(), Error> {
             .optional()?;
         let Some((key, cur)) = key else { continue };
         let patient = key.first() == Some(&patient_type());
-        let exists = |sql: &str| -> Result<bool, Error> {
-            Ok(tx.prepare_cached(sql)?.query_row([res], |_| Ok(())).optional()?.is_some())
+        let in_set = || -> Result<bool, Error> {
+            Ok(tx
+                .prepare_cached("SELECT 1 FROM pset WHERE patient=?1 LIMIT 1")?
+                .query_row([res], |_| Ok(()))
+                .optional()?
+                .is_some())
         };
         let mentioned = cur != 0
             || posted(*res, true)?
-            || (patient
-                && (exists("SELECT 1 FROM member WHERE patient=?1 LIMIT 1")?
-                    || exists("SELECT 1 FROM pset WHERE patient=?1 LIMIT 1")?));
+            || (patient && (!list::types_about(tx, *res)?.is_empty() || in_set()?));
         if !mentioned {
-            tx.prepare_cached("DELETE FROM res WHERE num=?1")?.execute([res])?;
+            delete_resource(tx, *res, &key)?;
         }
     }
     Ok(())
@@ -177,9 +174,13 @@ impl Index {
         used.resources.insert(patient);
         let mut forgotten: HashSet<i64> = HashSet::new();
         for column in &columns {
-            let mut s = tx.prepare_cached("SELECT ty, seq FROM member WHERE patient=?1")?;
-            let rows = s.query_map([column], |r| Ok(db::vid(r.get(0)?, r.get(1)?)))?;
-            let mut vids: Vec<i64> = rows.collect::<Result<_, _>>()?;
+            let mut vids: Vec<i64> = Vec::new();
+            for ty in list::types_about(&tx, *column)? {
+                list::scan(&tx, Which::One(List::about(*column, ty)), &mut |_, e| {
+                    vids.push(db::vid(ty, e.seq));
+                    Ok(true)
+                })?;
+            }
             // Deletion markers have no rows: they follow the version that they ended.
             let mut markers = Vec::new();
             for vid in &vids {
@@ -189,7 +190,7 @@ impl Index {
                     .optional()?;
                 while let Some(seq) = next.take() {
                     let marker = db::vid(db::type_of(*vid), seq);
-                    if fetch(&tx, marker)?.is_some_and(|m| m.tag == 0) {
+                    if fetch_head(&tx, marker)?.is_some_and(|m| m.tag == 0) {
                         markers.push(marker);
                     }
                 }

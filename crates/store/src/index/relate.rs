@@ -14,8 +14,9 @@ use phial_policy::{Relationship, RelationshipSet};
 use rusqlite::Connection;
 
 use super::dict::{Kind, Names};
+use super::list::{self, Which};
 use super::predicate::Version;
-use super::stored::fetch;
+use super::stored::{fetch, resource, terms};
 use super::values::Val;
 use super::write::patient_type;
 use super::{Index, Viewer, db, lock, unusable};
@@ -133,7 +134,7 @@ pub(super) fn touched_by_version(
     vid: i64,
     out: &mut HashSet<i64>,
 ) -> Result<(), Error> {
-    if let Some(v) = fetch(conn, vid)? {
+    if let Some(v) = fetch(conn, names, vid)? {
         touched_by_values(names, &v.vals, out);
     }
     Ok(())
@@ -202,16 +203,14 @@ impl Reading<'_> {
             .flat_map(|p| self.names.of_param(ty.number(), *p).iter().copied())
             .filter(|p| self.names.pcode(*p).is_some_and(|p| p.kind == Kind::Ref))
             .collect();
-        let mut s =
-            self.conn.prepare_cached("SELECT seq, patient FROM post WHERE pcode=?1 AND term=?2")?;
         for pcode in pcodes {
-            let mut rows = s.query([i64::from(pcode), target])?;
-            while let Some(r) = rows.next()? {
-                let seq: i64 = r.get(0)?;
-                if self.index.live(seq, self.at) {
-                    each(seq, r.get(1)?)?;
+            let which = Which::Terms { pcode, low: target, high: target };
+            list::scan(self.conn, which, &mut |list, e| {
+                if self.index.live(e.seq, self.at) {
+                    each(e.seq, list.patient)?;
                 }
-            }
+                Ok(true)
+            })?;
         }
         Ok(())
     }
@@ -225,11 +224,8 @@ impl Reading<'_> {
 
     fn terms(&self, codes: &[&str]) -> Result<HashSet<i64>, Error> {
         let mut all = HashSet::new();
-        let mut s = self.conn.prepare_cached("SELECT num FROM term WHERE code=?1")?;
         for code in codes {
-            for n in s.query_map([code], |r| r.get(0))? {
-                all.insert(n?);
-            }
+            all.extend(terms(self.conn, None, code)?);
         }
         Ok(all)
     }
@@ -259,7 +255,7 @@ impl Reading<'_> {
 
     fn practitioner(&self, id: &LogicalId, out: &mut Related) -> Result<(), Error> {
         let Some(ty) = ResourceType::from_name("Practitioner") else { return Ok(()) };
-        let Some(me) = super::plan::resource(self.conn, ty.number(), id.as_str())? else {
+        let Some(me) = resource(self.conn, ty.number(), id.as_str())? else {
             return Ok(());
         };
         // The practitioner and their roles; the organizations where they have them.
@@ -268,7 +264,7 @@ impl Reading<'_> {
         if let Some(role) = &sources().role {
             let no = self.terms(&["false"])?;
             self.referring(role.ty, &[role.practitioner], me, &mut |seq, _| {
-                let Some(v) = fetch(self.conn, db::vid(role.ty.number(), seq))? else {
+                let Some(v) = fetch(self.conn, self.names, db::vid(role.ty.number(), seq))? else {
                     return Ok(());
                 };
                 if self.has_code(&v, role.active, &no) {
@@ -298,7 +294,8 @@ impl Reading<'_> {
                     if patient > 0 && out.of(patient).has(source.tie) {
                         return Ok(());
                     }
-                    let Some(v) = fetch(self.conn, db::vid(source.ty.number(), seq))? else {
+                    let Some(v) = fetch(self.conn, self.names, db::vid(source.ty.number(), seq))?
+                    else {
                         return Ok(());
                     };
                     if source.status.is_some_and(|s| self.has_code(&v, s, &ended)) {
@@ -348,7 +345,7 @@ impl Index {
                 keep &= !related.rests_on.is_empty();
             }
             if let Some(id) = &viewer.patient {
-                match super::plan::resource(&conn, patient_type(), id.as_str())? {
+                match resource(&conn, patient_type(), id.as_str())? {
                     Some(p) => related.tie(p, Relationship::SelfPatient),
                     None => keep = false,
                 }
@@ -393,7 +390,7 @@ impl Index {
         let conn = self.readers.reader()?;
         let mut all = RelationshipSet::ALL;
         for p in patients {
-            let one = match super::plan::resource(&conn, patient_type(), p.as_str())? {
+            let one = match resource(&conn, patient_type(), p.as_str())? {
                 Some(n) => related.of(n),
                 // Not mentioned anywhere yet: the patient alone can be tied to it.
                 None if viewer.patient.as_ref() == Some(p) => {

@@ -10,14 +10,14 @@ use phial_base::{ClassSet, DataClass, RowId, Seq, Version as RecordVersion};
 use phial_fhir::ResourceType;
 use phial_fhir::search::{Include, On, Query, SortKey, fold};
 use phial_policy::RelationshipSet;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use super::dict::{Kind, Names};
 use super::order::{PageKey, Rank, RankVal, SortKeyValue};
 use super::plan::{Plan, Scan, by_date, plan};
 use super::predicate::{Candidate, Pred, Test, Version, covers_all, date_matches};
 use super::relate::Related;
-use super::stored::{fetch, ref_text, res_text};
+use super::stored::{fetch, fetch_head, ref_text, res_text, term_text};
 use super::values::{NO_DATE, ODD_DATE, Val};
 use super::write::{members, primary_date};
 use super::{Access, Hit, Index, Page, Viewer, db, unusable};
@@ -99,18 +99,14 @@ impl<'a> Run<'a> {
     pub(super) fn current(&self, ty: u8, mut seq: i64) -> Result<Option<Version>, Error> {
         while seq != 0 {
             if seq <= self.at {
-                let found = fetch(self.conn, db::vid(ty, seq))?;
+                let found = fetch(self.conn, &self.names, db::vid(ty, seq))?;
                 return Ok(match found {
                     Some(v) if v.tag != 0 && self.index.live(seq, self.at) => Some(v),
                     _ => None,
                 });
             }
-            let prev: Option<i64> = self
-                .conn
-                .prepare_cached("SELECT prev FROM version WHERE vid=?1")?
-                .query_row([db::vid(ty, seq)], |r| r.get(0))
-                .optional()?;
-            seq = prev.unwrap_or(0);
+            let newer = fetch_head(self.conn, db::vid(ty, seq))?;
+            seq = newer.map_or(0, |v| v.prev);
         }
         Ok(None)
     }
@@ -162,7 +158,7 @@ impl Searcher<'_, '_> {
     }
 
     fn fetch(&self, seq: i64) -> Result<Option<Version>, Error> {
-        fetch(self.run.conn, db::vid(self.ty.number(), seq))
+        fetch(self.run.conn, &self.run.names, db::vid(self.ty.number(), seq))
     }
 
     /// Holds a candidate against snapshot, mask and filters. `rank`: whether its place
@@ -297,9 +293,7 @@ impl Searcher<'_, '_> {
                     Some(Kind::Ref) => ref_text(conn, *term)?,
                     // What stands beside a reference is no place of its own.
                     Some(Kind::RefIdent) | None => return Ok(None),
-                    _ => conn
-                        .prepare_cached("SELECT code FROM term WHERE num=?1")?
-                        .query_row([term], |r| r.get(0))?,
+                    _ => term_text(conn, *term)?,
                 };
                 Some(RankVal::text(text, down))
             }
@@ -310,20 +304,15 @@ impl Searcher<'_, '_> {
         let mut hits = Vec::with_capacity(matches.len());
         for m in matches {
             let version = match m.version {
-                Some(v) => Some((v.row, v.ver)),
-                None => self
-                    .run
-                    .conn
-                    .prepare_cached("SELECT row, ver FROM version WHERE vid=?1")?
-                    .query_row([db::vid(self.ty.number(), m.seq)], |r| Ok((r.get(0)?, r.get(1)?)))
-                    .optional()?,
+                Some(v) => Some(v),
+                None => fetch_head(self.run.conn, db::vid(self.ty.number(), m.seq))?,
             };
             // A version purged between two reads of one snapshot can't be; a missing row
             // is damage.
-            let (row, ver): ([u8; 16], u32) = version.ok_or(Error::Unusable)?;
+            let version = version.ok_or(Error::Unusable)?;
             hits.push(Hit {
-                row: RowId(row),
-                version: RecordVersion(ver),
+                row: RowId(version.row),
+                version: RecordVersion(version.ver),
                 ty: self.ty,
                 seq: Seq(m.seq.cast_unsigned()),
                 key: SortKeyValue(m.rank),
@@ -472,7 +461,9 @@ impl Index {
                 continue;
             }
             let seq = hit.seq.0.cast_signed();
-            let Some(v) = fetch(&conn, db::vid(hit.ty.number(), seq))? else { continue };
+            let Some(v) = fetch(&conn, &run.names, db::vid(hit.ty.number(), seq))? else {
+                continue;
+            };
             let mask = run.mask(v.tag, v.patient)?;
             if !Run::sees(mask) {
                 continue;

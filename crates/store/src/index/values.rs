@@ -2,6 +2,7 @@
 //! a `version` row carries them: what residual filters, sort keys, includes and
 //! deletions read. Numbers in it mean something only inside one index file.
 
+use super::pack::{pack_uuid, unzig, uuid_text, zig};
 use crate::error::Error;
 
 /// Date ranges longer than this (32 days, microseconds) have pcodes of their own, so
@@ -37,7 +38,7 @@ pub(super) const SPAN_OTHER: u8 = 255;
 /// A value of a version. `pcode` says of which parameters and class.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Val {
-    /// A row of `post`.
+    /// An entry of a list.
     Post { pcode: u32, term: i64 },
     /// A reference to the record's only patient: no row.
     Own { pcode: u32 },
@@ -81,7 +82,7 @@ pub(super) fn put_uint(out: &mut Vec<u8>, mut n: u64) {
 }
 
 pub(super) fn put_int(out: &mut Vec<u8>, n: i64) {
-    put_uint(out, ((n << 1) ^ (n >> 63)).cast_unsigned());
+    put_uint(out, zig(n));
 }
 
 pub(super) fn put_text(out: &mut Vec<u8>, s: &str) {
@@ -117,8 +118,7 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn int(&mut self) -> Option<i64> {
-        let n = self.uint()?;
-        Some((n >> 1).cast_signed() ^ -(n & 1).cast_signed())
+        self.uint().map(unzig)
     }
 
     pub(super) fn bytes(&mut self, n: usize) -> Option<&'a [u8]> {
@@ -145,10 +145,14 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Writes the block of a version.
-pub(super) fn encode(vals: &[Val], out: &mut Vec<u8>) {
+/// Writes the block of a version. A date that is `primary`, what the version's date
+/// column and its tag's span say, is not written again.
+pub(super) fn encode(vals: &[Val], primary: Option<(i64, i64)>, out: &mut Vec<u8>) {
+    let mut last = 0;
     for v in vals {
-        let head = |sort: u64| u64::from(v.pcode()) << 3 | sort;
+        // The pcodes of a type lie together: one byte for most.
+        let step = zig(i64::from(v.pcode()) - i64::from(std::mem::replace(&mut last, v.pcode())));
+        let head = |sort: u64| step << 3 | sort;
         match v {
             Val::Post { term, .. } => {
                 put_uint(out, head(0));
@@ -160,6 +164,9 @@ pub(super) fn encode(vals: &[Val], out: &mut Vec<u8>) {
             Val::Str { text, .. } => {
                 put_uint(out, head(2));
                 put_text(out, text);
+            }
+            Val::Date { low, high, .. } if primary == Some((*low, *high)) => {
+                put_uint(out, head(7));
             }
             Val::Date { low, high, .. } => {
                 let whole = low % 1_000_000 == 0 && *low != i64::MIN;
@@ -195,19 +202,28 @@ pub(super) fn encode(vals: &[Val], out: &mut Vec<u8>) {
     }
 }
 
-/// Reads the block of a version.
-pub(super) fn decode(block: &[u8]) -> Result<Vec<Val>, Error> {
+/// The span that a date column and a tag's span code state in full.
+pub(super) fn primary_span(date: i64, span: u8) -> Option<(i64, i64)> {
+    if date == NO_DATE || date == ODD_DATE {
+        return None;
+    }
+    Some((date, date.checked_add(*SPANS.get(usize::from(span))?)?))
+}
+
+/// Reads the block of a version, given the same `primary`.
+pub(super) fn decode(block: &[u8], primary: Option<(i64, i64)>) -> Result<Vec<Val>, Error> {
     let mut c = Cursor(block);
-    let mut vals = Vec::with_capacity(12);
+    let mut vals: Vec<Val> = Vec::with_capacity(12);
     while !c.0.is_empty() {
-        vals.push(decode_one(&mut c).ok_or(Error::Unusable)?);
+        let last = vals.last().map_or(0, Val::pcode);
+        vals.push(decode_one(&mut c, last, primary).ok_or(Error::Unusable)?);
     }
     Ok(vals)
 }
 
-fn decode_one(c: &mut Cursor<'_>) -> Option<Val> {
+fn decode_one(c: &mut Cursor<'_>, last: u32, primary: Option<(i64, i64)>) -> Option<Val> {
     let head = c.uint()?;
-    let pcode = u32::try_from(head >> 3).ok()?;
+    let pcode = u32::try_from(i64::from(last).checked_add(unzig(head >> 3))?).ok()?;
     Some(match head & 7 {
         0 => {
             let system = c.uint()?;
@@ -238,7 +254,10 @@ fn decode_one(c: &mut Cursor<'_>) -> Option<Val> {
             };
             Val::Num { pcode, value, unit: Some(Box::new(unit)) }
         }
-        _ => return None,
+        _ => {
+            let (low, high) = primary?;
+            Val::Date { pcode, low, high }
+        }
     })
 }
 
@@ -260,40 +279,9 @@ pub(super) fn res_key(ty: u8, id: &str, out: &mut Vec<u8>) {
 pub(super) fn res_name(key: &[u8]) -> Option<(u8, String)> {
     match key {
         [ty, 0, id @ ..] => Some((*ty, std::str::from_utf8(id).ok()?.to_owned())),
-        [ty, 1, packed @ ..] if packed.len() == 16 => {
-            let h = hex::encode(packed);
-            let part = |a: usize, b: usize| h.get(a..b).unwrap_or_default();
-            let id = [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-");
-            Some((*ty, id))
-        }
+        [ty, 1, packed @ ..] => Some((*ty, uuid_text(packed)?)),
         _ => None,
     }
-}
-
-fn pack_uuid(id: &str) -> Option<[u8; 16]> {
-    let b = id.as_bytes();
-    if b.len() != 36 {
-        return None;
-    }
-    let mut out = [0u8; 16];
-    let mut n = 0usize;
-    for (i, c) in b.iter().enumerate() {
-        if matches!(i, 8 | 13 | 18 | 23) {
-            if *c != b'-' {
-                return None;
-            }
-            continue;
-        }
-        let digit = match c {
-            b'0'..=b'9' => c - b'0',
-            b'a'..=b'f' => c - b'a' + 10,
-            _ => return None,
-        };
-        let byte = out.get_mut(n / 2)?;
-        *byte = *byte << 4 | digit;
-        n += 1;
-    }
-    (n == 32).then_some(out)
 }
 
 #[cfg(test)]
@@ -322,11 +310,13 @@ mod tests {
             Val::Num { pcode: 4, value: 2.0, unit: Some(Box::default()) },
         ];
         let mut out = Vec::new();
-        encode(&vals, &mut out);
-        assert_eq!(decode(&out).unwrap(), vals);
+        let primary = Some((-86_400_000_000, 0));
+        encode(&vals, primary, &mut out);
+        assert_eq!(decode(&out, primary).unwrap(), vals);
+        assert!(decode(&out, None).is_err(), "the date stands elsewhere");
         for cut in 1..out.len() {
             // A cut block is an error or a shorter list, never a panic.
-            drop(decode(&out[..cut]));
+            drop(decode(&out[..cut], primary));
         }
     }
 

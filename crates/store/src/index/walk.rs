@@ -3,14 +3,18 @@
 
 use std::collections::{BinaryHeap, HashSet, VecDeque};
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use phial_fhir::search::On;
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::db;
+use super::era::{eras, first_by_time, helps};
+use super::list::{self, Entry, List, Which};
 use super::order::{Rank, RankVal};
 use super::plan::{Scan, What};
-use super::predicate::{Candidate, Version};
+use super::predicate::{Candidate, Pred, Version};
 use super::search::{Match, Searcher};
-use super::stored::{VERSION_COLUMNS, read_version};
+use super::span::{self, Order};
+use super::stored::{read_body, read_head};
 use super::values::{NO_DATE, ODD_DATE, SPAN_OTHER};
 use crate::error::Error;
 
@@ -19,38 +23,53 @@ fn text_end(prefix: &str) -> String {
     format!("{prefix}\u{10ffff}")
 }
 
+/// The lists that a scan reads, if it reads lists.
+fn which(ty: u8, what: &What) -> Option<Which> {
+    match what {
+        What::Post { pcode, low, high, patient: Some(patient) } if low == high => {
+            Some(Which::One(List { pcode: *pcode, term: *low, patient: *patient }))
+        }
+        What::Post { pcode, low, high, .. } => {
+            Some(Which::Terms { pcode: *pcode, low: *low, high: *high })
+        }
+        What::Member { patient } => Some(Which::One(List::about(*patient, ty))),
+        _ => None,
+    }
+}
+
+fn in_list(list: &List, e: Entry) -> Candidate {
+    Candidate {
+        seq: e.seq,
+        tag: e.tag,
+        patient: list.patient,
+        date: Some(e.date),
+        pcode: list.pcode,
+        span: None,
+    }
+}
+
 /// How many rows a scan gives, counted up to `cap`.
 pub(super) fn count_rows(conn: &Connection, ty: u8, what: &What, cap: u32) -> Result<u32, Error> {
     let n = match what {
-        What::Post { pcode, low, high, patient: Some(p) } => conn
-            .prepare_cached(
-                "SELECT count(*) FROM (SELECT 1 FROM post WHERE pcode=?1 AND term>=?2 AND term<=?3 \
-                 AND patient=?4 LIMIT ?5)",
-            )?
-            .query_row(params![pcode, low, high, p, cap], |r| r.get(0))?,
-        What::Post { pcode, low, high, patient: None } => conn
-            .prepare_cached(
-                "SELECT count(*) FROM (SELECT 1 FROM post WHERE pcode=?1 AND term>=?2 AND term<=?3 \
-                 LIMIT ?4)",
-            )?
-            .query_row(params![pcode, low, high, cap], |r| r.get(0))?,
-        What::Member { patient } => conn
-            .prepare_cached(
-                "SELECT count(*) FROM (SELECT 1 FROM member WHERE patient=?1 AND ty=?2 LIMIT ?3)",
-            )?
-            .query_row(params![patient, ty, cap], |r| r.get(0))?,
+        What::Post { .. } | What::Member { .. } => {
+            which(ty, what).map_or(Ok(0), |w| list::count(conn, w, cap))?
+        }
         What::Text { pcode, prefix } => conn
             .prepare_cached(
                 "SELECT count(*) FROM (SELECT 1 FROM str WHERE pcode=?1 AND text>=?2 AND text<?3 \
                  LIMIT ?4)",
             )?
             .query_row(params![pcode, prefix, text_end(prefix), cap], |r| r.get(0))?,
-        What::Date { pcode, low, high } => conn
-            .prepare_cached(
-                "SELECT count(*) FROM (SELECT 1 FROM dat WHERE pcode=?1 AND low>=?2 AND low<=?3 \
-                 LIMIT ?4)",
-            )?
-            .query_row(params![pcode, low, high, cap], |r| r.get(0))?,
+        What::Date { pcode, low, high } => {
+            let mut n = 0;
+            if cap > 0 {
+                span::scan(conn, *pcode, (*low, *high), Order::Up, &mut |_| {
+                    n += 1;
+                    Ok(n < cap)
+                })?;
+            }
+            n
+        }
         What::Num { pcode, low, high } => conn
             .prepare_cached(
                 "SELECT count(*) FROM (SELECT 1 FROM num WHERE pcode=?1 AND value>=?2 \
@@ -75,63 +94,9 @@ impl Searcher<'_, '_> {
         let bare =
             |seq, pcode| Candidate { seq, tag: 0, patient: 0, date: None, pcode, span: None };
         match &scan.what {
-            What::Post { pcode, low, high, patient } => {
-                let pcode = *pcode;
-                let mut of = |r: &Row<'_>| -> Result<bool, Error> {
-                    let c = Candidate {
-                        seq: r.get(0)?,
-                        tag: r.get(1)?,
-                        patient: r.get(2)?,
-                        date: Some(r.get(3)?),
-                        pcode,
-                        span: None,
-                    };
-                    each(c, None)
-                };
-                match patient {
-                    Some(p) => {
-                        let mut s = conn.prepare_cached(
-                            "SELECT seq, tag, patient, date FROM post WHERE pcode=?1 AND term>=?2 \
-                             AND term<=?3 AND patient=?4",
-                        )?;
-                        let mut rows = s.query(params![pcode, low, high, p])?;
-                        while let Some(r) = rows.next()? {
-                            if !of(r)? {
-                                break;
-                            }
-                        }
-                    }
-                    None => {
-                        let mut s = conn.prepare_cached(
-                            "SELECT seq, tag, patient, date FROM post WHERE pcode=?1 AND term>=?2 \
-                             AND term<=?3",
-                        )?;
-                        let mut rows = s.query(params![pcode, low, high])?;
-                        while let Some(r) = rows.next()? {
-                            if !of(r)? {
-                                break;
-                            }
-                        }
-                    }
-                }
-            }
-            What::Member { patient } => {
-                let mut s = conn.prepare_cached(
-                    "SELECT seq, tag, date FROM member WHERE patient=?1 AND ty=?2",
-                )?;
-                let mut rows = s.query(params![patient, ty])?;
-                while let Some(r) = rows.next()? {
-                    let c = Candidate {
-                        seq: r.get(0)?,
-                        tag: r.get(1)?,
-                        patient: *patient,
-                        date: Some(r.get(2)?),
-                        pcode: 0,
-                        span: None,
-                    };
-                    if !each(c, None)? {
-                        break;
-                    }
+            What::Post { .. } | What::Member { .. } => {
+                if let Some(which) = which(ty, &scan.what) {
+                    list::scan(conn, which, &mut |list, e| each(in_list(list, e), None))?;
                 }
             }
             What::Text { pcode, prefix } => {
@@ -146,24 +111,17 @@ impl Searcher<'_, '_> {
                 }
             }
             What::Date { pcode, low, high } => {
-                let mut s = conn.prepare_cached(
-                    "SELECT seq, tag, patient, low, high FROM dat \
-                     WHERE pcode=?1 AND low>=?2 AND low<=?3",
-                )?;
-                let mut rows = s.query(params![pcode, low, high])?;
-                while let Some(r) = rows.next()? {
+                span::scan(conn, *pcode, (*low, *high), Order::Up, &mut |d| {
                     let c = Candidate {
-                        seq: r.get(0)?,
-                        tag: r.get(1)?,
-                        patient: r.get(2)?,
+                        seq: d.seq,
+                        tag: d.tag,
+                        patient: d.patient,
                         date: None,
-                        pcode: *pcode,
-                        span: Some((r.get(3)?, r.get(4)?)),
+                        pcode: d.pcode,
+                        span: Some((d.low, d.high)),
                     };
-                    if !each(c, None)? {
-                        break;
-                    }
-                }
+                    each(c, None)
+                })?;
             }
             What::Num { pcode, low, high } => {
                 let mut s = conn.prepare_cached(
@@ -182,20 +140,7 @@ impl Searcher<'_, '_> {
                     (Some(rank), true) => rank.tie.clamp(0, (1 << 40) - 1),
                     _ => 0,
                 };
-                let sql = format!(
-                    "SELECT {VERSION_COLUMNS} FROM version WHERE vid>?1 AND vid<=?2 ORDER BY vid"
-                );
-                let mut s = conn.prepare_cached(&sql)?;
-                let mut rows = s.query([db::vid(ty, from), db::vid(ty, self.run.at)])?;
-                while let Some(r) = rows.next()? {
-                    let (v, whole) = read_version(r)?;
-                    if !whole {
-                        return Err(Error::Unusable);
-                    }
-                    if !each(bare(v.seq, 0), Some(v))? {
-                        break;
-                    }
-                }
+                self.type_rows(from, self.run.at, each)?;
             }
             What::Res(ids) => {
                 for id in ids {
@@ -214,6 +159,37 @@ impl Searcher<'_, '_> {
         Ok(())
     }
 
+    /// The versions of the type after the sequence `from`, up to `to`.
+    fn type_rows(
+        &self,
+        from: i64,
+        to: i64,
+        each: &mut dyn FnMut(Candidate, Option<Version>) -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
+        // Who asks for no value needs none read.
+        let bare = self.sort.iter().all(|k| matches!(k.on, On::LastUpdated))
+            && self.plan.preds.iter().all(|p| matches!(p, Pred::Updated(_) | Pred::About(_)));
+        let ty = self.ty.number();
+        let mut s = self.run.conn.prepare_cached(
+            "SELECT vid, body FROM version WHERE vid>?1 AND vid<=?2 ORDER BY vid",
+        )?;
+        let mut rows = s.query([db::vid(ty, 0) + from.max(0), db::vid(ty, to)])?;
+        while let Some(r) = rows.next()? {
+            let vid = r.get(0)?;
+            let body = r.get_ref(1)?.as_blob().map_err(|_| Error::Unusable)?;
+            let v = if bare {
+                read_head(vid, body).ok_or(Error::Unusable)?.0
+            } else {
+                read_body(vid, body, &self.run.names)?
+            };
+            let c = Candidate { seq: v.seq, tag: 0, patient: 0, date: None, pcode: 0, span: None };
+            if !each(c, Some(v))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Every match of the scans: the number of all, and the first `limit` after the key.
     pub(super) fn gather(
         &self,
@@ -221,39 +197,57 @@ impl Searcher<'_, '_> {
         limit: usize,
         count: bool,
     ) -> Result<(Vec<Match>, u64), Error> {
-        let repeats = scans.len() > 1 || scans.iter().any(Scan::repeats);
-        // The versions of a type come in the order of the log: stop when the page is full.
-        let in_order =
-            self.sort.is_empty() && !count && matches!(scans, [Scan { what: What::Type, .. }]);
-        let mut seen = HashSet::new();
-        let mut heap: BinaryHeap<Match> = BinaryHeap::with_capacity(limit + 1);
-        let mut total = 0;
-        for scan in scans {
-            self.rows(scan, &mut |c, version| {
-                if repeats && seen.contains(&c.seq) {
-                    return Ok(true);
-                }
-                let seq = c.seq;
-                let Some(m) = self.consider(c, scan.by, version, limit > 0)? else {
-                    return Ok(true);
-                };
-                if repeats {
-                    seen.insert(seq);
-                }
-                total += 1;
-                if limit == 0 || self.after.is_some_and(|after| m.rank <= *after) {
-                    return Ok(true);
-                }
-                if heap.len() < limit {
-                    heap.push(m);
-                } else if heap.peek().is_some_and(|worst| m < *worst) {
-                    heap.pop();
-                    heap.push(m);
-                }
-                Ok(!(in_order && heap.len() >= limit))
-            })?;
+        let mut best = Best {
+            search: self,
+            limit,
+            repeats: scans.len() > 1 || scans.iter().any(Scan::repeats),
+            by_log: self.sort.is_empty() && !count && limit > 0,
+            in_order: false,
+            seen: HashSet::new(),
+            heap: BinaryHeap::with_capacity(limit.min(4096) + 1),
+            total: 0,
+        };
+        if let [scan @ Scan { what: What::Type, .. }] = scans {
+            // The versions of a type come in the order of the log: stop when the page is
+            // full.
+            best.in_order = best.by_log;
+            if helps(self) {
+                self.gather_by_time(scan, &mut best, count)?;
+                return Ok((best.heap.into_sorted_vec(), best.total));
+            }
         }
-        Ok((heap.into_sorted_vec(), total))
+        for scan in scans {
+            self.rows(scan, &mut |c, version| best.offer(scan, c, version))?;
+        }
+        Ok((best.heap.into_sorted_vec(), best.total))
+    }
+
+    /// As [`Searcher::gather`], of a whole type by the times of writing.
+    fn gather_by_time(
+        &self,
+        scan: &Scan,
+        best: &mut Best<'_, '_, '_>,
+        count: bool,
+    ) -> Result<(), Error> {
+        for era in eras(self)? {
+            if let Some(descending) = first_by_time(self).filter(|_| !count) {
+                let (first, last) = era.ranks(descending);
+                let worst = best.heap.peek().and_then(|m| m.rank.vals.first());
+                if best.heap.len() >= best.limit && worst.is_some_and(|w| first > *w) {
+                    break;
+                }
+                let after = self.after.and_then(|a| a.vals.first());
+                if after.is_some_and(|a| last < *a) {
+                    continue;
+                }
+            }
+            let to = era.last().min(self.run.at);
+            let mut each = |c, version| best.offer(scan, c, version);
+            if !self.type_rows(era.before(), to, &mut each)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The first `limit` matches after the key, from scans whose rows come in the order
@@ -344,6 +338,58 @@ impl Searcher<'_, '_> {
     }
 }
 
+/// The best matches so far.
+struct Best<'s, 'r, 'a> {
+    search: &'s Searcher<'r, 'a>,
+    limit: usize,
+    /// A version can come up more than once.
+    repeats: bool,
+    /// The order is that of the log, and nothing is counted.
+    by_log: bool,
+    /// Candidates come in the order of the matches.
+    in_order: bool,
+    seen: HashSet<i64>,
+    heap: BinaryHeap<Match>,
+    total: u64,
+}
+
+impl Best<'_, '_, '_> {
+    /// Takes a candidate in, if it matches and is good enough. False: the page is full
+    /// and no better will come.
+    fn offer(&mut self, scan: &Scan, c: Candidate, v: Option<Version>) -> Result<bool, Error> {
+        if self.repeats && self.seen.contains(&c.seq) {
+            return Ok(true);
+        }
+        let after = self.search.after;
+        let full = self.heap.len() >= self.limit;
+        // In the order of the log its place is known before it is looked at.
+        if self.by_log
+            && (after.is_some_and(|a| c.seq <= a.tie)
+                || (full && self.heap.peek().is_some_and(|worst| c.seq > worst.seq)))
+        {
+            return Ok(!(full && self.in_order));
+        }
+        let seq = c.seq;
+        let Some(m) = self.search.consider(c, scan.by, v, self.limit > 0)? else {
+            return Ok(true);
+        };
+        if self.repeats {
+            self.seen.insert(seq);
+        }
+        self.total += 1;
+        if self.limit == 0 || after.is_some_and(|after| m.rank <= *after) {
+            return Ok(true);
+        }
+        if !full {
+            self.heap.push(m);
+        } else if self.heap.peek().is_some_and(|worst| m < *worst) {
+            self.heap.pop();
+            self.heap.push(m);
+        }
+        Ok(!(self.in_order && self.heap.len() >= self.limit))
+    }
+}
+
 /// A scan in the order of the date column, read in pieces.
 struct Stream<'s> {
     scan: &'s Scan,
@@ -383,7 +429,7 @@ impl<'s> Stream<'s> {
 
     /// The rows of a dated scan whose date column can't stand for the dates.
     fn odd(search: &Searcher<'_, '_>, scan: &Scan) -> Result<Vec<Candidate>, Error> {
-        piece(search, scan, (ODD_DATE, ODD_DATE), None, true, i64::MAX)
+        piece(search, scan, (ODD_DATE, ODD_DATE), None, true, usize::MAX)
     }
 
     /// The rank of the next candidate.
@@ -396,8 +442,7 @@ impl<'s> Stream<'s> {
                 (_, true) => (NO_DATE, NO_DATE),
                 (_, false) => (ODD_DATE + 1, i64::MAX),
             };
-            let limit = i64::try_from(self.piece).unwrap_or(i64::MAX);
-            let rows = piece(search, self.scan, range, self.last, self.down, limit)?;
+            let rows = piece(search, self.scan, range, self.last, self.down, self.piece)?;
             if rows.len() < self.piece {
                 if self.undated || matches!(self.scan.what, What::Date { .. }) {
                     self.done = true;
@@ -434,83 +479,56 @@ fn piece(
     range: (i64, i64),
     last: Option<(i64, i64)>,
     down: bool,
-    limit: i64,
+    limit: usize,
 ) -> Result<Vec<Candidate>, Error> {
     let conn = search.run.conn;
-    // From the last date on; rows of that date up to the last sequence are passed over.
-    let (low, high, edge, seq) = match (last, down) {
-        (Some((date, seq)), true) => (range.0, range.1.min(date), date, seq),
-        (Some((date, seq)), false) => (range.0.max(date), range.1, date, seq),
-        (None, true) => (range.0, range.1, i64::MAX, i64::MAX),
-        (None, false) => (range.0, range.1, i64::MIN, -1),
+    let list = match &scan.what {
+        What::Post { pcode, low, patient: Some(patient), .. } => {
+            List { pcode: *pcode, term: *low, patient: *patient }
+        }
+        What::Member { patient } => List::about(*patient, search.ty.number()),
+        What::Date { pcode, low, high } => {
+            let range = (range.0.max(*low), range.1.min(*high));
+            return dates(search, *pcode, range, last, down, limit);
+        }
+        _ => return Ok(Vec::new()),
     };
-    let (order, beyond) = if down { ("DESC", "<") } else { ("ASC", ">") };
+    let entries = list::piece(conn, &list, range, last, down, limit)?;
+    Ok(entries.into_iter().map(|e| in_list(&list, e)).collect())
+}
+
+/// As [`piece`], of the rows of dates.
+fn dates(
+    search: &Searcher<'_, '_>,
+    pcode: u32,
+    (low, high): (i64, i64),
+    last: Option<(i64, i64)>,
+    down: bool,
+    limit: usize,
+) -> Result<Vec<Candidate>, Error> {
     let mut out = Vec::new();
-    match &scan.what {
-        What::Post { pcode, low: term, patient: Some(patient), .. } => {
-            let sql = format!(
-                "SELECT date, seq, tag FROM post WHERE pcode=?1 AND term=?2 AND patient=?3 \
-                 AND date>=?4 AND date<=?5 AND (date<>?6 OR seq{beyond}?7) \
-                 ORDER BY date {order}, seq {order} LIMIT ?8"
-            );
-            let mut s = conn.prepare_cached(&sql)?;
-            let mut rows = s.query(params![pcode, term, patient, low, high, edge, seq, limit])?;
-            while let Some(r) = rows.next()? {
-                out.push(Candidate {
-                    seq: r.get(1)?,
-                    tag: r.get(2)?,
-                    patient: *patient,
-                    date: Some(r.get(0)?),
-                    pcode: *pcode,
-                    span: None,
-                });
-            }
+    let (order, range) = match (last, down) {
+        (Some((date, _)), true) => (Order::Down, (low, high.min(date))),
+        (Some((date, _)), false) => (Order::Up, (low.max(date), high)),
+        (None, true) => (Order::Down, (low, high)),
+        (None, false) => (Order::Up, (low, high)),
+    };
+    span::scan(search.run.conn, pcode, range, order, &mut |d| {
+        let beyond =
+            last.is_none_or(|at| if down { (d.low, d.seq) < at } else { (d.low, d.seq) > at });
+        if beyond {
+            // A tag with a span says that this is the only date; else the version does.
+            let only = search.run.names.tag(d.tag).is_some_and(|t| t.span != SPAN_OTHER);
+            out.push(Candidate {
+                seq: d.seq,
+                tag: d.tag,
+                patient: d.patient,
+                date: only.then_some(d.low),
+                pcode,
+                span: Some((d.low, d.high)),
+            });
         }
-        What::Member { patient } => {
-            let sql = format!(
-                "SELECT date, seq, tag FROM member WHERE patient=?1 AND ty=?2 \
-                 AND date>=?3 AND date<=?4 AND (date<>?5 OR seq{beyond}?6) \
-                 ORDER BY date {order}, seq {order} LIMIT ?7"
-            );
-            let mut s = conn.prepare_cached(&sql)?;
-            let ty = search.ty.number();
-            let mut rows = s.query(params![patient, ty, low, high, edge, seq, limit])?;
-            while let Some(r) = rows.next()? {
-                out.push(Candidate {
-                    seq: r.get(1)?,
-                    tag: r.get(2)?,
-                    patient: *patient,
-                    date: Some(r.get(0)?),
-                    pcode: 0,
-                    span: None,
-                });
-            }
-        }
-        What::Date { pcode, low: from, high: to } => {
-            let sql = format!(
-                "SELECT low, seq, high, patient, tag FROM dat WHERE pcode=?1 \
-                 AND low>=?2 AND low<=?3 AND (low<>?4 OR seq{beyond}?5) \
-                 ORDER BY low {order}, seq {order} LIMIT ?6"
-            );
-            let mut s = conn.prepare_cached(&sql)?;
-            let (low, high) = (low.max(*from), high.min(*to));
-            let mut rows = s.query(params![pcode, low, high, edge, seq, limit])?;
-            while let Some(r) = rows.next()? {
-                let tag: u32 = r.get(4)?;
-                let span = (r.get(0)?, r.get(2)?);
-                // A tag with a span says that this is the only date; else the version does.
-                let only = search.run.names.tag(tag).is_some_and(|t| t.span != SPAN_OTHER);
-                out.push(Candidate {
-                    seq: r.get(1)?,
-                    tag,
-                    patient: r.get(3)?,
-                    date: only.then_some(span.0),
-                    pcode: *pcode,
-                    span: Some(span),
-                });
-            }
-        }
-        _ => {}
-    }
+        Ok(out.len() < limit)
+    })?;
     Ok(out)
 }

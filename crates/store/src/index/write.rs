@@ -11,7 +11,13 @@ use phial_fhir::search::{Term, fold, primary_date_param};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::dict::{Kind, Names, Tag, TwoGenerations};
-use super::values::{LONG, NO_DATE, ODD_DATE, SPAN_OTHER, SPANS, Unit, Val, encode, res_key};
+use super::era::Eras;
+use super::list::{self, Entry, List};
+use super::pack::is_moment;
+use super::predicate::Version;
+use super::span::Dated;
+use super::stored::{put_resource, put_term, resource_by_key, terms, write_body};
+use super::values::{LONG, NO_DATE, ODD_DATE, SPAN_OTHER, SPANS, Unit, Val, res_key};
 use super::{Index, Indexed, Shape, db, lock, relate, unusable};
 use crate::error::Error;
 
@@ -39,10 +45,9 @@ pub(super) fn primary_date(ty: u8) -> Option<u16> {
 /// Rows of a set of versions, to insert or to delete.
 #[derive(Default)]
 pub(super) struct Rows {
-    post: Vec<[i64; 6]>,
-    member: Vec<[i64; 5]>,
+    lists: Vec<(List, Entry)>,
     text: Vec<(u32, String, i64)>,
-    date: Vec<[i64; 6]>,
+    date: Vec<Dated>,
     num: Vec<(u32, f64, i64)>,
 }
 
@@ -66,27 +71,32 @@ pub(super) fn text_prefix(folded: &str) -> &str {
 }
 
 impl Rows {
-    /// Adds the rows of one version. `sets` are the patients of a set.
-    pub(super) fn add(&mut self, h: &Head, vals: &[Val], set: &[i64]) {
-        let tag = i64::from(h.tag);
-        if h.patient > 0 {
-            self.member.push([h.patient, i64::from(h.ty), h.date, h.seq, tag]);
-        } else if h.patient < 0 {
-            // One row under the set, which is how a patient's sets are searched.
-            self.member.push([h.patient, i64::from(h.ty), h.date, h.seq, tag]);
-            debug_assert!(set.len() > 1);
+    /// Adds the rows of one version. A record about a set of patients is in the lists of
+    /// the set, which is how a patient's sets are searched.
+    pub(super) fn add(&mut self, h: &Head, vals: &[Val]) {
+        let entry = Entry { date: h.date, seq: h.seq, tag: h.tag };
+        if h.patient != 0 {
+            self.lists.push((List::about(h.patient, h.ty), entry));
         }
         for v in vals {
             match v {
                 Val::Post { pcode, term } => {
-                    self.post.push([i64::from(*pcode), *term, h.patient, h.date, h.seq, tag]);
+                    let list = List { pcode: *pcode, term: *term, patient: h.patient };
+                    self.lists.push((list, entry));
                 }
                 Val::Own { .. } => {}
                 Val::Str { pcode, text } => {
                     self.text.push((*pcode, text_prefix(&fold(text)).to_owned(), h.seq));
                 }
                 Val::Date { pcode, low, high } => {
-                    self.date.push([i64::from(*pcode), *low, h.seq, *high, h.patient, tag]);
+                    self.date.push(Dated {
+                        pcode: *pcode,
+                        low: *low,
+                        seq: h.seq,
+                        high: *high,
+                        patient: h.patient,
+                        tag: h.tag,
+                    });
                 }
                 Val::Num { pcode, value, .. } => self.num.push((*pcode, *value, h.seq)),
             }
@@ -94,9 +104,8 @@ impl Rows {
     }
 
     fn sort(&mut self) {
-        self.post.sort_unstable();
-        self.post.dedup();
-        self.member.sort_unstable();
+        self.lists.sort_unstable();
+        self.lists.dedup();
         self.text.sort_unstable();
         self.text.dedup();
         self.date.sort_unstable();
@@ -106,23 +115,32 @@ impl Rows {
         self.num.dedup();
     }
 
+    /// Hands every list with its entries to `to`.
+    fn each_list(
+        &self,
+        tx: &Connection,
+        to: impl Fn(&Connection, &List, &[Entry]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut entries = Vec::new();
+        for group in self.lists.chunk_by(|a, b| a.0 == b.0) {
+            let Some((list, _)) = group.first() else { continue };
+            entries.clear();
+            entries.extend(group.iter().map(|(_, e)| *e));
+            to(tx, list, &entries)?;
+        }
+        Ok(())
+    }
+
     fn insert(mut self, tx: &Connection) -> Result<(), Error> {
         self.sort();
-        let mut s = tx.prepare_cached("INSERT INTO post VALUES(?1, ?2, ?3, ?4, ?5, ?6)")?;
-        for r in &self.post {
-            s.execute(*r)?;
-        }
-        let mut s = tx.prepare_cached("INSERT INTO member VALUES(?1, ?2, ?3, ?4, ?5)")?;
-        for r in &self.member {
-            s.execute(*r)?;
-        }
+        self.each_list(tx, list::insert)?;
         let mut s = tx.prepare_cached("INSERT INTO str VALUES(?1, ?2, ?3)")?;
         for (pcode, text, seq) in &self.text {
             s.execute(params![pcode, text, seq])?;
         }
-        let mut s = tx.prepare_cached("INSERT INTO dat VALUES(?1, ?2, ?3, ?4, ?5, ?6)")?;
-        for r in &self.date {
-            s.execute(*r)?;
+        let mut s = tx.prepare_cached("INSERT INTO dat VALUES(?1)")?;
+        for d in &self.date {
+            s.execute([d.key()])?;
         }
         let mut s = tx.prepare_cached("INSERT INTO num VALUES(?1, ?2, ?3)")?;
         for (pcode, value, seq) in &self.num {
@@ -133,26 +151,14 @@ impl Rows {
 
     pub(super) fn delete(mut self, tx: &Connection) -> Result<(), Error> {
         self.sort();
-        let mut s = tx.prepare_cached(
-            "DELETE FROM post WHERE pcode=?1 AND term=?2 AND patient=?3 AND date=?4 AND seq=?5",
-        )?;
-        for [a, b, c, d, e, _] in &self.post {
-            s.execute([a, b, c, d, e])?;
-        }
-        let mut s = tx.prepare_cached(
-            "DELETE FROM member WHERE patient=?1 AND ty=?2 AND date=?3 AND seq=?4",
-        )?;
-        for [a, b, c, d, _] in &self.member {
-            s.execute([a, b, c, d])?;
-        }
+        self.each_list(tx, list::remove)?;
         let mut s = tx.prepare_cached("DELETE FROM str WHERE pcode=?1 AND text=?2 AND seq=?3")?;
         for (pcode, text, seq) in &self.text {
             s.execute(params![pcode, text, seq])?;
         }
-        let mut s =
-            tx.prepare_cached("DELETE FROM dat WHERE pcode=?1 AND low=?2 AND seq=?3 AND high=?4")?;
-        for [a, b, c, d, _, _] in &self.date {
-            s.execute([a, b, c, d])?;
+        let mut s = tx.prepare_cached("DELETE FROM dat WHERE k=?1")?;
+        for d in &self.date {
+            s.execute([d.key()])?;
         }
         let mut s = tx.prepare_cached("DELETE FROM num WHERE pcode=?1 AND value=?2 AND seq=?3")?;
         for (pcode, value, seq) in &self.num {
@@ -198,6 +204,7 @@ pub(super) struct State {
 struct Changes {
     gone: Vec<(i64, i64)>,
     touched: HashSet<i64>,
+    eras: Eras,
 }
 
 impl Writer {
@@ -240,17 +247,13 @@ impl State {
         if let Some(n) = self.res.find(self.key.as_slice()) {
             return Ok((n, false));
         }
-        let found: Option<i64> = tx
-            .prepare_cached("SELECT num FROM res WHERE key=?1")?
-            .query_row([&self.key], |r| r.get(0))
-            .optional()?;
+        let found = resource_by_key(tx, &self.key)?;
         let num = match found {
             Some(n) => n,
             None => {
                 let n = self.next_res;
                 self.next_res += 1;
-                tx.prepare_cached("INSERT INTO res VALUES(?1, ?2, 0)")?
-                    .execute(params![n, self.key])?;
+                put_resource(tx, n, &self.key)?;
                 n
             }
         };
@@ -290,10 +293,7 @@ impl State {
             return Ok(n);
         }
         let (low, high) = (system << 32, (system + 1) << 32);
-        let found: Option<i64> = tx
-            .prepare_cached("SELECT num FROM term WHERE code=?1 AND num>=?2 AND num<?3")?
-            .query_row(params![code, low, high], |r| r.get(0))
-            .optional()?;
+        let found = terms(tx, Some(system), code)?.first().copied();
         let num = match found {
             Some(n) => n,
             None => {
@@ -305,8 +305,7 @@ impl State {
                         .map_or(low, |n| n + 1),
                 };
                 self.next_term.keep(system, next + 1);
-                tx.prepare_cached("INSERT INTO term VALUES(?1, ?2)")?
-                    .execute(params![next, code])?;
+                put_term(tx, next, code)?;
                 next
             }
         };
@@ -452,7 +451,7 @@ impl State {
         }
         match found {
             None => (NO_DATE, SPAN_OTHER),
-            Some((low, _)) if low <= ODD_DATE => (ODD_DATE, SPAN_OTHER),
+            Some((low, _)) if low <= ODD_DATE || !is_moment(low) => (ODD_DATE, SPAN_OTHER),
             Some((low, high)) => {
                 let span = high.checked_sub(low).and_then(|s| SPANS.iter().position(|k| *k == s));
                 (low, span.and_then(|s| u8::try_from(s).ok()).unwrap_or(SPAN_OTHER))
@@ -468,6 +467,7 @@ impl State {
             self.take(tx, rec, &mut rows, &mut changes, &mut block)?;
         }
         rows.insert(tx)?;
+        changes.eras.write(tx)?;
         Ok(changes)
     }
 
@@ -509,14 +509,13 @@ impl State {
             }
         }
         tx.prepare_cached("UPDATE res SET cur=?2 WHERE num=?1")?.execute([res, seq])?;
-        block.clear();
-        let (mut tag, mut date) = (0, NO_DATE);
+        let (mut tag, mut date, mut vals) = (0, NO_DATE, Vec::new());
         if rec.deleted {
             // The marker is never found; it goes with the other superseded versions.
             supersede(db::vid(ty, seq))?;
             changes.gone.push((seq, seq));
         } else {
-            let vals = self.values(tx, rec, &patients)?;
+            vals = self.values(tx, rec, &patients)?;
             let span;
             (date, span) = Self::date(rec);
             let own = vals.iter().find_map(|v| match v {
@@ -527,25 +526,30 @@ impl State {
                 Shape { ty: rec.ty, labels: rec.labels, about_patient: !patients.is_empty() };
             let full = Tag { shape, span, own: own.unwrap_or(0) };
             tag = self.names.intern_tag(tx, full, &mut self.names_changed)?;
-            rows.add(&Head { ty, seq, tag, patient, date }, &vals, &patients);
-            encode(&vals, block);
+            rows.add(&Head { ty, seq, tag, patient, date }, &vals);
             if relate::matters(rec.ty) {
                 relate::touched_by_values(&self.names, &vals, &mut changes.touched);
             }
         }
-        tx.prepare_cached("INSERT INTO version VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?
-            .execute(params![
-            db::vid(ty, seq),
+        // Last: which pcode stands in the tag must not depend on one file's numbers.
+        vals.sort_by_key(Val::pcode);
+        let version = Version {
+            ty,
+            seq,
             res,
-            rec.version.0,
+            ver: rec.version.0,
             tag,
             patient,
             date,
-            rec.last_updated,
+            updated: rec.last_updated,
             prev,
-            rec.row.0,
-            block.as_slice()
-        ])?;
+            row: rec.row.0,
+            vals,
+        };
+        changes.eras.add(seq, rec.last_updated);
+        write_body(&version, &self.names, block);
+        tx.prepare_cached("INSERT INTO version VALUES(?1, ?2)")?
+            .execute(params![db::vid(ty, seq), block.as_slice()])?;
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 
 use phial_base::{ClassSet, DataClass, LabelSet, RowId, Seq, Version};
 use phial_fhir::search::{
-    Extracted, Filter, Include, Modifier, On, Operand, ParamId, Query, SortKey, Term, param,
+    Extracted, Filter, Include, Modifier, On, Operand, ParamId, Prefix, Query, SortKey, Term, param,
 };
 use phial_policy::{Relationship, RelationshipSet};
 use phial_store::Error;
@@ -473,4 +473,45 @@ fn a_batch_out_of_order_is_refused_and_a_repeated_one_passed_over() {
     let before = index.dump().unwrap();
     index.apply(&good).unwrap();
     assert_eq!(index.dump().unwrap(), before);
+}
+
+#[test]
+fn times_of_writing_narrow_and_order_a_walk_without_losing_a_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(&dir);
+    let mut d = Dice(11);
+    // Far apart in the log; clocks that run a little differently; some updates late.
+    let log: Vec<Indexed> = (1..400u64)
+        .map(|n| {
+            let name = if d.one_in(9) { "o1".to_owned() } else { format!("n{n}") };
+            let mut r = plain(n * 700, "Observation", &name, &["p"], Vec::new());
+            let late = i64::try_from(d.below(60)).unwrap() - 30;
+            r.last_updated = 19_800 * DAY + (i64::try_from(n).unwrap() + late) * 1_000_000;
+            r.row = RowId([u8::try_from(n % 251).unwrap(); 16]);
+            r
+        })
+        .collect();
+    index.apply(&log).unwrap();
+    let model = Model { log: &log };
+    let (viewer, end) = (Viewer::default(), index.applied());
+    let prefixes =
+        [Prefix::Eq, Prefix::Ne, Prefix::Gt, Prefix::Lt, Prefix::Ge, Prefix::Le, Prefix::Sa];
+    for prefix in prefixes.into_iter().chain([Prefix::Eb, Prefix::Ap]) {
+        for (at, sort) in [(-50, None), (90, Some(true)), (200, Some(false)), (600, Some(true))] {
+            let mut q = Query::all(ty("Observation"));
+            let low = 19_800 * DAY + at * 1_000_000;
+            let values = vec![Operand::Date { prefix, low, high: low + 9_000_000 }];
+            q.filters.push(Filter { on: On::LastUpdated, modifier: Modifier::None, values });
+            q.sort.extend(sort.map(|descending| SortKey { on: On::LastUpdated, descending }));
+            for at in [end, Seq(140_000)] {
+                let want = model.search(&q, &viewer, &everything, at);
+                for count in [false, true] {
+                    let (got, total) = pages(&index, &q, &viewer, &everything, at, 23, count);
+                    assert_eq!(got, want, "{q:?}");
+                    assert!(total.is_none_or(|t| t == want.len() as u64));
+                }
+                q.filters.clear();
+            }
+        }
+    }
 }

@@ -18,7 +18,7 @@ pub(crate) struct Model<'a> {
     pub log: &'a [Indexed],
 }
 
-fn values<'a>(v: &'a Indexed, p: ParamId) -> impl Iterator<Item = (DataClass, &'a Term)> {
+fn values(v: &Indexed, p: ParamId) -> impl Iterator<Item = (DataClass, &Term)> {
     v.values.values.iter().filter(move |(q, _, _)| *q == p).map(|(_, c, t)| (*c, t))
 }
 

@@ -390,7 +390,7 @@ pub(crate) fn query(seed: u64) -> Query {
 /// A policy drawn from a seed: the mask of a shape under relationships.
 pub(crate) fn policy(seed: u64) -> impl Fn(&Shape, RelationshipSet) -> ClassSet {
     move |s, r| {
-        if seed % 3 == 0 {
+        if seed.is_multiple_of(3) {
             return ClassSet::ALL;
         }
         let mut d = Dice(
