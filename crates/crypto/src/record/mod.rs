@@ -78,9 +78,9 @@ pub type PartId = u8;
 
 /// The sizes that a blob may have, in bytes; above the largest, its multiples.
 /// They are all that an onlooker learns of a record's size.
-pub const SIZE_BUCKETS: &[usize] = &[512, 640, 768, 1024, 1536, 3072, 8192, LARGEST_BUCKET];
+pub const SIZE_BUCKETS: &[usize] = &[512, 640, 832, 1056, 1600, 1920, 2560, LARGEST_BUCKET];
 
-const LARGEST_BUCKET: usize = 32768;
+const LARGEST_BUCKET: usize = 8192;
 const SUITE: u8 = 1;
 const WHAT: &str = "record";
 /// Suite, locator, salt, commitment, nonce.

@@ -385,7 +385,7 @@ fn a_record_may_have_every_part_number() {
 fn sizes_fall_into_buckets() {
     assert!(SIZE_BUCKETS.len() <= 8 && SIZE_BUCKETS.is_sorted());
     for (bytes, size) in
-        [(0, 512), (512, 512), (513, 640), (32768, 32768), (32769, 65536), (65537, 98304)]
+        [(0, 512), (512, 512), (513, 640), (8192, 8192), (8193, 16384), (16385, 24576)]
     {
         assert_eq!(bucket(bytes), size);
     }
