@@ -84,6 +84,8 @@ fn open_keyed(
         return Err(Error::Invalid("this build has no page encryption"));
     }
     conn.busy_timeout(opts.busy_timeout.unwrap_or(Duration::from_secs(5)))?;
+    // A file that does not open is rebuilt and told of by us; SQLCipher need not print.
+    conn.query_row("PRAGMA cipher_log_level=NONE", [], |_| Ok(())).optional()?;
     let text = Zeroizing::new(format!("PRAGMA key = \"x'{hex}'\""));
     conn.execute_batch(&text)?;
     // A raw key: no key derivation. SHA-256 runs in hardware where SHA-512 does not.
