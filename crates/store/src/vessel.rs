@@ -82,10 +82,10 @@ impl Opened {
         &self.body
     }
 
-    /// The JSON, to be bound to a receipt.
+    /// The JSON, to be bound to a receipt. It is overwritten when dropped.
     #[must_use]
-    pub fn into_body(mut self) -> Vec<u8> {
-        std::mem::take(&mut *self.body)
+    pub fn into_body(self) -> Zeroizing<Vec<u8>> {
+        self.body
     }
 }
 

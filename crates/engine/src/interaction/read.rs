@@ -68,7 +68,7 @@ impl Engine {
         entry::target(&mut e, &found, &permit);
         let facts =
             ReleasedFacts { ty, version: found.version, last_updated: found.header.last_updated };
-        let body = bytes::Bytes::from(opened.into_body());
+        let body = bytes::Bytes::from_owner(opened.into_body());
         self.release(tenant, caller, e, &[permit], body, Some(facts)).await
     }
 }

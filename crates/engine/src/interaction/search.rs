@@ -5,7 +5,7 @@
 //! What is left is cut down by the access shapes before counting and paging, and
 //! each record of a page passes policy once more before it is opened.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use phial_audit::{Entry, EventKind, OutcomeCode};
 use phial_base::{ClassSet, DataClass, LogicalId, Seq};
 use phial_fhir::definitions::ResourceType;
@@ -14,6 +14,8 @@ use phial_fhir::search::{Modifier, On, Query, Summary, parse_query};
 use phial_policy::{Action, Context, Permit, RelationshipSet};
 use phial_store::index::{Hit, Page, PageKey, Shape};
 use phial_store::vessel::SNAPSHOT_LIFE_US;
+
+use zeroize::Zeroizing;
 
 use crate::caller::Caller;
 use crate::entry;
@@ -152,7 +154,7 @@ impl Engine {
             _ => None,
         };
 
-        let mut out = BundleWriter::new(&search.base, total);
+        let mut out = BundleWriter::new(&search.base, total, 4096 * (1 + page.hits.len()));
         let link = |t: &Token| {
             format!("{}/{}?_page={}", search.base, ty.name(), t.seal(&keys.paging, caller, self))
         };
@@ -307,14 +309,15 @@ struct Found {
 /// Splices a searchset Bundle together without parsing what it carries.
 struct BundleWriter {
     base: String,
-    out: BytesMut,
+    out: Zeroizing<Vec<u8>>,
     links: usize,
     entries: usize,
 }
 
 impl BundleWriter {
-    fn new(base: &str, total: Option<u64>) -> Self {
-        let mut out = BytesMut::with_capacity(16 * 1024);
+    /// `room` is what the page is expected to need: growing leaves copies behind.
+    fn new(base: &str, total: Option<u64>, room: usize) -> Self {
+        let mut out = Zeroizing::new(Vec::with_capacity(room));
         out.put_slice(b"{\"resourceType\":\"Bundle\",\"type\":\"searchset\"");
         if let Some(total) = total {
             out.put_slice(b",\"total\":");
@@ -359,7 +362,7 @@ impl BundleWriter {
             self.out.put_slice(b"]");
         }
         self.out.put_slice(b"}");
-        self.out.freeze()
+        Bytes::from_owner(self.out)
     }
 }
 
