@@ -32,13 +32,7 @@ impl Engine {
         condition: &str,
         path: &str,
     ) -> Result<Match, Failure> {
-        if !self.policy().every_record(&caller.subject, Action::Search, ty.name()) {
-            return Err(Failure::forbidden(format!(
-                "conditions on {} need sight of every {}, which your role does not have",
-                ty.name(),
-                ty.name()
-            )));
-        }
+        self.sees_every(caller, ty)?;
         let pairs: Vec<(String, String)> = form(condition);
         if pairs.is_empty() {
             return Err(Failure::invalid(
@@ -87,7 +81,10 @@ impl Engine {
             let known = tenant.resolved();
             let writes = known.writes.get(&ty).copied().unwrap_or(0);
             match known.found.get(&key) {
-                Some((id, at)) if *at == writes => return self.check_whole(caller, ty, id),
+                Some((id, at)) if *at == writes => {
+                    self.sees_every(caller, ty)?;
+                    return Ok(id.clone());
+                }
                 _ => writes,
             }
         };
@@ -119,21 +116,16 @@ impl Engine {
         }
     }
 
-    fn check_whole(
-        &self,
-        caller: &Caller,
-        ty: ResourceType,
-        id: &LogicalId,
-    ) -> Result<LogicalId, Failure> {
+    /// Refuses a condition on a type of which the caller does not see every record.
+    fn sees_every(&self, caller: &Caller, ty: ResourceType) -> Result<(), Failure> {
         if self.policy().every_record(&caller.subject, Action::Search, ty.name()) {
-            Ok(id.clone())
-        } else {
-            Err(Failure::forbidden(format!(
-                "conditions on {} need sight of every {}, which your role does not have",
-                ty.name(),
-                ty.name()
-            )))
+            return Ok(());
         }
+        Err(Failure::forbidden(format!(
+            "conditions on {} need sight of every {}, which your role does not have",
+            ty.name(),
+            ty.name()
+        )))
     }
 }
 
