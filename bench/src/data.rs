@@ -17,9 +17,9 @@ fn text(v: &serde_json::Value, at: &str) -> Option<String> {
     v.pointer(at).and_then(|v| v.as_str()).map(str::to_owned)
 }
 
-pub(crate) async fn discover(client: &Client) -> anyhow::Result<Known> {
+pub(crate) fn discover(client: &Client) -> anyhow::Result<Known> {
     let mut known = Known { patients: Vec::new(), codes: Vec::new(), names: Vec::new() };
-    let page = client.json(&get("/fhir/Patient?_count=500")).await?;
+    let page = client.json(&get("/fhir/Patient?_count=500"))?;
     for entry in page.pointer("/entry").and_then(|e| e.as_array()).into_iter().flatten() {
         let Some(id) = text(entry, "/resource/id") else { continue };
         if let (Some(family), Some(born)) =
@@ -32,7 +32,7 @@ pub(crate) async fn discover(client: &Client) -> anyhow::Result<Known> {
     ensure!(!known.patients.is_empty(), "no patients");
     for id in known.patients.iter().take(100) {
         let page =
-            client.json(&get(&format!("/fhir/Observation?patient=Patient/{id}&_count=50"))).await?;
+            client.json(&get(&format!("/fhir/Observation?patient=Patient/{id}&_count=50")))?;
         for entry in page.pointer("/entry").and_then(|e| e.as_array()).into_iter().flatten() {
             if let Some(code) = text(entry, "/resource/code/coding/0/code") {
                 known.codes.push((id.clone(), code));

@@ -41,12 +41,10 @@ struct Args {
 }
 
 fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(&args))
+    run(&Args::parse())
 }
 
-async fn run(args: &Args) -> anyhow::Result<()> {
+fn run(args: &Args) -> anyhow::Result<()> {
     let wanted = |name: &str| args.only.as_deref().is_none_or(|o| name.contains(o));
     let mut rows = Vec::new();
     let dir = tempfile::tempdir()?;
@@ -86,12 +84,12 @@ async fn run(args: &Args) -> anyhow::Result<()> {
     let physician = server::token(&args.phial, &home, "bench")?;
     let loader = server::token(&args.phial, &home, "loader")?;
     let client = Client::new(server.address, &home.join("tls").join("ca.pem"), &physician)?;
-    let known = data::discover(&client).await.context("the store holds no patients to ask for")?;
+    let known = data::discover(&client).context("the store holds no patients to ask for")?;
 
     if wanted("read") {
         let paths: Vec<_> =
             known.patients.iter().map(|id| client::get(&format!("/fhir/Patient/{id}"))).collect();
-        let (rate, p99, commits) = load(args, &client, 16, &paths, &server).await?;
+        let (rate, p99, commits) = load(args, &client, 16, &paths, &server)?;
         rows.push(Row::rate(
             "read",
             "GET /Patient/{id}, 16 connections",
@@ -112,7 +110,7 @@ async fn run(args: &Args) -> anyhow::Result<()> {
                 ))
             })
             .collect();
-        let (rate, p99, commits) = load(args, &client, 16, &paths, &server).await?;
+        let (rate, p99, commits) = load(args, &client, 16, &paths, &server)?;
         rows.push(Row::rate(
             "search",
             "Observation?patient&code&_sort=-date&_count=20, 16 connections",
@@ -134,7 +132,7 @@ async fn run(args: &Args) -> anyhow::Result<()> {
                 )
             })
             .collect();
-        let (rate, p99, _) = load(args, &client, 16, &paths, &server).await?;
+        let (rate, p99, _) = load(args, &client, 16, &paths, &server)?;
         rows.push(Row::rate(
             "name",
             "Patient by name and birth date (POST _search), 16 connections",
@@ -147,8 +145,8 @@ async fn run(args: &Args) -> anyhow::Result<()> {
     if wanted("bundle") {
         let writer = Client::new(server.address, &home.join("tls").join("ca.pem"), &loader)?;
         let bundles: Vec<_> =
-            (0..400).map(|n| client::post_json("/fhir", &data::bundle(n))).collect();
-        let (rate, _, commits) = load(args, &writer, 4, &bundles, &server).await?;
+            (0..400).map(|n| client::post_json("/fhir", data::bundle(n))).collect();
+        let (rate, _, commits) = load(args, &writer, 4, &bundles, &server)?;
         rows.push(Row::rate(
             "bundle",
             "transaction bundles of 55 resources, 4 clients",
@@ -172,19 +170,19 @@ async fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Runs a load several times: median rate (answers/s), median p99 (ms), and durable
 /// audit commits per second.
-async fn load(
+fn load(
     args: &Args,
     client: &Client,
     connections: usize,
     requests: &[client::Ask],
     server: &Server,
 ) -> anyhow::Result<(f64, f64, f64)> {
-    client.run(connections, requests, Duration::from_secs(2)).await?;
+    client.run(connections, requests, Duration::from_secs(2))?;
     let (mut rates, mut tails, mut commits) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..args.runs {
         let before = server.commits()?;
         let took = Duration::from_secs(args.seconds);
-        let mut times = client.run(connections, requests, took).await?;
+        let mut times = client.run(connections, requests, took)?;
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
         {
             rates.push(times.len() as f64 / took.as_secs_f64());
