@@ -15,9 +15,14 @@ pub(crate) fn of(caller: &Caller, kind: EventKind) -> Entry {
 
 /// Adds a record that was permitted: what was given and what was withheld.
 pub(crate) fn target(e: &mut Entry, found: &Unopened, permit: &Permit) {
+    delivered(e, found, permit, permit.classes().and(found.header.classes));
+}
+
+/// Adds a record that was permitted and of which only `given` was asked for.
+pub(crate) fn delivered(e: &mut Entry, found: &Unopened, permit: &Permit, given: ClassSet) {
     let mut t = Target::new(found.row, Some(found.version), found.header.ty.name());
     t.id = Some(found.header.id.clone());
-    t.given = permit.classes().and(found.header.classes);
+    t.given = given;
     t.withheld = found.header.classes.minus(permit.classes());
     e.target(t, &found.header.patients);
     for obligation in permit.obligations().iter() {

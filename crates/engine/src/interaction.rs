@@ -5,6 +5,7 @@ pub mod batch;
 pub mod capabilities;
 pub mod create;
 pub mod delete;
+pub mod history;
 pub mod read;
 pub mod search;
 pub mod transaction;

@@ -20,4 +20,4 @@ pub use failure::{Failure, Refusal};
 pub use gate::{Engine, Settings, Tenant};
 pub use interaction::batch::{BundleKind, bundle_kind};
 pub use released::Released;
-pub use write::{Method, Write, Written};
+pub use write::{Method, Return, Write, Written};

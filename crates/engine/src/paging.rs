@@ -40,23 +40,77 @@ impl Token {
     }
 
     pub(crate) fn seal(&self, key: &SecretKey, caller: &Caller, engine: &Engine) -> String {
-        // Encoding into a Vec can't fail; an empty token would be refused on return.
-        let bytes = minicbor::to_vec(self).unwrap_or_default();
-        let sealed = phial_crypto::seal_small(key, &aad(caller), &bytes, engine.rng());
-        URL_SAFE_NO_PAD.encode(sealed)
+        seal(b"page", self, key, caller, engine)
     }
 
     /// The token in this text; `None` when it is damaged or somebody else's.
     pub(crate) fn open(text: &str, key: &SecretKey, caller: &Caller) -> Option<Token> {
-        let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let bytes = phial_crypto::open_small(key, &aad(caller), &sealed).ok()?;
-        minicbor::decode(&bytes).ok()
+        open(b"page", text, key, caller)
     }
 }
 
-fn aad(caller: &Caller) -> [&[u8]; 4] {
+/// What a token of a history remembers. Field numbers are append-only.
+#[derive(Encode, Decode, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HistoryToken {
+    /// Type and id of the record, as in a relative reference.
+    #[n(0)]
+    pub(crate) record: String,
+    /// The parameters as they were given.
+    #[n(1)]
+    pub(crate) pairs: Vec<(String, String)>,
+    /// The page begins below this version.
+    #[n(2)]
+    pub(crate) below: u32,
+    /// When the version just below was followed by another that the caller saw,
+    /// microseconds since the epoch.
+    #[n(3)]
+    pub(crate) until: i64,
+    /// How many versions the first page counted.
+    #[n(4)]
+    pub(crate) total: u64,
+    /// When the first page was taken, microseconds since the epoch.
+    #[n(5)]
+    pub(crate) taken: i64,
+}
+
+impl HistoryToken {
+    pub(crate) fn seal(&self, key: &SecretKey, caller: &Caller, engine: &Engine) -> String {
+        seal(b"history", self, key, caller, engine)
+    }
+
+    /// As [`Token::open`]; a token of a search is none of a history.
+    pub(crate) fn open(text: &str, key: &SecretKey, caller: &Caller) -> Option<HistoryToken> {
+        open(b"history", text, key, caller)
+    }
+}
+
+fn seal<T: Encode<()>>(
+    what: &[u8],
+    token: &T,
+    key: &SecretKey,
+    caller: &Caller,
+    engine: &Engine,
+) -> String {
+    // Encoding into a Vec can't fail; an empty token would be refused on return.
+    let bytes = minicbor::to_vec(token).unwrap_or_default();
+    let sealed = phial_crypto::seal_small(key, &aad(what, caller), &bytes, engine.rng());
+    URL_SAFE_NO_PAD.encode(sealed)
+}
+
+fn open<T: for<'b> Decode<'b, ()>>(
+    what: &[u8],
+    text: &str,
+    key: &SecretKey,
+    caller: &Caller,
+) -> Option<T> {
+    let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
+    let bytes = phial_crypto::open_small(key, &aad(what, caller), &sealed).ok()?;
+    minicbor::decode(&bytes).ok()
+}
+
+fn aad<'a>(what: &'a [u8], caller: &'a Caller) -> [&'a [u8]; 4] {
     [
-        b"page",
+        what,
         caller.subject.tenant.as_str().as_bytes(),
         caller.subject.id.as_str().as_bytes(),
         caller.subject.purpose.code().as_bytes(),

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use phial_audit::{Entry, EventKind, OutcomeCode, Seqs, Write as Announced};
 use phial_base::{ClassSet, LogicalId, RowId, Version, random_logical_id};
 use phial_fhir::definitions::ResourceType;
-use phial_fhir::issue::IssueCode;
+use phial_fhir::issue::{Issue, IssueCode, Severity};
 use phial_fhir::json::Doc;
 use phial_fhir::reference::{RefKind, classify};
 use phial_fhir::search::Extracted;
@@ -71,6 +71,18 @@ pub struct Write {
     pub place: String,
 }
 
+/// What the answer to a write carries
+/// (<https://hl7.org/fhir/R4/http.html#ops>, `Prefer: return`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Return {
+    /// Status and headers alone.
+    Minimal,
+    /// The record as it now is, as far as the writer may read it.
+    Representation,
+    /// A few words on what was done.
+    Outcome,
+}
+
 /// What became of one write.
 #[derive(Clone, Debug)]
 pub struct Written {
@@ -89,6 +101,26 @@ pub struct Written {
     pub stored: bool,
     /// Whether this is a deletion.
     pub deleted: bool,
+}
+
+impl Written {
+    /// What was done, in words that hold nothing of the record.
+    #[must_use]
+    pub fn outcome(&self) -> Issue {
+        let text = match (self.stored, self.deleted, self.created) {
+            (false, true, _) => "there was nothing to delete",
+            (false, false, _) => "a record that satisfies the condition was there already",
+            (true, true, _) => "the record was deleted",
+            (true, false, true) => "the record was created",
+            (true, false, false) => "the record was replaced",
+        };
+        Issue {
+            severity: Severity::Information,
+            code: IssueCode::Informational,
+            path: String::new(),
+            text: text.to_owned(),
+        }
+    }
 }
 
 /// A write with its id settled, before it is planned.
@@ -440,9 +472,9 @@ impl Engine {
         old: Option<Unopened>,
         names: &HashMap<&str, String>,
         refused: &mut Entry,
-    ) -> Result<Result<Planned, Vec<phial_fhir::issue::Issue>>, Failure> {
+    ) -> Result<Result<Planned, Vec<Issue>>, Failure> {
         let ty = s.write.ty;
-        let led = |mut issues: Vec<phial_fhir::issue::Issue>| {
+        let led = |mut issues: Vec<Issue>| {
             for issue in &mut issues {
                 if !s.write.place.is_empty() {
                     issue.path = format!("{}.{}", s.write.place, issue.path);
@@ -501,8 +533,8 @@ impl Engine {
             Err(issues) => return Ok(Err(led(issues))),
         };
         if valid.resource_type() != ty {
-            return Ok(Err(led(vec![phial_fhir::issue::Issue {
-                severity: phial_fhir::issue::Severity::Error,
+            return Ok(Err(led(vec![Issue {
+                severity: Severity::Error,
                 code: IssueCode::Invalid,
                 path: "resourceType".to_owned(),
                 text: format!("the URL says {}, the resource does not", ty.name()),

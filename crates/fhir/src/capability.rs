@@ -87,9 +87,9 @@ fn resource(out: &mut String, ty: ResourceType, features: Features) {
     out.push_str("{\"type\":\"");
     out.push_str(ty.name());
     out.push_str("\",\"interaction\":[");
-    for (n, code) in
-        ["read", "vread", "create", "update", "delete", "search-type"].into_iter().enumerate()
-    {
+    let interactions =
+        ["read", "vread", "history-instance", "create", "update", "delete", "search-type"];
+    for (n, code) in interactions.into_iter().enumerate() {
         if n > 0 {
             out.push(',');
         }

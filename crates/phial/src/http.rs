@@ -4,6 +4,7 @@
 mod answer;
 mod authn;
 mod client;
+mod prefer;
 mod pretty;
 mod route;
 mod serve;

@@ -12,9 +12,10 @@ use crate::caller::Caller;
 use crate::condition::form;
 use crate::failure::Failure;
 use crate::gate::Engine;
+use crate::interaction::history::History;
 use crate::interaction::search::{Search, json_string};
 use crate::released::Released;
-use crate::write::{Method, Write, Written};
+use crate::write::{Method, Return, Write, Written};
 
 /// What a Bundle asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,14 +55,23 @@ pub(crate) enum Asked {
     Write(Write),
     Read(ResourceType, LogicalId),
     Vread(ResourceType, LogicalId, Version),
+    History(ResourceType, LogicalId, Vec<(String, String)>),
     Search(ResourceType, Vec<(String, String)>),
 }
 
 /// What became of one entry.
 pub(crate) enum Answered {
-    Written(Written),
+    /// A write, and what the client would have of it beside the status.
+    Written(Written, Given),
     Released(Released),
     Failed(Failure),
+}
+
+/// What the answer to a write carries.
+pub(crate) enum Given {
+    Nothing,
+    Record(Released),
+    Outcome,
 }
 
 fn text(node: Node<'_>, member: &str) -> Option<String> {
@@ -70,17 +80,23 @@ fn text(node: Node<'_>, member: &str) -> Option<String> {
 
 impl Engine {
     /// Does each entry by itself; one that fails does not keep the others from
-    /// succeeding.
+    /// succeeding. `returning` says what the answer to each write carries.
     ///
     /// # Errors
     /// [`Failure::Invalid`] when the Bundle itself can't be read, and
     /// [`Failure::Busy`] when a store, the keys or the audit log can't be reached.
-    pub async fn batch(&self, caller: &Caller, doc: &Doc, base: &str) -> Result<Released, Failure> {
+    pub async fn batch(
+        &self,
+        caller: &Caller,
+        doc: &Doc,
+        base: &str,
+        returning: Return,
+    ) -> Result<Released, Failure> {
         let asked = self.entries(doc)?;
         let mut answered = Vec::with_capacity(asked.len());
         for one in asked {
             let answer = match one {
-                Ok(one) => self.answer(caller, one, base).await,
+                Ok(one) => self.answer(caller, one, base, returning).await,
                 Err(failure) => Answered::Failed(failure),
             };
             if let Answered::Failed(Failure::Busy(cause)) = answer {
@@ -91,7 +107,32 @@ impl Engine {
         Ok(assemble("batch-response", answered, base))
     }
 
-    pub(crate) async fn answer(&self, caller: &Caller, asked: Asked, base: &str) -> Answered {
+    /// What the answer to a write that was done carries.
+    pub(crate) async fn give_back(
+        &self,
+        caller: &Caller,
+        written: Written,
+        returning: Return,
+    ) -> Answered {
+        let given = match returning {
+            Return::Minimal => Given::Nothing,
+            Return::Outcome => Given::Outcome,
+            // The write stands, whether or not it can be read back.
+            Return::Representation => match self.read_back(caller, &written).await {
+                Ok(Some(released)) => Given::Record(released),
+                Ok(None) | Err(_) => Given::Nothing,
+            },
+        };
+        Answered::Written(written, given)
+    }
+
+    pub(crate) async fn answer(
+        &self,
+        caller: &Caller,
+        asked: Asked,
+        base: &str,
+        returning: Return,
+    ) -> Answered {
         let released = match asked {
             Asked::Write(mut write) => {
                 // In a batch an entry may not refer to another, so its name means nothing.
@@ -102,14 +143,19 @@ impl Engine {
                     Method::Delete => phial_audit::EventKind::Delete,
                 };
                 return match self.write_one(caller, kind, write).await {
-                    Ok(written) => Answered::Written(written),
+                    Ok(written) => self.give_back(caller, written, returning).await,
                     Err(failure) => Answered::Failed(failure),
                 };
             }
             Asked::Read(ty, id) => self.read(caller, ty, &id).await,
             Asked::Vread(ty, id, version) => self.vread(caller, ty, &id, version).await,
+            Asked::History(ty, id, pairs) => {
+                let history = History { ty, id, pairs, base: base.to_owned() };
+                self.history(caller, history).await
+            }
             Asked::Search(ty, pairs) => {
-                let search = Search { ty, pairs, compartment: None, base: base.to_owned() };
+                let base = base.to_owned();
+                let search = Search { ty, pairs, compartment: None, base, lenient: false };
                 self.search(caller, search).await
             }
         };
@@ -197,6 +243,9 @@ fn understand(entry: Node<'_>, place: &str) -> Result<Asked, Failure> {
         ("DELETE", [_, s], None) => write(Method::Delete, Some(id(s)?)),
         ("GET", [_, s], None) => Ok(Asked::Read(ty, id(s)?)),
         ("GET", [_, s, "_history", v], None) => Ok(Asked::Vread(ty, id(s)?, version(v)?)),
+        ("GET", [_, s, "_history"], query) => {
+            Ok(Asked::History(ty, id(s)?, form(query.unwrap_or(""))))
+        }
         ("GET", [_], query) => Ok(Asked::Search(ty, form(query.unwrap_or("")))),
         ("PUT" | "DELETE" | "PATCH", ..) | ("POST", ..) => Err(Failure::invalid(
             IssueCode::NotSupported,
@@ -222,10 +271,23 @@ pub(crate) fn assemble(kind: &str, answered: Vec<Answered>, base: &str) -> Relea
     for (i, answer) in answered.into_iter().enumerate() {
         out.extend_from_slice(if i == 0 { b",\"entry\":[" } else { b"," });
         match answer {
-            Answered::Written(w) => {
-                out.extend_from_slice(b"{\"response\":");
+            Answered::Written(w, given) => {
+                out.extend_from_slice(b"{");
+                if let Given::Record(released) = &given {
+                    out.extend_from_slice(b"\"resource\":");
+                    out.extend_from_slice(released.body());
+                    out.extend_from_slice(b",");
+                }
+                out.extend_from_slice(b"\"response\":{");
                 out.extend_from_slice(written(&w, base).as_bytes());
-                out.extend_from_slice(b"}");
+                if let Given::Outcome = &given {
+                    out.extend_from_slice(b",\"outcome\":");
+                    out.extend_from_slice(&operation_outcome(&[w.outcome()]));
+                }
+                out.extend_from_slice(b"}}");
+                if let Given::Record(released) = given {
+                    parts.push(released);
+                }
             }
             Answered::Released(released) => {
                 out.extend_from_slice(b"{\"resource\":");
@@ -257,6 +319,7 @@ pub(crate) fn assemble(kind: &str, answered: Vec<Answered>, base: &str) -> Relea
     Released::assembled(&parts, Bytes::from(out))
 }
 
+/// The members of an entry's `response`.
 fn written(w: &Written, base: &str) -> String {
     let status = match (w.deleted, w.created) {
         (true, _) => "204 No Content",
@@ -264,11 +327,11 @@ fn written(w: &Written, base: &str) -> String {
         (false, false) => "200 OK",
     };
     if w.version.0 == 0 {
-        return format!("{{\"status\":\"{status}\"}}");
+        return format!("\"status\":\"{status}\"");
     }
     let location = format!("{base}/{}/{}/_history/{}", w.ty.name(), w.id.as_str(), w.version.0);
     format!(
-        "{{\"status\":\"{status}\",\"location\":{},\"etag\":\"W/\\\"{}\\\"\",\"lastModified\":\"{}\"}}",
+        "\"status\":\"{status}\",\"location\":{},\"etag\":\"W/\\\"{}\\\"\",\"lastModified\":\"{}\"",
         json_string(&location),
         w.version.0,
         instant(w.last_updated)

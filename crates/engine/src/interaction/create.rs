@@ -9,6 +9,7 @@ use phial_fhir::json::Doc;
 use crate::caller::Caller;
 use crate::failure::Failure;
 use crate::gate::Engine;
+use crate::released::Released;
 use crate::write::{Method, Write, Written};
 
 impl Engine {
@@ -47,5 +48,27 @@ impl Engine {
     ) -> Result<Written, Failure> {
         let written = self.write_all(caller, kind, vec![write]).await?;
         written.into_iter().next().ok_or(Failure::NotFound)
+    }
+    /// The version that was just written, when the writer may read it. A newer one that
+    /// came meanwhile is not the answer to this write.
+    ///
+    /// # Errors
+    /// [`Failure::Busy`] when a store, the keys or the audit log can't be reached.
+    pub async fn read_back(
+        &self,
+        caller: &Caller,
+        written: &Written,
+    ) -> Result<Option<Released>, Failure> {
+        if written.deleted || written.version.0 == 0 {
+            return Ok(None);
+        }
+        match self.read(caller, written.ty, &written.id).await {
+            Ok(released) => {
+                Ok(Some(released)
+                    .filter(|r| r.facts().is_some_and(|f| f.version == written.version)))
+            }
+            Err(Failure::NotFound | Failure::Gone) => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 }

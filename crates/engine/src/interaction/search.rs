@@ -9,7 +9,7 @@ use bytes::{BufMut, Bytes};
 use phial_audit::{Entry, EventKind, OutcomeCode};
 use phial_base::{ClassSet, DataClass, LogicalId, Seq};
 use phial_fhir::definitions::ResourceType;
-use phial_fhir::issue::IssueCode;
+use phial_fhir::issue::{Issue, IssueCode, Severity, operation_outcome};
 use phial_fhir::search::{Modifier, On, Query, Summary, parse_query};
 use phial_policy::{Action, Context, Permit, RelationshipSet};
 use phial_store::index::{Hit, Page, PageKey, Shape};
@@ -35,6 +35,9 @@ pub struct Search {
     pub compartment: Option<(ResourceType, LogicalId)>,
     /// The FHIR base URL, for links and `fullUrl`.
     pub base: String,
+    /// Whether parameters that mean nothing here are left out and named, rather than
+    /// refused (`Prefer: handling=lenient`).
+    pub lenient: bool,
 }
 
 impl Engine {
@@ -93,7 +96,7 @@ impl Engine {
             }
             None => None,
         };
-        let (ty, pairs, compartment) = match &token {
+        let (ty, mut pairs, compartment) = match &token {
             Some(t) => (
                 ResourceType::from_name(&t.ty).ok_or(Failure::NotFound)?,
                 t.pairs.clone(),
@@ -106,6 +109,7 @@ impl Engine {
         if token.is_some() {
             entry::query(e, ty, &pairs);
         }
+        let left_out = if search.lenient { leave_out(ty, &mut pairs) } else { Vec::new() };
         let mut query =
             parse_query(ty, &pairs).map_err(|issues| Failure::Invalid(Refusal { issues }))?;
         query.compartment = compartment.clone();
@@ -174,6 +178,9 @@ impl Engine {
                     self.deliver(tenant, caller, hit, mode, e, &mut permits, &mut out)?;
                 }
             }
+        }
+        if !left_out.is_empty() {
+            out.outcome(&left_out);
         }
         Ok(Found { body: out.finish(), permits })
     }
@@ -301,6 +308,23 @@ impl Engine {
     }
 }
 
+/// Takes out the parameters that the type does not have or this server does not support,
+/// and says which. A modifier or a value that can't be used is still refused: without it
+/// the search would be another (<https://hl7.org/fhir/R4/search.html#errors>).
+fn leave_out(ty: ResourceType, pairs: &mut Vec<(String, String)>) -> Vec<Issue> {
+    let mut issues = Vec::new();
+    pairs.retain(|(name, _)| {
+        let plain = if name.contains('.') { name } else { name.split(':').next().unwrap_or(name) };
+        let alone = [(plain.to_owned(), String::new())];
+        let Err(found) = parse_query(ty, &alone) else { return true };
+        let unknown = found.into_iter().find(|i| i.code == IssueCode::NotSupported);
+        let keep = unknown.is_none();
+        issues.extend(unknown.map(|i| Issue { severity: Severity::Warning, ..i }));
+        keep
+    });
+    issues
+}
+
 struct Found {
     body: Bytes,
     permits: Vec<Permit>,
@@ -336,7 +360,15 @@ impl BundleWriter {
         self.out.put_slice(b"}");
     }
 
-    fn entry(&mut self, ty: ResourceType, id: &LogicalId, body: &[u8], mode: &str) {
+    /// An OperationOutcome about the search itself.
+    fn outcome(&mut self, issues: &[Issue]) {
+        self.begin();
+        self.out.put_slice(b"{\"resource\":");
+        self.out.put_slice(&operation_outcome(issues));
+        self.out.put_slice(b",\"search\":{\"mode\":\"outcome\"}}");
+    }
+
+    fn begin(&mut self) {
         if self.entries == 0 {
             if self.links > 0 {
                 self.out.put_slice(b"]");
@@ -347,6 +379,10 @@ impl BundleWriter {
             self.out.put_slice(b",");
         }
         self.entries += 1;
+    }
+
+    fn entry(&mut self, ty: ResourceType, id: &LogicalId, body: &[u8], mode: &str) {
+        self.begin();
         self.out.put_slice(b"{\"fullUrl\":");
         let url = format!("{}/{}/{}", self.base, ty.name(), id.as_str());
         self.out.put_slice(json_string(&url).as_bytes());

@@ -7,14 +7,14 @@ use phial_fhir::json::Doc;
 use crate::caller::Caller;
 use crate::failure::{Failure, Refusal};
 use crate::gate::Engine;
-use crate::interaction::batch::{Answered, Asked, assemble};
+use crate::interaction::batch::{Asked, assemble};
 use crate::released::Released;
-use crate::write::Write;
+use crate::write::{Return, Write};
 
 impl Engine {
     /// Does all entries or none: deletes, creates and updates are one commit under
     /// one announced intent, reads see their result. `urn:uuid` and conditional
-    /// references are resolved.
+    /// references are resolved. `returning` says what the answer to each write carries.
     ///
     /// # Errors
     /// As [`Engine::create`]; nothing was stored then.
@@ -23,6 +23,7 @@ impl Engine {
         caller: &Caller,
         doc: &Doc,
         base: &str,
+        returning: Return,
     ) -> Result<Released, Failure> {
         let asked = self.entries(doc)?;
         let mut issues = Vec::new();
@@ -57,9 +58,11 @@ impl Engine {
         let mut answered = Vec::with_capacity(order.len());
         for is_write in order {
             if is_write {
-                answered.extend(written.next().map(Answered::Written));
+                if let Some(written) = written.next() {
+                    answered.push(self.give_back(caller, written, returning).await);
+                }
             } else if let Some(read) = reads.next() {
-                answered.push(self.answer(caller, read, base).await);
+                answered.push(self.answer(caller, read, base, returning).await);
             }
         }
         Ok(assemble("transaction-response", answered, base))

@@ -294,7 +294,7 @@ impl<'p> Reader<'p> {
             "_summary" => match text {
                 "count" => self.query.summary = Summary::Count,
                 "false" => {}
-                _ => self.refuse(IssueCode::NotSupported, name, "is supported as count or false"),
+                _ => self.refuse(IssueCode::Value, name, "is supported as count or false"),
             },
             "_page" => self.query.page = Some(text.to_owned()),
             "_include" => match modifier {

@@ -303,7 +303,7 @@ fn what_cannot_be_answered_is_refused_by_name_and_without_the_value() {
         ("Patient?_count=1&_count=2", "duplicate parameter _count may be given once"),
         (
             "Patient?_summary=true",
-            "not-supported parameter _summary is supported as count or false",
+            "value parameter _summary is supported as count or false",
         ),
         (
             "Observation?_include=Observation:code",

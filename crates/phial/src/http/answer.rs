@@ -81,14 +81,14 @@ pub(crate) fn released(released: Released, if_none_match: Option<&str>) -> Respo
 }
 
 /// What was written.
-pub(crate) fn written(w: &Written, base: &str, body: Option<Released>) -> Response<Body> {
+pub(crate) fn written(w: &Written, base: &str, body: Option<Bytes>) -> Response<Body> {
     let status = match (w.deleted, w.created) {
         (true, _) => StatusCode::NO_CONTENT,
         (false, true) => StatusCode::CREATED,
         (false, false) => StatusCode::OK,
     };
     let mut response = match body {
-        Some(released) if !w.deleted => json(status, released.into_body()),
+        Some(body) if !w.deleted => json(status, body),
         _ => {
             let mut r = Response::new(Body::empty());
             *r.status_mut() = status;

@@ -15,6 +15,8 @@ pub(crate) enum Route {
     Read(ResourceType, LogicalId),
     /// `GET [base]/[type]/[id]/_history/[vid]`
     Vread(ResourceType, LogicalId, Version),
+    /// `GET [base]/[type]/[id]/_history?…`
+    History(ResourceType, LogicalId),
     /// `GET [base]/[type]?…`; true for `POST [base]/[type]/_search`
     Search(ResourceType, bool),
     /// `GET [base]/[compartment]/[id]/[type]?…`; true for `POST …/_search`
@@ -97,6 +99,10 @@ pub(crate) fn route(method: &Method, rest: &str) -> Result<Route, NoRoute> {
                 _ => Err(NoRoute::Method),
             }
         }
+        [t, s, "_history"] => {
+            let (ty, id) = (ty(t)?, id(s)?);
+            if get { Ok(Route::History(ty, id)) } else { Err(NoRoute::Method) }
+        }
         [t, s, "_history", v] => {
             let (ty, id) = (ty(t)?, id(s)?);
             let version = v.parse().map(Version).map_err(|_| NoRoute::BadId)?;
@@ -152,7 +158,9 @@ mod tests {
         check("GET", "/fhir/Patient/_search", "default Method");
         check("GET", "/fhir/Patient/a/_history/2", "default Vread");
         check("GET", "/fhir/Patient/a/_history/x", "default BadId");
-        check("GET", "/fhir/Patient/a/_history", "default NotSupported");
+        check("GET", "/fhir/Patient/a/_history", "default History");
+        check("DELETE", "/fhir/Patient/a/_history", "default Method");
+        check("GET", "/fhir/Patient/_history", "default NotSupported");
         check("GET", "/fhir/Patient/a/Observation", "default Compartment");
         check("PATCH", "/fhir/Patient/a", "default NotSupported");
         check("GET", "/fhir/Patient/a b", "default BadId");

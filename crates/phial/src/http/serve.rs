@@ -12,10 +12,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use phial_base::{RequestId, RequestInfo, Surface};
 use phial_engine::interaction::batch::parse_etag;
+use phial_engine::interaction::history::History;
 use phial_engine::interaction::search::Search;
-use phial_engine::{BundleKind, Caller, Failure, Written, bundle_kind};
+use phial_engine::{BundleKind, Caller, Failure, Return, Written, bundle_kind};
 use phial_fhir::definitions::ResourceType;
-use phial_fhir::issue::IssueCode;
+use phial_fhir::issue::{IssueCode, operation_outcome};
 use phial_fhir::{Doc, Limits};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -23,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::answer;
 use super::authn::authenticate;
+use super::prefer::{Prefer, prefer};
 use super::pretty::pretty;
 use super::route::{NoRoute, Route, route, tenant};
 use super::{tls, urls};
@@ -200,7 +202,15 @@ async fn dispatch(
         Ok(route) => route,
         Err(none) => return no_route(none),
     };
-    let request = Incoming { app, caller, headers: &parts.headers, base, body };
+    let prefer = prefer(&parts.headers);
+    if prefer.asynchronous {
+        return answer::refuse(
+            StatusCode::BAD_REQUEST,
+            IssueCode::NotSupported,
+            "Prefer: respond-async is not supported: ask without it, the answer comes at once",
+        );
+    }
+    let request = Incoming { app, caller, headers: &parts.headers, prefer, base, body };
     let query = parts.uri.query().unwrap_or("");
     match request.answer(route, query).await {
         Ok(response) if asks_pretty(query) => laid_out(response).await,
@@ -328,6 +338,7 @@ struct Incoming<'a> {
     app: &'a App,
     caller: Caller,
     headers: &'a HeaderMap,
+    prefer: Prefer,
     base: String,
     body: Body,
 }
@@ -349,29 +360,34 @@ impl Incoming<'_> {
                 let found = engine.vread(&self.caller, ty, &id, version).await?;
                 Ok(answer::released(found, self.header(header::IF_NONE_MATCH)))
             }
+            Route::History(ty, id) => {
+                let pairs = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+                let history = History { ty, id, pairs, base: self.base };
+                Ok(answer::released(engine.history(&self.caller, history).await?, None))
+            }
             Route::Search(ty, posted) => self.search(ty, None, posted, query).await,
             Route::Compartment(ct, id, ty, posted) => {
                 self.search(ty, Some((ct, id)), posted, query).await
             }
             Route::Create(ty) => {
                 let condition = self.header("if-none-exist").map(str::to_owned);
-                let wants_body = self.wants_body();
+                let returning = self.prefer.returning;
                 let (caller, base) = (self.caller.clone(), self.base.clone());
                 let app = self.app;
                 let doc = self.resource().await?;
                 let w = app.engine.create(&caller, ty, doc, condition).await?;
-                written(app, &caller, &w, &base, wants_body).await
+                written(app, &caller, &w, &base, returning).await
             }
             Route::Update(ty, id) => {
                 let if_match = self.if_match()?;
                 let if_none_match = self.header(header::IF_NONE_MATCH).map(str::trim) == Some("*");
-                let wants_body = self.wants_body();
+                let returning = self.prefer.returning;
                 let (caller, base) = (self.caller.clone(), self.base.clone());
                 let app = self.app;
                 let doc = self.resource().await?;
                 same_id(&doc, &id)?;
                 let w = app.engine.update(&caller, ty, id, doc, if_match, if_none_match).await?;
-                written(app, &caller, &w, &base, wants_body).await
+                written(app, &caller, &w, &base, returning).await
             }
             Route::Delete(ty, id) => {
                 let if_match = self.if_match()?;
@@ -380,10 +396,13 @@ impl Incoming<'_> {
             }
             Route::Bundle => {
                 let (caller, base, app) = (self.caller.clone(), self.base.clone(), self.app);
+                let returning = self.prefer.returning.unwrap_or(Return::Minimal);
                 let doc = self.resource().await?;
                 let released = match bundle_kind(&doc)? {
-                    BundleKind::Transaction => app.engine.transaction(&caller, &doc, &base).await?,
-                    BundleKind::Batch => app.engine.batch(&caller, &doc, &base).await?,
+                    BundleKind::Transaction => {
+                        app.engine.transaction(&caller, &doc, &base, returning).await?
+                    }
+                    BundleKind::Batch => app.engine.batch(&caller, &doc, &base, returning).await?,
                 };
                 Ok(answer::released(released, None))
             }
@@ -409,6 +428,7 @@ impl Incoming<'_> {
             return Err(Failure::invalid(IssueCode::Forbidden, name, text).into());
         }
         let (app, caller, base) = (self.app, self.caller.clone(), self.base.clone());
+        let lenient = self.prefer.lenient;
         if posted {
             if !self.content_type().starts_with("application/x-www-form-urlencoded") {
                 return Err(Stop::answer(answer::refuse(
@@ -420,16 +440,12 @@ impl Incoming<'_> {
             let body = self.bytes().await?;
             pairs.extend(form_urlencoded::parse(&body).into_owned());
         }
-        let search = Search { ty, pairs, compartment, base };
+        let search = Search { ty, pairs, compartment, base, lenient };
         Ok(answer::released(app.engine.search(&caller, search).await?, None))
     }
 
     fn content_type(&self) -> String {
         self.header(header::CONTENT_TYPE).unwrap_or("").trim().to_ascii_lowercase()
-    }
-
-    fn wants_body(&self) -> bool {
-        !self.header("prefer").is_some_and(|p| p.contains("return=minimal"))
     }
 
     fn if_match(&self) -> Result<Option<phial_base::Version>, Failure> {
@@ -487,25 +503,20 @@ fn same_id(doc: &Doc, id: &phial_base::LogicalId) -> Result<(), Failure> {
     }
 }
 
-/// The answer to a write: with the record when the writer may read it.
+/// The answer to a write: by default with the record, when the writer may read it.
 async fn written(
     app: &App,
     caller: &Caller,
     w: &Written,
     base: &str,
-    wants_body: bool,
+    returning: Option<Return>,
 ) -> Result<Response<Body>, Stop> {
-    let body = if wants_body && w.version.0 > 0 {
-        match app.engine.read(caller, w.ty, &w.id).await {
-            // Someone else's newer version is not the answer to this write.
-            Ok(released) => {
-                Some(released).filter(|r| r.facts().is_some_and(|f| f.version == w.version))
-            }
-            Err(Failure::NotFound | Failure::Gone) => None,
-            Err(failure) => return Err(failure.into()),
+    let body = match returning.unwrap_or(Return::Representation) {
+        Return::Minimal => None,
+        Return::Outcome => Some(bytes::Bytes::from(operation_outcome(&[w.outcome()]))),
+        Return::Representation => {
+            app.engine.read_back(caller, w).await?.map(phial_engine::Released::into_body)
         }
-    } else {
-        None
     };
     Ok(answer::written(w, base, body))
 }

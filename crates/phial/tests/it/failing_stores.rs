@@ -128,6 +128,7 @@ impl Bench {
 
     fn search(&self) -> Result<usize, Failure> {
         let search = Search {
+            lenient: false,
             ty: ResourceType::from_name("Patient").unwrap(),
             pairs: vec![("gender".to_owned(), "other".to_owned())],
             compartment: None,
