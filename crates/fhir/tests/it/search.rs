@@ -301,10 +301,7 @@ fn what_cannot_be_answered_is_refused_by_name_and_without_the_value() {
         ("Patient?_count=SECRET", "value parameter _count is not a whole number"),
         ("Patient?_count=-1", "value parameter _count is not a whole number"),
         ("Patient?_count=1&_count=2", "duplicate parameter _count may be given once"),
-        (
-            "Patient?_summary=true",
-            "value parameter _summary is supported as count or false",
-        ),
+        ("Patient?_summary=true", "value parameter _summary is supported as count or false"),
         (
             "Observation?_include=Observation:code",
             "value parameter _include is not Type:parameter or Type:parameter:Target of a reference parameter",
