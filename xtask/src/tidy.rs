@@ -71,6 +71,49 @@ const LICENCES: &[&str] = &[
 
 const MAX_LINES: usize = 800;
 
+/// What changes durable state. Outside tests it stands only where a `Step` is taken, or
+/// is no durable state at all.
+const RAW: &[&str] = &[
+    "fs::rename(",
+    "fs::write(",
+    "fs::remove_file(",
+    "fs::remove_dir",
+    "fs::hard_link(",
+    "fs::copy(",
+    "fs::create_dir",
+    "fs::set_permissions(",
+    "File::create(",
+    "File::options(",
+    "OpenOptions::new()",
+    "DirBuilder::new()",
+    ".set_len(",
+    ".sync_all(",
+    ".sync_data(",
+    ".commit()",
+    "\"COMMIT\"",
+    "VACUUM",
+    "wal_checkpoint(",
+    "journal_mode=",
+];
+
+/// Where the words above may stand, how often, and why.
+const STEPPED: &[(&str, &str, usize, &str)] = &[
+    ("crates/crypto/src/key_file.rs", "DirBuilder::new()", 1, "Step::Directory"),
+    ("crates/crypto/src/key_file.rs", "fs::hard_link(", 1, "Step::RootKey"),
+    ("crates/crypto/src/key_file.rs", "OpenOptions::new()", 2, "Step::RootKey; and a read"),
+    ("crates/crypto/src/key_file.rs", ".sync_all(", 2, "Step::RootKey"),
+    ("crates/crypto/src/key_file.rs", "fs::remove_file(", 1, "a temporary file"),
+    ("crates/store/src/home.rs", "OpenOptions::new()", 1, "the lock, which no crash keeps"),
+    ("crates/store/src/home.rs", ".set_len(", 2, "the lock, which no crash keeps"),
+    ("crates/store/src/keystore/rotate.rs", "VACUUM", 1, "Step::KeysRebuild"),
+    ("crates/store/src/open.rs", "journal_mode=", 2, "Step::StoreMode; and asked again"),
+    ("crates/store/src/index/db.rs", "\"COMMIT\"", 1, "ends a read transaction"),
+    ("crates/store/src/index/db.rs", "journal_mode=", 1, "Step::IndexOpen"),
+    ("crates/store/src/index/db.rs", "wal_checkpoint(", 2, "Step::IndexClose"),
+    ("crates/phial/src/cli/synth.rs", "fs::create_dir", 1, "files for whoever asked"),
+    ("crates/phial/src/cli/synth.rs", "fs::write(", 1, "files for whoever asked"),
+];
+
 pub(crate) fn run() -> anyhow::Result<()> {
     let metadata = MetadataCommand::new()
         .other_options(["--locked".to_owned()])
@@ -83,6 +126,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let root = metadata.workspace_root.as_std_path();
     sources(root, &mut wrong)?;
     documents(root, &mut wrong)?;
+    durable_steps(root, &mut wrong)?;
     for w in &wrong {
         println!("tidy: {w}");
     }
@@ -211,6 +255,61 @@ fn sources(root: &Path, wrong: &mut Vec<String>) -> anyhow::Result<()> {
         let name = path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         if matches!(name.as_str(), "utils" | "util" | "helpers" | "misc") {
             wrong.push(format!("{shown}: name it by what it does"));
+        }
+    }
+    Ok(())
+}
+
+/// Durable state changes only in a step of the table in `crates/base/src/step.rs`, and
+/// every step of the table is one that the program takes.
+fn durable_steps(root: &Path, wrong: &mut Vec<String>) -> anyhow::Result<()> {
+    let mut all = Vec::new();
+    files(&root.join("crates"), &mut all)?;
+    let mut program = String::new();
+    for path in all.iter().filter(|p| p.extension().is_some_and(|e| e == "rs")) {
+        let shown = path.strip_prefix(root).unwrap_or(path).display().to_string();
+        let own = shown.contains("/src/") && !shown.contains("/tests/");
+        if !own || shown.starts_with("crates/testkit/") || shown.ends_with("/tests.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(path)?;
+        let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        let table = shown == "crates/base/src/step.rs";
+        if !table {
+            program.push_str(code);
+            if code.contains("step::watch(") {
+                wrong.push(format!("{shown} watches durable steps: that is for tests"));
+            }
+        }
+        if shown == "crates/store/src/durable.rs" {
+            continue;
+        }
+        for word in RAW {
+            let found = code
+                .match_indices(word)
+                // `KeyFile::create` is not `File::create`.
+                .filter(|(at, _)| {
+                    word.starts_with(['.', '"'])
+                        || !code
+                            .get(..*at)
+                            .is_some_and(|c| c.ends_with(|c: char| c.is_alphanumeric()))
+                })
+                .count();
+            let known = STEPPED.iter().find(|(file, w, ..)| *file == shown && w == word);
+            let allowed = known.map_or(0, |(_, _, n, _)| *n);
+            if found != allowed {
+                wrong.push(format!(
+                    "{shown} has `{word}` {found} times, not {allowed}: durable state changes \
+                     only in a step, see crates/base/src/step.rs"
+                ));
+            }
+        }
+    }
+    let table = fs::read_to_string(root.join("crates/base/src/step.rs"))?;
+    for name in table.split("row(").skip(1).filter_map(|r| r.split("Step::").nth(1)) {
+        let name: String = name.chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
+        if !name.is_empty() && !program.contains(&format!("Step::{name},")) {
+            wrong.push(format!("Step::{name} is in the table and nowhere taken"));
         }
     }
     Ok(())

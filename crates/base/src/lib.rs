@@ -1,5 +1,6 @@
 //! What every other crate agrees on: ids, tenants, subjects, data classes,
-//! labels, the clock, randomness, and `Sensitive<T>`, which keeps values quiet.
+//! labels, the clock, randomness, the table of durable steps, and `Sensitive<T>`, which
+//! keeps values quiet.
 //!
 //! This crate knows no other Phial crate, does no I/O, and holds no rules.
 
@@ -9,6 +10,7 @@ mod id;
 mod label;
 mod rng;
 mod sensitive;
+pub mod step;
 mod subject;
 
 pub use class::{ClassSet, DataClass, UnknownClass};

@@ -32,6 +32,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use phial_base::step::{Part, Step, durable};
 use phial_base::{Rng, SystemRng};
 use rustix::fs::OFlags;
 use rustix::process::geteuid;
@@ -67,11 +68,13 @@ impl KeyFile {
     pub fn create(path: &Path, forbidden: &[&Path], rng: &dyn Rng) -> Result<Self, Error> {
         let directory = directory(path)?;
         check_apart(path, directory, forbidden)?;
-        match DirBuilder::new().mode(0o700).create(directory) {
-            Ok(()) => {}
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-            Err(source) => return Err(io(directory, source)),
-        }
+        let made = durable(Step::Directory, Part::Whole, directory, || {
+            match DirBuilder::new().mode(0o700).create(directory) {
+                Err(e) if e.kind() != ErrorKind::AlreadyExists => Err(e),
+                _ => Ok(()),
+            }
+        });
+        made.map_err(|e| io(directory, e))?;
         check_place(path, directory, forbidden)?;
         if fs::symlink_metadata(path).is_ok() {
             return Err(problem(path, KeyFileProblem::Exists));
@@ -82,11 +85,14 @@ impl KeyFile {
         let mut suffix = [0u8; 8];
         rng.fill(&mut suffix);
         let temporary = directory.join(format!(".root-key-{}", hex::encode(suffix)));
-        let written = write_new(&temporary, &line(&key, id)).and_then(|()| {
+        let written = durable(Step::RootKey, Part::Write, &temporary, || {
+            write_new(&temporary, &line(&key, id))
+        })
+        .and_then(|()| {
             // A link, not a rename: it fails when the name is taken. A crash
             // before it leaves a stray temporary file and no key; nothing was
             // wrapped under that key yet.
-            fs::hard_link(&temporary, path)
+            durable(Step::RootKey, Part::Name, path, || fs::hard_link(&temporary, path))
         });
         // Best effort: the stray file is as protected as the key file itself.
         let _ = fs::remove_file(&temporary);
@@ -95,7 +101,10 @@ impl KeyFile {
             _ => io(path, e),
         })?;
         // The name must be durable before anything is wrapped under the key.
-        File::open(directory).and_then(|d| d.sync_all()).map_err(|e| io(directory, e))?;
+        let named = durable(Step::RootKey, Part::Sync, path, || {
+            File::open(directory).and_then(|d| d.sync_all())
+        });
+        named.map_err(|e| io(directory, e))?;
         KeyFile::open(path, forbidden)
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 use phial_audit::{DetailKey, EventKind};
+use phial_base::step::Step;
 use phial_base::{
     Clock, Purpose, RequestId, RequestInfo, Rng, Subject, SubjectId, Surface, SystemClock,
     SystemRng, TenantId,
@@ -49,7 +50,11 @@ impl App {
     pub(crate) fn init(root: &Path) -> anyhow::Result<()> {
         let home = Home::create(root)?;
         if !home.config().exists() {
-            std::fs::write(home.config(), crate::config::TEMPLATE)?;
+            phial_store::write_whole(
+                Step::HomeConfig,
+                &home.config(),
+                crate::config::TEMPLATE.as_bytes(),
+            )?;
         }
         let config = Config::read(&home.config())?;
         let rng: Arc<dyn Rng> = Arc::new(SystemRng::new());

@@ -24,6 +24,7 @@ use crossbeam_channel::Sender;
 use phial_audit::chain::StoredRef;
 use phial_audit::tree::{self, Hash, MemoryNodes};
 use phial_audit::{Entry, IntentId, NodeId, NoteVerifier, OutcomeCode, Place};
+use phial_base::step::Step;
 use phial_base::{Clock, Rng, RowId, TenantId, Version};
 use phial_crypto::SecretKey;
 
@@ -255,7 +256,7 @@ impl AuditLog {
         let keys = keystore.tenant_keys(tenant)?;
         let vkey = format!("{}\n", notes::signer(&keys)?.verifier().vkey());
         for path in &files.public {
-            crate::home::write_atomic(path, vkey.as_bytes())?;
+            crate::durable::write_whole(Step::PublicKey, path, vkey.as_bytes())?;
         }
         Self::open(home, tenant, keystore, clock, rng, options)
     }

@@ -13,12 +13,14 @@ use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use phial_base::step::Step;
 use phial_base::{Rng, RowId, TenantId, Version};
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::durable;
 use crate::error::Error;
 use crate::home::Home;
 use crate::keystore::Keystore;
@@ -395,7 +397,7 @@ impl ControlLog {
             })();
             match written {
                 Ok(raw) => {
-                    db.execute_batch("COMMIT")?;
+                    durable::commit_begun(Step::ControlAppend, db)?;
                     Ok(raw)
                 }
                 Err(e) => {

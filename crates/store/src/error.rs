@@ -184,7 +184,10 @@ impl From<std::io::Error> for Error {
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
                 Error::Unavailable(Fault::Permission)
             }
-            _ => Error::File(Arc::new(e)),
+            _ => match e.raw_os_error() {
+                Some(code) => Error::Unavailable(Fault::Io(code)),
+                None => Error::File(Arc::new(e)),
+            },
         }
     }
 }

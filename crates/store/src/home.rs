@@ -11,10 +11,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use phial_base::TenantId;
+use phial_base::step::Step;
 use rustix::fs::FlockOperation;
 
+use crate::durable::{make_dir, write_whole};
 use crate::error::{Error, Fault};
-use crate::open::create_private_dir;
 
 /// What the marker file says. The number is the layout's version.
 const MARKER_TEXT: &str = "phial home 1\n";
@@ -38,7 +39,7 @@ impl Home {
     /// [`Error::NotAHome`] when the directory holds anything else or is a home
     /// already; [`Error::Unavailable`] when it can't be written.
     pub fn create(root: &Path) -> Result<Self, Error> {
-        create_private_dir(root)?;
+        make_dir(root)?;
         for entry in fs::read_dir(root)? {
             let name = entry?.file_name();
             if name == MARKER {
@@ -50,11 +51,11 @@ impl Home {
             }
         }
         for dir in DIRECTORIES {
-            create_private_dir(&root.join(dir))?;
+            make_dir(&root.join(dir))?;
         }
         // Written last and put in place whole: a crash before leaves a directory
         // that `create` takes up again.
-        write_atomic(&root.join(MARKER), MARKER_TEXT.as_bytes())?;
+        write_whole(Step::HomeMarker, &root.join(MARKER), MARKER_TEXT.as_bytes())?;
         Home::open(root)
     }
 
@@ -201,25 +202,6 @@ impl Drop for HomeLock {
         // file ends the lock in any case, so a failure here loses nothing.
         let _ = self.file.set_len(0);
     }
-}
-
-/// Puts `bytes` at `path` whole or not at all: written beside it with mode 0600,
-/// synced, renamed over it, and the directory synced.
-///
-/// # Errors
-/// [`Error::Unavailable`] or [`Error::File`] when a step fails.
-pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let dir = path.parent().ok_or(Error::Invalid("a file needs a directory"))?;
-    let mut name = path.file_name().ok_or(Error::Invalid("a file needs a name"))?.to_owned();
-    name.push(".new");
-    let beside = dir.join(name);
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    fs::File::open(dir)?.sync_all()?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -59,6 +59,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
+use phial_base::step::Step;
 use phial_base::{ClassSet, LabelSet, LogicalId, RowId, Seq, Version};
 use phial_crypto::SecretKey;
 use phial_fhir::ResourceType;
@@ -271,11 +272,7 @@ impl Index {
         for end in ["", "-wal", "-shm", "-journal"] {
             let mut name = file.as_os_str().to_owned();
             name.push(end);
-            match fs::remove_file(PathBuf::from(name)) {
-                Ok(()) => {}
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                Err(e) => return Err(e.into()),
-            }
+            crate::durable::remove(Step::IndexRemove, Path::new(&name))?;
         }
         Ok(())
     }

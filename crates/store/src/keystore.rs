@@ -22,6 +22,7 @@
 mod destroy;
 mod rotate;
 mod rows;
+mod tenant;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -30,13 +31,15 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use moka::sync::Cache;
+use phial_base::step::Step;
 use phial_base::{Clock, KeyHandle, LogicalId, Rng, TenantId};
 use phial_crypto::{KeyKind, KeyLabel, RootProvider, SecretKey, SigningKey};
 
 pub use self::destroy::{Destroyed, Tombstone};
 pub use self::rotate::Rotation;
 use self::rows::{KeyRow, SINGLE, Subject};
-use crate::error::{Error, Fault};
+use crate::durable;
+use crate::error::Error;
 use crate::open::{Db, Options, Schema, Slot, create_store, open_store};
 
 /// How long tenant keys are held before the keystore and the root key are asked again.
@@ -188,7 +191,7 @@ impl Keystore {
             return Err(Error::OtherRootKey);
         }
         // A destruction that was cut short by a crash may have left old pages in the log.
-        db.truncate_wal()?;
+        durable::scrub(Step::KeysScrub, &db)?;
         Ok(Self::over(path, db, root, clock, rng, options))
     }
 
@@ -231,36 +234,6 @@ impl Keystore {
         KeyHandle(bytes)
     }
 
-    /// Makes a tenant and its own keys.
-    ///
-    /// # Errors
-    /// [`Error::TenantExists`], or [`Error::Unavailable`] without the root key.
-    pub fn create_tenant(&self, tenant: &TenantId) -> Result<(), Error> {
-        let root = self.root();
-        let created = self.now_us();
-        self.slot().with(|db| {
-            let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-            let Some(id) = rows::insert_tenant(&tx, tenant)? else {
-                return Err(Error::TenantExists);
-            };
-            let tenant_key = SecretKey::random(self.rng.as_ref());
-            let label = KeyLabel {
-                tenant: tenant.clone(),
-                kind: KeyKind::Tenant,
-                handle: self.handle(),
-                version: 1,
-            };
-            let wrapped = phial_crypto::wrap_under_root(root.as_ref(), &label, &tenant_key)
-                .map_err(|_| Error::Unavailable(Fault::RootKey))?;
-            rows::insert(&tx, id, &label, &SINGLE, 1, &wrapped, created)?;
-            for kind in SINGLES {
-                self.insert_new(&tx, id, tenant, &tenant_key, 1, kind, &SINGLE, created)?;
-            }
-            tx.commit()?;
-            Ok(())
-        })
-    }
-
     /// Makes a random key and its row.
     #[expect(clippy::too_many_arguments, reason = "each is one column of the row")]
     fn insert_new(
@@ -280,14 +253,6 @@ impl Keystore {
         let id =
             rows::insert(conn, tenant_row, &label, subject, tenant_version, &wrapped, created)?;
         Ok((id, HeldKey { handle: label.handle, version: 1, key }))
-    }
-
-    /// The tenants, by name.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] when the keystore can't be read.
-    pub fn tenants(&self) -> Result<Vec<TenantId>, Error> {
-        self.slot().with(|db| rows::tenants(db))
     }
 
     /// The tenant's own keys. Held for at most [`TENANT_KEYS_LIFE`].
@@ -469,7 +434,7 @@ impl Keystore {
                 }
                 out.push(held);
             }
-            tx.commit()?;
+            durable::commit(Step::KeysNew, tx)?;
             Ok(Outcome::Done(out))
         })?;
         Ok(found
@@ -672,7 +637,7 @@ impl Keystore {
                 &subject,
                 created,
             )?;
-            tx.commit()?;
+            durable::commit(Step::KeysIndex, tx)?;
             Ok(Outcome::Done(held.key))
         })
     }

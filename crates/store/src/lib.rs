@@ -7,6 +7,7 @@
 
 pub mod auditlog;
 pub mod control;
+mod durable;
 mod error;
 pub mod header;
 pub mod home;
@@ -19,5 +20,6 @@ pub mod sessions;
 pub mod verify;
 pub mod vessel;
 
+pub use durable::write_whole;
 pub use error::{Error, Fault};
 pub use open::Options;

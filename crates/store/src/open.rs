@@ -10,12 +10,14 @@
 
 use std::fs;
 use std::ops::{Deref, DerefMut};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use phial_base::step::Step;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
+use crate::durable;
 use crate::error::{Error, Fault};
 
 /// How files are opened.
@@ -106,29 +108,6 @@ impl Db {
         }
         Ok(())
     }
-
-    /// Writes the log back and empties it, so that pages overwritten or deleted are
-    /// in no file any more. False when a reader held it up; try again later.
-    pub(crate) fn truncate_wal(&self) -> Result<bool, Error> {
-        let busy: i64 = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get(0))?;
-        Ok(busy == 0)
-    }
-}
-
-/// Makes the directory and its parents, mode 0700 for each that is new.
-pub(crate) fn create_private_dir(path: &Path) -> Result<(), Error> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    Ok(())
-}
-
-/// Makes an empty file, mode 0600, unless there is one. SQLite gives its side files
-/// the same mode.
-fn create_private_file(path: &Path) -> Result<(), Error> {
-    match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(_) => Ok(()),
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(e) => Err(e.into()),
-    }
 }
 
 /// Opens an existing file for reading and writing; every commit is synced before it
@@ -201,14 +180,17 @@ fn open_inner(path: &Path, options: &Options, read_only: bool) -> Result<Db, Err
 /// existing file of the same store is opened.
 pub(crate) fn create_store(path: &Path, options: &Options, schema: &Schema) -> Result<Db, Error> {
     if let Some(dir) = path.parent() {
-        create_private_dir(dir)?;
+        durable::make_dir(dir)?;
     }
-    create_private_file(path)?;
+    durable::make_file(Step::StoreFile, path)?;
     if fs::metadata(path)?.len() == 0 {
         // The page size is fixed by the first write, which is the change to WAL.
         let conn = connect(path, options, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        conn.execute_batch(&format!("PRAGMA page_size={};", schema.page_size))?;
-        let _: String = conn.query_row("PRAGMA journal_mode=WAL", [], |r| r.get(0))?;
+        durable::execute(Step::StoreMode, &conn, || {
+            conn.execute_batch(&format!("PRAGMA page_size={};", schema.page_size))?;
+            let _: String = conn.query_row("PRAGMA journal_mode=WAL", [], |r| r.get(0))?;
+            Ok(())
+        })?;
     }
     let mut db = open_db(path, options)?;
     migrate(&mut db, schema, true)?;
@@ -250,8 +232,7 @@ pub(crate) fn migrate(db: &mut Db, schema: &Schema, may_be_new: bool) -> Result<
         )?;
     }
     tx.execute("INSERT OR REPLACE INTO meta VALUES('format', ?1)", [known])?;
-    tx.commit()?;
-    Ok(())
+    durable::commit(Step::StoreFormat, tx)
 }
 
 fn checksum(sql: &str) -> String {

@@ -13,12 +13,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
+use phial_base::step::Step;
 use phial_base::{Purpose, Rng, SubjectId, TenantId};
 use rusqlite::{OptionalExtension, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::control::change_counter;
+use crate::durable;
 use crate::error::Error;
 use crate::home::Home;
 use crate::keystore::Keystore;
@@ -251,8 +253,7 @@ impl Sessions {
                     sealed
                 ],
             )?;
-            tx.commit()?;
-            Ok(())
+            durable::commit(Step::SessionIssue, tx)
         })?;
         Ok(Issued { token, handle: hex::encode(handle), expires })
     }
@@ -287,11 +288,13 @@ impl Sessions {
                 return Ok(None);
             }
             if row.wants_touch(now) {
-                let changed = db.execute(
-                    "UPDATE session SET last_used = max(last_used, ?2) \
-                     WHERE hash = ?1 AND revoked IS NULL",
-                    params![hash, now.as_microsecond()],
-                )?;
+                let changed = durable::execute(Step::SessionTouch, db, || {
+                    Ok(db.execute(
+                        "UPDATE session SET last_used = max(last_used, ?2) \
+                         WHERE hash = ?1 AND revoked IS NULL",
+                        params![hash, now.as_microsecond()],
+                    )?)
+                })?;
                 if changed == 0 {
                     return Ok(None);
                 }
@@ -362,7 +365,7 @@ impl Sessions {
     /// When the store can't be written.
     pub fn revoke(&self, tenant: &TenantId, handle: &str, now: Timestamp) -> Result<bool, Error> {
         let Ok(handle) = hex::decode(handle) else { return Ok(false) };
-        self.change(|db| {
+        self.change(Step::SessionRevoke, |db| {
             db.execute(
                 "UPDATE session SET revoked = ?3 WHERE tenant = ?1 AND handle = ?2 AND revoked IS NULL",
                 params![tenant.as_str(), handle, now.as_microsecond()],
@@ -383,7 +386,7 @@ impl Sessions {
     ) -> Result<usize, Error> {
         let keys = self.keystore.tenant_keys(tenant)?;
         let holder = holder(&keys.sessions, user);
-        self.change(|db| {
+        self.change(Step::SessionRevoke, |db| {
             db.execute(
                 "UPDATE session SET revoked = ?3 WHERE tenant = ?1 AND holder = ?2 AND revoked IS NULL",
                 params![tenant.as_str(), holder, now.as_microsecond()],
@@ -396,14 +399,18 @@ impl Sessions {
     /// # Errors
     /// When the store can't be written.
     pub fn purge(&self, now: Timestamp) -> Result<usize, Error> {
-        self.change(|db| purge(db, now))
+        self.change(Step::SessionPurge, |db| purge(db, now))
     }
 
-    fn change(&self, work: impl FnOnce(&Db) -> rusqlite::Result<usize>) -> Result<usize, Error> {
+    fn change(
+        &self,
+        step: Step,
+        work: impl FnOnce(&Db) -> rusqlite::Result<usize>,
+    ) -> Result<usize, Error> {
         let mut state = self.state();
         // This connection's own commits do not show in its data version.
         state.remembered.clear();
-        state.slot.with(|db| Ok(work(db)?))
+        state.slot.with(|db| durable::execute(step, db, || Ok(work(db)?)))
     }
 
     /// The sessions of a tenant that are still kept, oldest first.

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use phial_base::step::Step;
 use phial_base::{
     ClassSet, Clock, DataClass, KeyHandle, LabelSet, LogicalId, Rng, RowId, Seq, TenantId, Version,
 };
@@ -161,7 +162,8 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Vessel {
-    /// Makes the empty stores of a new tenant, whose keys exist already.
+    /// Makes the empty stores of a new tenant, whose keys exist already, and says that
+    /// it is ready. Whatever of them an interrupted call left is taken up.
     ///
     /// # Errors
     /// [`Error`] when a file can't be made.
@@ -175,8 +177,8 @@ impl Vessel {
     ) -> Result<(), Error> {
         RecordLog::create(&home.records(tenant), options)?;
         AuditLog::create(home, tenant, Arc::clone(&keystore), clock, Arc::clone(&rng), options)?;
-        ControlLog::create(home, tenant, keystore, rng, options)?;
-        Ok(())
+        ControlLog::create(home, tenant, Arc::clone(&keystore), rng, options)?;
+        keystore.tenant_ready(tenant)
     }
 
     /// Opens the stores of `tenant`. The index is opened when it can be, and
@@ -688,7 +690,7 @@ fn remove_generations(dir: &std::path::Path, keep: u64) -> Result<(), Error> {
         let name = file.file_name();
         let Some(name) = name.to_str() else { continue };
         if name.starts_with("gen-") && !name.starts_with(&keep) {
-            std::fs::remove_file(file.path()).map_err(Error::io)?;
+            crate::durable::remove(Step::IndexRemove, &file.path())?;
         }
     }
     Ok(())

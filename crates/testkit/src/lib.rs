@@ -7,4 +7,5 @@
 pub mod canary;
 pub mod faults;
 pub mod fixture;
+pub mod points;
 pub mod world;

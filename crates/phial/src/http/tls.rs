@@ -2,13 +2,12 @@
 //! operator's a development CA is made in `tls/`.
 
 use std::fs;
-use std::io::Write;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use phial_base::step::Step;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, SanType,
@@ -88,9 +87,8 @@ fn named(name: &str) -> DistinguishedName {
     dn
 }
 
-fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let _ = fs::remove_file(path);
-    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
+fn write_private(path: &Path, bytes: &[u8]) -> Result<(), phial_store::Error> {
+    phial_store::write_whole(Step::TlsFile, path, bytes)
 }
 
 /// The server's TLS configuration.

@@ -15,9 +15,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use phial_audit::chain::NodeChain;
 use phial_audit::{Checkpoint, Entry, EventKind, NodeId, Place, seal_entry};
+use phial_base::step::Step;
 use phial_base::{Clock, LogicalId, Rng, TenantId};
 
 use super::{Receipt, Shared, audit_error, disk, notes};
+use crate::durable;
 use crate::error::Error;
 use crate::keystore::{HeldKey, Keystore};
 use crate::open::{Db, Slot};
@@ -347,7 +349,12 @@ impl Worker<'_> {
         match self.inside(db, group, late, with_checkpoint) {
             Ok(done) => {
                 // Crash or failure here: saved or not, nobody is told that it was.
-                db.execute_batch("COMMIT")?;
+                let step = match (group.is_empty(), late.is_empty()) {
+                    (false, _) => Step::AuditAppend,
+                    (true, false) => Step::AuditLater,
+                    (true, true) => Step::AuditCheckpoint,
+                };
+                durable::commit_begun(step, db)?;
                 // Saved into a file that still bears the log's name.
                 db.check_present()?;
                 Ok(done)

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use phial_audit::{Checkpoint, NoteSigner, NoteVerifier};
 use phial_base::TenantId;
+use phial_base::step::Step;
 use phial_crypto::VerifyingKey;
 
 use super::audit_error;
+use crate::durable::write_whole;
 use crate::error::Error;
-use crate::home::write_atomic;
 use crate::keystore::TenantKeys;
 
 /// The log's name: unique, since it holds eight bytes of the key's hash.
@@ -47,14 +48,14 @@ pub(super) fn write_beside_keys(
             {
                 let aside = aside(path, c.size, &old);
                 if !aside.exists() {
-                    write_atomic(&aside, old.as_bytes())?;
+                    write_whole(Step::CheckpointAside, &aside, old.as_bytes())?;
                 }
             }
         }
         Err(e) if e.kind() == ErrorKind::NotFound || e.kind() == ErrorKind::InvalidData => {}
         Err(e) => return Err(e.into()),
     }
-    write_atomic(path, note.as_bytes())
+    write_whole(Step::CheckpointCopy, path, note.as_bytes())
 }
 
 /// `{tenant}.checkpoint` becomes `{tenant}.checkpoint.{size}-{hash}`.

@@ -5,14 +5,15 @@
 use std::collections::HashMap;
 use std::fs;
 use std::ops::Deref;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use phial_base::step::Step;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 use zeroize::Zeroizing;
 
+use crate::durable;
 use crate::error::Error;
 use crate::open::Options;
 
@@ -106,17 +107,15 @@ pub(super) fn open_writer(
     cache_kib: u32,
 ) -> Result<Connection, Error> {
     if let Some(dir) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        durable::make_dir(dir)?;
     }
-    match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(_) => {}
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(e) => return Err(e.into()),
-    }
+    durable::make_file(Step::IndexOpen, path)?;
     let mut conn = open_keyed(path, hex, opts, OpenFlags::SQLITE_OPEN_READ_WRITE, cache_kib)?;
     // The first read fails here when the key is another.
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
-    let _: String = conn.query_row("PRAGMA journal_mode=WAL", [], |r| r.get(0))?;
+    let _: String = durable::execute(Step::IndexOpen, &conn, || {
+        Ok(conn.query_row("PRAGMA journal_mode=WAL", [], |r| r.get(0))?)
+    })?;
     conn.execute_batch(
         "PRAGMA synchronous=OFF; PRAGMA secure_delete=ON; PRAGMA wal_autocheckpoint=2000; \
          PRAGMA journal_size_limit=67108864;",
@@ -138,16 +137,18 @@ pub(super) fn open_writer(
         return Err(Error::Unusable);
     }
     tx.execute("INSERT OR REPLACE INTO meta VALUES('open', ?1)", [&boot])?;
-    tx.commit()?;
+    durable::commit(Step::IndexOpen, tx)?;
     Ok(conn)
 }
 
 /// Says that the file is whole, and makes it so. Called once nothing else has it open.
 pub(super) fn close_clean(conn: &Connection) -> Result<(), Error> {
-    conn.execute_batch("PRAGMA synchronous=FULL; PRAGMA wal_checkpoint(TRUNCATE);")?;
-    conn.execute("DELETE FROM meta WHERE name='open'", [])?;
-    conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")?;
-    Ok(())
+    durable::execute(Step::IndexClose, conn, || {
+        conn.execute_batch("PRAGMA synchronous=FULL; PRAGMA wal_checkpoint(TRUNCATE);")?;
+        conn.execute("DELETE FROM meta WHERE name='open'", [])?;
+        conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")?;
+        Ok(())
+    })
 }
 
 /// What distinguishes this run of the operating system; empty when it can't be told.

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 
 use phial_base::LogicalId;
+use phial_base::step::Step;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::dict::{Kind, Names};
@@ -13,6 +14,7 @@ use super::stored::{delete_resource, delete_term, fetch, fetch_head, resource};
 use super::values::Val;
 use super::write::{Head, Rows, members, patient_type};
 use super::{Index, db, lock, unusable};
+use crate::durable;
 use crate::error::Error;
 use std::sync::PoisonError;
 
@@ -143,7 +145,7 @@ impl Index {
                 return Ok(());
             }
             delete_versions(&tx, &state.names, &vids, &mut Used::default())?;
-            tx.commit()?;
+            durable::commit(Step::IndexExpire, tx)?;
             writer.dying.extend(vids.iter().map(|v| db::seq_of(*v)));
         }
     }
@@ -206,12 +208,12 @@ impl Index {
             }
         }
         sweep(&tx, &state.names, &used)?;
-        tx.commit()?;
+        durable::commit(Step::IndexForget, tx)?;
         // Numbers that the caches may still give out are gone.
         state.reset(conn)?;
         // Until no reader stands on the old pages the log can't be emptied; the next
         // checkpoint does it then, and the pages in it are encrypted as all are.
-        let _: i64 = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get(0))?;
+        durable::scrub(Step::IndexForget, conn)?;
         lock(&self.viewers).invalidate(None);
         writer.dying.extend(forgotten);
         Ok(())

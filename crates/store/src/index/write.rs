@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError};
 
+use phial_base::step::Step;
 use phial_base::{DataClass, Seq};
 use phial_fhir::ResourceType;
 use phial_fhir::search::{Term, fold, primary_date_param};
@@ -19,6 +20,7 @@ use super::span::Dated;
 use super::stored::{put_resource, put_term, resource_by_key, terms, write_body};
 use super::values::{LONG, NO_DATE, ODD_DATE, SPAN_OTHER, SPANS, Unit, Val, res_key};
 use super::{Index, Indexed, Shape, db, lock, relate, unusable};
+use crate::durable;
 use crate::error::Error;
 
 /// Folded text beyond this many bytes is left to the residual filter.
@@ -619,7 +621,7 @@ impl Index {
                 conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let changes = state.apply(&tx, &batch)?;
             db::put_applied(&tx, to_number)?;
-            tx.commit()?;
+            durable::commit(Step::IndexApply, tx)?;
             Ok(changes)
         })();
         let changes = match done {

@@ -6,12 +6,14 @@
 //! Refuses to call a destruction complete while old pages lie in the write-ahead log.
 
 use jiff::{SignedDuration, Timestamp};
+use phial_base::step::Step;
 use phial_base::{KeyHandle, LogicalId, TenantId};
 use phial_crypto::KeyKind;
 use rusqlite::{Connection, params};
 
 use super::rows::{self, KeyRow, Subject};
 use super::{Keystore, generation_subject, padded};
+use crate::durable;
 use crate::error::Error;
 
 /// What was destroyed: the content of a certificate.
@@ -196,8 +198,8 @@ impl Keystore {
                     rows::erase(&tx, &row)?;
                 }
             }
-            tx.commit()?;
-            db.truncate_wal()?;
+            durable::commit(Step::KeysRetire, tx)?;
+            durable::scrub(Step::KeysScrub, db)?;
             Ok(())
         })
     }
@@ -236,9 +238,9 @@ impl Keystore {
                 KeyKind::Patient => rows::joints_of(&tx, id, subject)?,
                 _ => Vec::new(),
             };
-            tx.commit()?;
+            durable::commit(Step::KeysDestroy, tx)?;
             // A crash here leaves the old pages in the log; opening empties it.
-            let scrubbed = db.truncate_wal()?;
+            let scrubbed = durable::scrub(Step::KeysScrub, db)?;
             Ok(Destroyed {
                 handles,
                 joint_handles,
@@ -258,7 +260,7 @@ impl Keystore {
     /// # Errors
     /// [`Error::Unavailable`] when the keystore can't be written.
     pub fn scrub(&self) -> Result<bool, Error> {
-        self.slot().with(|db| db.truncate_wal())
+        self.slot().with(|db| durable::scrub(Step::KeysScrub, db))
     }
 
     /// All destroyed keys of the tenant with their certificates' data, oldest first.
@@ -310,8 +312,8 @@ impl Keystore {
                 destroy_row(&tx, id, kind, &row, t.at, t.copies_until)?;
                 lived += 1;
             }
-            tx.commit()?;
-            db.truncate_wal()?;
+            durable::commit(Step::KeysReplay, tx)?;
+            durable::scrub(Step::KeysScrub, db)?;
             Ok(lived)
         });
         for t in tombstones {

@@ -6,11 +6,13 @@
 use std::sync::{Arc, PoisonError};
 
 use phial_base::TenantId;
+use phial_base::step::Step;
 use phial_crypto::{KeyKind, KeyLabel, RootProvider, SecretKey};
 use rusqlite::params;
 
 use super::rows::{self, SINGLE};
 use super::{Keystore, open_row};
+use crate::durable;
 use crate::error::{Error, Fault};
 
 /// How many keys are read at a time.
@@ -80,8 +82,8 @@ impl Keystore {
             rows::erase(&tx, &old_row)?;
             rows::insert(&tx, id, &label, &SINGLE, to, &wrapped, created)?;
             tx.execute("UPDATE tenant SET version=?2 WHERE id=?1", params![id, to])?;
-            tx.commit()?;
-            db.truncate_wal()?;
+            durable::commit(Step::KeysRotate, tx)?;
+            durable::scrub(Step::KeysScrub, db)?;
             Ok(Rotation { from, to, rewrapped })
         });
         self.forget(tenant);
@@ -116,11 +118,11 @@ impl Keystore {
                 count += 1;
             }
             tx.execute("UPDATE meta SET value=?1 WHERE name='root_key'", [new_root.key_id()])?;
-            tx.commit()?;
+            durable::commit(Step::KeysRotateRoot, tx)?;
             // Providers wrap to different lengths, so rows may have moved: the file is
             // built anew, and then holds nothing that the old root key opens.
-            db.execute_batch("VACUUM")?;
-            db.truncate_wal()?;
+            durable::execute(Step::KeysRebuild, db, || Ok(db.execute_batch("VACUUM")?))?;
+            durable::scrub(Step::KeysScrub, db)?;
             Ok(count)
         })?;
         *self.root.write().unwrap_or_else(PoisonError::into_inner) = new_root;

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use phial_base::step::Step;
 use phial_base::{KeyHandle, TenantId};
 use phial_crypto::{KeyKind, KeyLabel, RootProvider, SecretKey};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::durable;
 use crate::error::{Error, Fault};
 
 /// What a key is for within its kind: a keyed name, a period, a generation.
@@ -76,7 +78,11 @@ fn key_row(r: &Row<'_>) -> rusqlite::Result<KeyRow> {
 
 /// Records the root key's name in a new file, or checks it in an old one.
 pub(super) fn claim_root(conn: &Connection, key_id: &str) -> Result<(), Error> {
-    conn.execute("INSERT OR IGNORE INTO meta VALUES('root_key', ?1)", [key_id])?;
+    if root_of(conn)?.is_none() {
+        durable::execute(Step::KeysClaim, conn, || {
+            Ok(conn.execute("INSERT OR IGNORE INTO meta VALUES('root_key', ?1)", [key_id])?)
+        })?;
+    }
     if root_of(conn)?.as_deref() == Some(key_id) { Ok(()) } else { Err(Error::OtherRootKey) }
 }
 
@@ -104,6 +110,32 @@ pub(super) fn tenant(conn: &Connection, tenant: &TenantId) -> Result<Option<(i64
         .optional()?)
 }
 
+fn unfinished(tenant: &TenantId) -> String {
+    format!("unfinished.{tenant}")
+}
+
+/// Notes that the tenant's stores are being made.
+pub(super) fn mark_unfinished(conn: &Connection, tenant: &TenantId) -> Result<(), Error> {
+    conn.execute("INSERT INTO meta VALUES(?1, 1)", [unfinished(tenant)])?;
+    Ok(())
+}
+
+/// Whether the tenant's stores are still being made.
+pub(super) fn is_unfinished(conn: &Connection, tenant: &TenantId) -> Result<bool, Error> {
+    Ok(conn
+        .prepare_cached("SELECT EXISTS(SELECT 1 FROM meta WHERE name=?1)")?
+        .query_row([unfinished(tenant)], |r| r.get(0))?)
+}
+
+/// Notes that they are whole.
+pub(super) fn mark_ready(conn: &Connection, tenant: &TenantId) -> Result<(), Error> {
+    durable::execute(Step::KeysTenantReady, conn, || {
+        conn.execute("DELETE FROM meta WHERE name=?1", [unfinished(tenant)])?;
+        Ok(())
+    })
+}
+
+/// All tenants, those that are still being made included.
 pub(super) fn tenants(conn: &Connection) -> Result<Vec<TenantId>, Error> {
     let mut statement = conn.prepare("SELECT name FROM tenant ORDER BY name")?;
     let names = statement.query_map([], |r| r.get::<_, String>(0))?;

@@ -13,11 +13,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
+use phial_base::step::Step;
 use phial_base::{RowId, Seq, Version};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
 use super::{NewRow, Place, Readers, Removal, SCHEMA, head_of, place_of, seq_to_sql};
+use crate::durable;
 use crate::error::Error;
 use crate::open::{Db, Options, open_store};
 
@@ -130,10 +132,11 @@ impl Writer {
     /// Runs `work` in a transaction and commits it durably.
     fn commit<R>(
         &mut self,
+        step: Step,
         work: impl FnOnce(&Transaction<'_>) -> Result<R, Error>,
     ) -> Result<R, Error> {
         let db = self.ready()?;
-        let (done, unsettled) = transact(db, work);
+        let (done, unsettled) = transact(step, db, work);
         self.unsettled |= unsettled;
         if done.is_err() && !matches!(done, Err(Error::Conflict { .. } | Error::Invalid(_))) {
             // Whatever state it is in, the next job starts with a new one.
@@ -145,7 +148,7 @@ impl Writer {
 
     fn append(&mut self, group: Vec<Append>) {
         let (batches, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
-        let stored = self.commit(|tx| {
+        let stored = self.commit(Step::RecordsAppend, |tx| {
             let mut next = last_seq(tx)?;
             batches.iter().map(|rows| append_batch(tx, rows, &mut next)).collect::<Result<_, _>>()
         });
@@ -165,22 +168,24 @@ impl Writer {
     }
 
     fn delete(&mut self, what: &Deletion) -> Result<Removal, Error> {
-        let removed = self.commit(|tx| delete(tx, what))?;
+        let removed = self.commit(Step::RecordsDelete, |tx| delete(tx, what))?;
         // The deletion stands whether or not the log could be emptied now.
-        let scrubbed = self.ready().and_then(|db| db.truncate_wal()).unwrap_or(false);
+        let scrubbed =
+            self.ready().and_then(|db| durable::scrub(Step::RecordsScrub, db)).unwrap_or(false);
         Ok(Removal { removed, scrubbed })
     }
 
     fn settle(&mut self) -> Result<(), Error> {
         // Settling means writing, whatever is believed of the last commit.
         self.unsettled = true;
-        self.ready()?.truncate_wal()?;
+        durable::scrub(Step::RecordsScrub, self.ready()?)?;
         Ok(())
     }
 }
 
 /// The result, and whether the transaction's fate is open.
 fn transact<R>(
+    step: Step,
     db: &mut Db,
     work: impl FnOnce(&Transaction<'_>) -> Result<R, Error>,
 ) -> (Result<R, Error>, bool) {
@@ -193,7 +198,7 @@ fn transact<R>(
         Ok(done) => done,
         Err(e) => return (Err(e), false),
     };
-    if tx.commit().is_err() {
+    if durable::commit(step, tx).is_err() {
         return (Err(Error::Unknown), true);
     }
     // A commit into a file that was taken away meanwhile is not to be trusted.
@@ -206,7 +211,7 @@ fn transact<R>(
 fn fence(db: &mut Db) -> Result<(), Error> {
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     tx.execute("UPDATE meta SET value=value+1 WHERE name='fence'", [])?;
-    tx.commit()?;
+    durable::commit(Step::RecordsFence, tx)?;
     db.check_present()
 }
 
