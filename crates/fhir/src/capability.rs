@@ -3,6 +3,8 @@
 //!
 //! Source: <https://hl7.org/fhir/R4/capabilitystatement.html>
 
+use std::sync::OnceLock;
+
 use crate::definitions::ResourceType;
 use crate::issue::write_string;
 use crate::search::{SearchType, params};
@@ -114,6 +116,12 @@ fn resource(out: &mut String, ty: ResourceType, features: Features) {
         out.push_str(&includes.join(","));
         out.push(']');
     }
+    let referring = &referring().get(usize::from(ty.number())).map_or(&[][..], Vec::as_slice);
+    if !referring.is_empty() {
+        out.push_str(",\"searchRevInclude\":[");
+        out.push_str(&referring.join(","));
+        out.push(']');
+    }
     out.push_str(",\"searchParam\":[");
     for (n, param) in usable().enumerate() {
         if n > 0 {
@@ -129,6 +137,35 @@ fn resource(out: &mut String, ty: ResourceType, features: Features) {
     }
     out.push_str("]}");
 }
+
+/// By the number of each type: what `_revinclude` may name when it is searched. A
+/// parameter that may refer to anything is not listed for every type.
+fn referring() -> &'static Vec<Vec<String>> {
+    static ALL: OnceLock<Vec<Vec<String>>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let mut all = vec![Vec::new(); ResourceType::all().len()];
+        for source in stored_types() {
+            for p in params(source) {
+                if p.kind() != SearchType::Reference || p.unsearchable().is_some() {
+                    continue;
+                }
+                let targets = p.targets(source);
+                if targets.len() >= ANYTHING {
+                    continue;
+                }
+                for target in targets {
+                    if let Some(list) = all.get_mut(usize::from(target.number())) {
+                        list.push(format!("\"{}:{}\"", source.name(), p.code()));
+                    }
+                }
+            }
+        }
+        all
+    })
+}
+
+/// A parameter with so many types of targets may refer to anything.
+const ANYTHING: usize = 100;
 
 #[cfg(test)]
 mod tests {
@@ -154,14 +191,31 @@ mod tests {
         for r in resources {
             let ty = ResourceType::from_name(r["type"].as_str().unwrap()).unwrap();
             for p in r["searchParam"].as_array().unwrap() {
-                let value = match p["type"].as_str().unwrap() {
+                let value = |kind: &str| match kind {
                     "date" => "2020",
                     "number" | "quantity" => "1",
                     _ => "a",
                 };
-                let pair = (p["name"].as_str().unwrap().to_owned(), value.to_owned());
+                let name = p["name"].as_str().unwrap();
+                let value = match p["type"].as_str().unwrap() {
+                    "composite" => {
+                        let parts = crate::search::param(ty, name).unwrap().components();
+                        let parts: Vec<_> = parts.iter().map(|c| value(c.kind().code())).collect();
+                        parts.join("$")
+                    }
+                    kind => value(kind).to_owned(),
+                };
+                let pair = (name.to_owned(), value);
                 let query = parse_query(ty, std::slice::from_ref(&pair));
                 assert!(query.is_ok(), "{ty}?{}", pair.0);
+            }
+            for (name, list) in [("_include", "searchInclude"), ("_revinclude", "searchRevInclude")]
+            {
+                for value in r[list].as_array().into_iter().flatten() {
+                    let pair = (name.to_owned(), value.as_str().unwrap().to_owned());
+                    let query = parse_query(ty, std::slice::from_ref(&pair));
+                    assert!(query.is_ok(), "{ty}?{name}={}", pair.1);
+                }
             }
         }
     }

@@ -7,6 +7,7 @@
 //! Source: <https://hl7.org/fhir/R4/search.html>
 
 mod coding;
+mod composite;
 mod date;
 mod expression;
 mod extract;
@@ -22,6 +23,6 @@ pub use extract::extract;
 pub(crate) use extract::references;
 pub use fold::fold;
 pub use param::{ParamId, param, params, primary_date_param};
-pub use query::{Filter, Include, Modifier, On, Query, SortKey, Summary, parse_query};
+pub use query::{Filter, Include, Modifier, On, Query, SortKey, Summary, Total, parse_query};
 pub use query_value::{Operand, Prefix};
 pub use term::{Extracted, Term};

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use phial_base::DataClass;
 
+use super::composite::Found;
 use super::date::span;
 use super::expression::{Condition, End, Take, programs};
 use super::query_value::number;
@@ -19,14 +20,26 @@ use crate::reference::{RefKind, classify, last_two};
 use crate::split;
 use crate::validate::Valid;
 
-/// The searchable values of a resource, no value twice, in the order of the parameters.
+/// The searchable values of a resource, no value twice, in the order of the parameters,
+/// composites last.
 /// `_id` and `_lastUpdated` are not among them: the record's header has them.
 #[must_use]
 pub fn extract(v: &Valid) -> Extracted {
     let ty = v.resource_type();
     let root = v.doc().root();
-    let mut out = Out { classes: split::classes(v.doc(), ty), values: Vec::new() };
-    each_end(root, ty, &mut |end, node| out.take(end, node));
+    let mut out = Out {
+        classes: split::classes(v.doc(), ty),
+        values: Vec::new(),
+        parts: Found::default(),
+        path: Vec::new(),
+    };
+    each_end(root, ty, &mut |end, node, path| {
+        if end.part.is_some() {
+            out.path.clear();
+            out.path.extend_from_slice(path);
+        }
+        out.take(end, node);
+    });
     for param in &programs(ty).booleans {
         if !out.values.iter().any(|(p, ..)| p == param) {
             let class = param.classes(ty).iter().next().unwrap_or(DataClass::Notes);
@@ -35,6 +48,8 @@ pub fn extract(v: &Valid) -> Extracted {
     }
     let mut values = out.values;
     values.sort_by_key(|(p, ..)| *p);
+    // Last, since their parts stand before as values of their own.
+    values.extend(out.parts.values());
     let values = distinct(values);
     let primary = primary_date_param(ty);
     let primary_date = values.iter().find_map(|(p, _, term)| match term {
@@ -54,8 +69,11 @@ pub(crate) fn references(
     codes: &[&str],
 ) -> Vec<(ResourceType, String)> {
     let mut found = Vec::new();
-    each_end(resource, ty, &mut |end, node| {
-        if end.kind == SearchType::Reference && codes.contains(&end.param.code()) {
+    each_end(resource, ty, &mut |end, node, _| {
+        if end.part.is_none()
+            && end.kind == SearchType::Reference
+            && codes.contains(&end.param.code())
+        {
             let text = node.member("reference").and_then(Node::as_str);
             if let Some(RefKind::Relative { type_, id, .. }) = text.as_deref().map(classify) {
                 found.push((type_, id.to_owned()));
@@ -65,9 +83,12 @@ pub(crate) fn references(
     found
 }
 
+/// Takes a value at the end of a chain, and the numbers of the elements that lead there.
+type Visit<'v> = &'v mut dyn FnMut(&End, Node<'_>, &[usize]);
+
 /// Calls `visit` for each value at the end of a chain whose conditions hold.
-fn each_end(root: Node<'_>, ty: ResourceType, visit: &mut dyn FnMut(&End, Node<'_>)) {
-    follow(root, root, ty, 0, visit);
+fn each_end(root: Node<'_>, ty: ResourceType, visit: Visit<'_>) {
+    follow(root, root, ty, 0, &mut Vec::with_capacity(8), visit);
 }
 
 fn follow(
@@ -75,30 +96,31 @@ fn follow(
     node: Node<'_>,
     ty: ResourceType,
     place: usize,
-    visit: &mut dyn FnMut(&End, Node<'_>),
+    path: &mut Vec<usize>,
+    visit: Visit<'_>,
 ) {
     let Some(place) = programs(ty).places.get(place) else { return };
+    path.push(node.index());
     for end in &place.ends {
         if end.conditions.iter().all(|c| holds(root, node, 0, c)) {
-            visit(end, node);
+            visit(end, node, path);
         }
     }
-    if place.edges.is_empty() {
-        return;
-    }
-    for (name, child) in node.members() {
+    let members = if place.edges.is_empty() { None } else { Some(node.members()) };
+    for (name, child) in members.into_iter().flatten() {
         for edge in place.edges.iter().filter(|e| e.member == name) {
             if child.kind() == Kind::Array {
                 for (n, item) in child.items().enumerate() {
                     if edge.conditions.iter().all(|c| holds(root, item, n, c)) {
-                        follow(root, item, ty, edge.to, visit);
+                        follow(root, item, ty, edge.to, path, visit);
                     }
                 }
             } else if edge.conditions.iter().all(|c| holds(root, child, 0, c)) {
-                follow(root, child, ty, edge.to, visit);
+                follow(root, child, ty, edge.to, path, visit);
             }
         }
     }
+    path.pop();
 }
 
 fn holds(root: Node<'_>, node: Node<'_>, at: usize, condition: &Condition) -> bool {
@@ -161,13 +183,19 @@ struct Out {
     /// The class of each value of the document.
     classes: Vec<DataClass>,
     values: Vec<(ParamId, DataClass, Term)>,
+    parts: Found,
+    /// The way to the value of a composite's part.
+    path: Vec<usize>,
 }
 
 impl Out {
     /// Adds a term under the class of the value it was read from.
     fn add(&mut self, end: &End, from: Node<'_>, term: Term) {
         let class = self.classes.get(from.index()).copied().unwrap_or(DataClass::Notes);
-        self.values.push((end.param, class, term));
+        match end.part {
+            None => self.values.push((end.param, class, term)),
+            Some(part) => self.parts.take(end.param, part, &self.path, class, term),
+        }
     }
 
     fn take(&mut self, end: &End, node: Node<'_>) {

@@ -65,6 +65,16 @@ impl ParamId {
         }
     }
 
+    /// The classes that a search by the parameter depends on, one set for each value that
+    /// must be seen: one for a composite's component each, else one for all.
+    #[must_use]
+    pub fn needs(self, ty: ResourceType) -> Vec<ClassSet> {
+        if self.kind() == SearchType::Composite {
+            return programs(ty).parts(self).to_vec();
+        }
+        vec![self.classes(ty)]
+    }
+
     /// Whether the parameter finds a person by what identifies them: names, birth and
     /// death dates, numbers, telecoms, addresses of Patient, Person and RelatedPerson,
     /// and business identifiers of every type that is kept about a patient (HIPAA
@@ -125,7 +135,6 @@ impl ParamId {
     #[must_use]
     pub fn unsearchable(self) -> Option<&'static str> {
         match self.kind() {
-            SearchType::Composite => Some("composite parameters are not supported"),
             SearchType::Special => Some("distance search is not supported"),
             _ if self.def().expression.is_empty() => {
                 Some("full-text and named queries are not supported")

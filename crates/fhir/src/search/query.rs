@@ -1,10 +1,9 @@
 //! The grammar of a search: what may stand in a query, and nothing else. An unknown
 //! parameter, modifier or prefix is refused by name; no value is ever repeated.
 //!
-//! Not supported, and refused as such: chained parameters, `_has`, `_revinclude`,
-//! `_include:iterate`, composites, `_text`, `_content`, `_query`, `_filter`, `_list`,
-//! `_elements`, `_contained`, `:text`, `:of-type`, `:identifier`, `:above`, `:below`,
-//! `:in`, `:not-in`.
+//! Not supported, and refused as such: chained parameters, `_has`, `_include:iterate`,
+//! `_revinclude:iterate`, `_text`, `_content`, `_query`, `_filter`, `_list`, `_elements`,
+//! `_contained`, `:text`, `:of-type`, `:identifier`, `:above`, `:below`, `:in`, `:not-in`.
 //!
 //! Source: <https://hl7.org/fhir/R4/search.html>
 
@@ -31,8 +30,12 @@ pub struct Query {
     pub count: Option<u32>,
     /// Whether only the total is asked for.
     pub summary: Summary,
-    /// What to add to the hits.
+    /// What the total must be.
+    pub total: Total,
+    /// What to add to the hits: what they refer to.
     pub include: Vec<Include>,
+    /// What to add to the hits: what refers to them.
+    pub revinclude: Vec<Include>,
     /// The compartment that the search is limited to. Set by whoever routes the request.
     pub compartment: Option<(ResourceType, LogicalId)>,
     /// The token of a page.
@@ -88,6 +91,20 @@ pub enum Summary {
     Count,
 }
 
+/// How the number of all matches is given (`_total`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Total {
+    /// Where it is known anyway.
+    #[default]
+    IfKnown,
+    /// Not at all.
+    None,
+    /// It need not be exact.
+    Estimate,
+    /// Exactly.
+    Accurate,
+}
+
 /// One key of the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SortKey {
@@ -97,14 +114,15 @@ pub struct SortKey {
     pub descending: bool,
 }
 
-/// Resources to add to the hits.
+/// Resources to add to the hits: those that the hits refer to (`_include`), or those that
+/// refer to the hits (`_revinclude`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Include {
-    /// The type whose references are followed.
+    /// The type that refers.
     pub source: ResourceType,
     /// The reference parameter.
     pub param: ParamId,
-    /// Only targets of this type.
+    /// Only references to this type.
     pub target: Option<ResourceType>,
 }
 
@@ -139,7 +157,9 @@ impl Query {
             sort: Vec::new(),
             count: None,
             summary: Summary::No,
+            total: Total::IfKnown,
             include: Vec::new(),
+            revinclude: Vec::new(),
             compartment: None,
             page: None,
         }
@@ -194,17 +214,18 @@ impl Query {
             // Writing to a String can't fail.
             let _ = write!(out, "^{sign}{}", key.on.code());
         }
-        let mut includes: Vec<String> = self
-            .include
-            .iter()
-            .map(|i| {
-                let target = i.target.map_or("", ResourceType::name);
-                format!("{}:{}:{target}", i.source, i.param.code())
-            })
-            .collect();
-        includes.sort();
-        includes.dedup();
-        let _ = write!(out, ">{}", includes.join(","));
+        for (sign, all) in [('>', &self.include), ('<', &self.revinclude)] {
+            let mut includes: Vec<String> = all
+                .iter()
+                .map(|i| {
+                    let target = i.target.map_or("", ResourceType::name);
+                    format!("{}:{}:{target}", i.source, i.param.code())
+                })
+                .collect();
+            includes.sort();
+            includes.dedup();
+            let _ = write!(out, "{sign}{}", includes.join(","));
+        }
         if self.summary == Summary::Count {
             out.push('#');
         }
@@ -241,9 +262,8 @@ struct Reader<'p> {
 }
 
 /// Parameters of R4 that are known and not supported.
-const UNSUPPORTED: [&str; 10] = [
+const UNSUPPORTED: [&str; 9] = [
     "_has",
-    "_revinclude",
     "_elements",
     "_contained",
     "_containedType",
@@ -276,8 +296,10 @@ impl<'p> Reader<'p> {
             Some((base, modifier)) => (base, Some(modifier)),
             None => (name, None),
         };
-        let result =
-            matches!(base, "_count" | "_sort" | "_summary" | "_page" | "_format" | "_pretty");
+        let result = matches!(
+            base,
+            "_count" | "_sort" | "_summary" | "_total" | "_page" | "_format" | "_pretty"
+        );
         if result {
             if modifier.is_some() {
                 return self.refuse(IssueCode::NotSupported, name, "takes no modifier");
@@ -297,8 +319,19 @@ impl<'p> Reader<'p> {
                 _ => self.refuse(IssueCode::Value, name, "is supported as count or false"),
             },
             "_page" => self.query.page = Some(text.to_owned()),
-            "_include" => match modifier {
-                None => self.include(name, text),
+            "_total" => match text {
+                "none" => self.query.total = Total::None,
+                "estimate" => self.query.total = Total::Estimate,
+                "accurate" => self.query.total = Total::Accurate,
+                _ => self.refuse(IssueCode::Value, name, "is not none, estimate or accurate"),
+            },
+            "_include" | "_revinclude" => match modifier {
+                None => self.include(name, text, base == "_revinclude"),
+                Some("iterate" | "recurse") => {
+                    let why = "is not supported: only what the matches themselves refer to, \
+                               or what refers to them, can be added";
+                    self.refuse(IssueCode::NotSupported, name, why);
+                }
                 Some(_) => self.refuse(IssueCode::NotSupported, name, "is not supported"),
             },
             _ if UNSUPPORTED.contains(&base) || name.contains('.') => {
@@ -329,7 +362,7 @@ impl<'p> Reader<'p> {
                 return self.refuse(IssueCode::Value, name, why);
             };
             if let On::Param(p) = on
-                && p.unsearchable().is_some()
+                && (p.unsearchable().is_some() || p.kind() == SearchType::Composite)
             {
                 let why = format!("cannot be by {code}");
                 return self.refuse(IssueCode::NotSupported, name, why);
@@ -338,7 +371,7 @@ impl<'p> Reader<'p> {
         }
     }
 
-    fn include(&mut self, name: &str, text: &str) {
+    fn include(&mut self, name: &str, text: &str, reverse: bool) {
         let mut parts = text.split(':');
         let source = parts.next().and_then(ResourceType::from_name);
         let found = source.and_then(|s| Some((s, param(s, parts.next()?)?)));
@@ -356,13 +389,24 @@ impl<'p> Reader<'p> {
         if parts.next().is_some() {
             return self.refuse(IssueCode::Value, name, "has too many parts");
         }
-        if source != self.query.ty {
+        if reverse {
+            if target.is_some_and(|t| t != self.query.ty) {
+                let why = "must end at the type that is searched";
+                return self.refuse(IssueCode::NotSupported, name, why);
+            }
+            let targets = param.targets(source);
+            if !targets.is_empty() && !targets.contains(&self.query.ty) {
+                let why = "names a parameter that never refers to the type that is searched";
+                return self.refuse(IssueCode::Value, name, why);
+            }
+        } else if source != self.query.ty {
             let why = "must start at the type that is searched";
             return self.refuse(IssueCode::NotSupported, name, why);
         }
         let include = Include { source, param, target };
-        if !self.query.include.contains(&include) {
-            self.query.include.push(include);
+        let all = if reverse { &mut self.query.revinclude } else { &mut self.query.include };
+        if !all.contains(&include) {
+            all.push(include);
         }
     }
 
@@ -395,10 +439,24 @@ impl<'p> Reader<'p> {
         };
         let modifier = match (modifier, on, kind) {
             (None, _, _) => Modifier::None,
+            (Some(_), _, SearchType::Composite) => {
+                return self.refuse(
+                    IssueCode::NotSupported,
+                    name,
+                    "is a composite, which takes no modifier",
+                );
+            }
             (Some("missing"), On::Param(_), _) => Modifier::Missing,
             (Some("exact"), _, SearchType::String) => Modifier::Exact,
             (Some("contains"), _, SearchType::String) => Modifier::Contains,
             (Some("not"), On::Param(_), SearchType::Token) => Modifier::Not,
+            (Some("contains"), _, _) => {
+                return self.refuse(
+                    IssueCode::NotSupported,
+                    name,
+                    "is no string parameter, and R4 has contains for strings only",
+                );
+            }
             (Some(m), _, SearchType::Reference) => match ResourceType::from_name(m) {
                 Some(ty) => Modifier::Type(ty),
                 None => {
@@ -453,6 +511,36 @@ impl<'p> Reader<'p> {
                 _ => value::date(text),
             };
         };
+        if kind == SearchType::Composite {
+            return self.parts(param, text);
+        }
+        self.of_kind(param, kind, modifier, text)
+    }
+
+    /// The values of a composite's components, joined by `$`.
+    fn parts(&self, param: ParamId, text: &str) -> Result<Operand, Wrong> {
+        let components = param.components();
+        let pieces = value::split(text, '$');
+        if pieces.len() != components.len() {
+            return Err("does not have one value for each component, joined by $");
+        }
+        let mut parts = Vec::with_capacity(pieces.len());
+        for (component, piece) in components.into_iter().zip(pieces) {
+            if piece.is_empty() {
+                return Err("has an empty value");
+            }
+            parts.push(self.of_kind(component, component.kind(), Modifier::None, piece)?);
+        }
+        Ok(Operand::Parts(parts.into()))
+    }
+
+    fn of_kind(
+        &self,
+        param: ParamId,
+        kind: SearchType,
+        modifier: Modifier,
+        text: &str,
+    ) -> Result<Operand, Wrong> {
         match kind {
             SearchType::Token => value::token(text).map(|t| self.plain_code(param, t)),
             SearchType::String => Ok(Operand::Str(value::unescape(text))),

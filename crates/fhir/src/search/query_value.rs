@@ -107,6 +107,8 @@ pub enum Operand {
     Missing(bool),
     /// A logical id, for `_id`.
     Id(LogicalId),
+    /// Of a composite: a value for each component, all in one element.
+    Parts(Box<[Operand]>),
 }
 
 impl fmt::Debug for Operand {
@@ -121,6 +123,7 @@ impl fmt::Debug for Operand {
             Operand::Uri(_) => "Uri(..)",
             Operand::Missing(_) => "Missing(..)",
             Operand::Id(_) => "Id(..)",
+            Operand::Parts(_) => "Parts(..)",
         })
     }
 }
@@ -366,6 +369,14 @@ pub(super) fn canonical(out: &mut String, operand: &Operand) {
         Operand::Id(id) => {
             out.push('i');
             text(out, Some(id.as_str()));
+        }
+        Operand::Parts(parts) => {
+            out.push('(');
+            for part in parts {
+                canonical(out, part);
+                out.push('$');
+            }
+            out.push(')');
         }
     }
 }

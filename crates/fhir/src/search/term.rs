@@ -1,9 +1,9 @@
 //! Searchable values of a resource, and the block of bytes that carries them inside a
 //! sealed record, so that another node can index the record without its JSON.
 //!
-//! Block, version 1 (the format is final). Numbers are LEB128 varints unless said
+//! Block, versions 1 and 2 (both final). Numbers are LEB128 varints unless said
 //! otherwise; `signed` is zigzag. Common texts are numbers into `coding.rs`'s append-only
-//! list.
+//! list. Version 2 adds kind 8 and is written only where such a value is.
 //!
 //! `version u8 | primary date | count | value…`, a value being
 //! `signed difference of the parameter's number to the one before | class << 4 | kind | body`.
@@ -18,6 +18,7 @@
 //! | 5 reference | flags `u8`: 1 target, 2 id, 4 url, 8 identifier; each present one in this order |
 //! | 6 uri | text |
 //! | 7 | the same term as so many values before |
+//! | 8 composite (version 2) | number of components; of each the number of its values, and each value as class << 4 and kind and body, or as 0xf8 and how many values before it stands |
 //!
 //! A text is a varint: 0 none; 2 a lower-case UUID in 16 bytes; odd `2n+1` the common
 //! text n; even `2(n+2)` n bytes. A time is `zigzag << 2 | unit` with unit 0 day,
@@ -98,6 +99,13 @@ pub enum Term {
         /// The uri.
         uri: Box<str>,
     },
+    /// Of a composite: what one element holds of each component, in the order of the
+    /// components; none is empty and none is itself a composite. A value that is found
+    /// by it must be visible in all its components.
+    Parts {
+        /// The values of each component, with the class of the element of each.
+        parts: Box<[Box<[(DataClass, Term)]>]>,
+    },
 }
 
 impl Term {
@@ -105,7 +113,7 @@ impl Term {
     pub(super) fn bytes(&self) -> Vec<u8> {
         let mut out = Writer::default();
         out.byte(kind(self));
-        write(&mut out, self);
+        write(&mut out, self, &[]);
         out.bytes
     }
 }
@@ -120,6 +128,7 @@ impl std::fmt::Debug for Term {
             Term::Quantity { .. } => "Quantity(..)",
             Term::Ref { .. } => "Ref(..)",
             Term::Uri { .. } => "Uri(..)",
+            Term::Parts { .. } => "Parts(..)",
         })
     }
 }
@@ -128,7 +137,7 @@ impl std::fmt::Debug for Term {
 #[derive(Clone, PartialEq, Default)]
 pub struct Extracted {
     /// Parameter, class of the element that the value came from, value. In the order of
-    /// the parameters; no value twice.
+    /// the parameters, composites last; no value twice.
     pub values: Vec<(ParamId, DataClass, Term)>,
     /// When what the resource records took place, in microseconds since the epoch: the
     /// start of the first value of [`super::primary_date_param`].
@@ -142,6 +151,12 @@ impl std::fmt::Debug for Extracted {
 }
 
 const VERSION: u8 = 1;
+/// With composites.
+const VERSION_2: u8 = 2;
+/// In the place of a part's class and kind: the value stands before.
+const BEFORE: u8 = 0xf8;
+/// The most components of a composite, and values of one component.
+const MOST_PARTS: u64 = 1 << 16;
 const DAMAGED: Error = Error::Stored { what: "search block" };
 /// How far back the same term is looked for; blocks of bundles must not cost n².
 const WINDOW: usize = 64;
@@ -160,7 +175,8 @@ impl Extracted {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
-        out.byte(VERSION);
+        let composite = |(_, _, t): &(_, _, Term)| matches!(t, Term::Parts { .. });
+        out.byte(if self.values.iter().any(composite) { VERSION_2 } else { VERSION });
         match self.primary_date {
             Some(at) => {
                 out.byte(1);
@@ -180,7 +196,7 @@ impl Extracted {
             out.byte((*class as u8) << 4 | kind);
             match back {
                 Some(back) => out.varint(back as u64),
-                None => write(&mut out, term),
+                None => write(&mut out, term, self.values.get(..n).unwrap_or_default()),
             }
         }
         out.bytes
@@ -204,10 +220,12 @@ fn kind(term: &Term) -> u8 {
         Term::Quantity { .. } => 4,
         Term::Ref { .. } => 5,
         Term::Uri { .. } => 6,
+        Term::Parts { .. } => 8,
     }
 }
 
-fn write(out: &mut Writer, term: &Term) {
+/// `before`: the values that stand before, to which a part may refer.
+fn write(out: &mut Writer, term: &Term, before: &[(ParamId, DataClass, Term)]) {
     match term {
         Term::Token { system, code } => {
             out.text(system.as_deref());
@@ -245,6 +263,27 @@ fn write(out: &mut Writer, term: &Term) {
             }
         }
         Term::Uri { uri } => out.text(Some(uri)),
+        Term::Parts { parts } => {
+            out.varint(parts.len() as u64);
+            for part in parts {
+                out.varint(part.len() as u64);
+                for (class, term) in part {
+                    let near = before.get(before.len().saturating_sub(WINDOW)..);
+                    let back = near
+                        .and_then(|n| n.iter().rev().position(|(_, c, t)| c == class && t == term));
+                    match back {
+                        Some(back) => {
+                            out.byte(BEFORE);
+                            out.varint(back as u64);
+                        }
+                        None => {
+                            out.byte((*class as u8) << 4 | kind(term));
+                            write(out, term, &[]);
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -306,7 +345,8 @@ fn number(out: &mut Writer, value: f64, low: f64, high: f64) {
 }
 
 fn read_all(from: &mut Reader<'_>) -> Option<Extracted> {
-    if from.byte()? != VERSION {
+    let version = from.byte()?;
+    if version != VERSION && version != VERSION_2 {
         return None;
     }
     let primary_date = match from.byte()? {
@@ -328,11 +368,42 @@ fn read_all(from: &mut Reader<'_>) -> Option<Extracted> {
                 let at = values.len().checked_sub(back.checked_add(1)?)?;
                 values.get(at)?.2.clone()
             }
+            8 if version == VERSION_2 => read_parts(from, &values)?,
             kind => read(from, kind)?,
         };
         values.push((param, class, term));
     }
     (from.left() == 0).then_some(Extracted { values, primary_date })
+}
+
+fn read_parts(from: &mut Reader<'_>, before: &[(ParamId, DataClass, Term)]) -> Option<Term> {
+    let count = |from: &mut Reader<'_>| {
+        let n = from.varint()?;
+        // Each takes a byte at least.
+        let n = usize::try_from(n).ok().filter(|_| n > 0 && n < MOST_PARTS)?;
+        (n <= from.left()).then_some(n)
+    };
+    let mut parts = Vec::new();
+    for _ in 0..count(from)? {
+        let mut part = Vec::new();
+        for _ in 0..count(from)? {
+            let head = from.byte()?;
+            if head == BEFORE {
+                let back = usize::try_from(from.varint()?).ok()?;
+                let at = before.len().checked_sub(back.checked_add(1)?)?;
+                let (_, class, term) = before.get(at)?;
+                if matches!(term, Term::Parts { .. }) {
+                    return None;
+                }
+                part.push((*class, term.clone()));
+            } else {
+                let class = DataClass::from_number(head >> 4).ok()?;
+                part.push((class, read(from, head & 0xf)?));
+            }
+        }
+        parts.push(part.into_boxed_slice());
+    }
+    Some(Term::Parts { parts: parts.into_boxed_slice() })
 }
 
 fn read(from: &mut Reader<'_>, kind: u8) -> Option<Term> {
@@ -448,6 +519,17 @@ mod tests {
     }
 
     fn term() -> impl Strategy<Value = Term> {
+        let class = (0_u8..12).prop_map(|c| DataClass::from_number(c).unwrap());
+        let part = prop::collection::vec((class, simple()), 1..4);
+        let part = part.prop_map(Vec::into_boxed_slice);
+        prop_oneof![
+            9 => simple(),
+            1 => prop::collection::vec(part, 1..4)
+                .prop_map(|parts| Term::Parts { parts: parts.into() }),
+        ]
+    }
+
+    fn simple() -> impl Strategy<Value = Term> {
         let some = || prop::option::of(text());
         prop_oneof![
             (some(), some()).prop_map(|(system, code)| Term::Token { system, code }),
@@ -539,7 +621,29 @@ mod tests {
         want.extend_from_slice(&[1, 7, 0, 0, 2, 20, 8, 0, 0x93, 1, 0x9a, 0x1c]);
         assert_eq!(e.encode(), want);
         assert!(Extracted::decode(&want).unwrap() == e);
-        want[0] = 2;
+        want[0] = 3;
         assert!(Extracted::decode(&want).is_err());
+    }
+
+    #[test]
+    fn the_bytes_of_version_2_are_frozen() {
+        let p = |n| ParamId::from_number(n).unwrap();
+        let lab = DataClass::Laboratory;
+        let token = |code: &str| Term::Token { system: None, code: Some(code.into()) };
+        let parts: [Box<[(DataClass, Term)]>; 2] = [
+            [(lab, token("k")), (DataClass::Notes, token("k"))].into(),
+            [(DataClass::Notes, Term::Date { low: DAY, high: 2 * DAY })].into(),
+        ];
+        let pair = Term::Parts { parts: parts.into() };
+        let e = Extracted {
+            values: vec![(p(3), lab, token("k")), (p(4), lab, pair.clone()), (p(5), lab, pair)],
+            primary_date: None,
+        };
+        let mut want = vec![2, 0, 3, 6, 0x90, 0, 6, b'k', 2, 0x98, 2, 2, 0xf8, 0];
+        want.extend_from_slice(&[0xa0, 0, 6, b'k', 1, 0xa2, 20, 8, 2, 0x97, 0]);
+        assert_eq!(e.encode(), want);
+        assert!(Extracted::decode(&want).unwrap() == e);
+        want[0] = 1;
+        assert!(Extracted::decode(&want).is_err(), "version 1 knows no composite");
     }
 }

@@ -44,6 +44,10 @@ fn show(term: &Term) -> String {
             out
         }
         Term::Uri { uri } => uri.to_string(),
+        Term::Parts { parts } => {
+            let of = |p: &[(DataClass, Term)]| p.iter().map(|(_, t)| show(t)).collect::<Vec<_>>();
+            parts.iter().map(|p| of(p).join(" or ")).collect::<Vec<_>>().join(" $ ")
+        }
     }
 }
 
@@ -149,6 +153,93 @@ fn an_observation_is_found_by_code_value_and_parts() {
             ("value-string", &["Negative"]),
         ],
     );
+}
+
+#[test]
+fn a_composite_holds_what_stands_in_one_element() {
+    check(
+        r#"{"resourceType":"Observation","status":"final",
+        "code":{"coding":[{"system":"l","code":"bp"},{"code":"bp2"}]},"valueQuantity":{"value":5,"code":"u"},
+        "component":[{"code":{"coding":[{"code":"sys"}]},"valueQuantity":{"value":120,"code":"mm"}},
+        {"code":{"coding":[{"code":"dia"}]},"valueQuantity":{"value":80,"code":"mm"}},
+        {"code":{"coding":[{"code":"arm"}]},"valueCodeableConcept":{"coding":[{"code":"left"}]}},
+        {"code":{"text":"no code"},"valueQuantity":{"value":1}}]}"#,
+        &[
+            ("code-value-quantity", &["l|bp or bp2 $ 5 in 4.5..5.5 |u|"]),
+            ("code-value-concept", &[]),
+            (
+                "component-code-value-quantity",
+                &["sys $ 120 in 119.5..120.5 |mm|", "dia $ 80 in 79.5..80.5 |mm|"],
+            ),
+            ("component-code-value-concept", &["arm $ left"]),
+            (
+                "combo-code-value-quantity",
+                &[
+                    "l|bp or bp2 $ 5 in 4.5..5.5 |u|",
+                    "sys $ 120 in 119.5..120.5 |mm|",
+                    "dia $ 80 in 79.5..80.5 |mm|",
+                ],
+            ),
+            ("combo-code-value-concept", &["arm $ left"]),
+        ],
+    );
+    check(
+        r#"{"resourceType":"Observation","status":"final","code":{"coding":[{"code":"c"}]},"valueDateTime":"2020-01-02"}"#,
+        &[("code-value-date", &["c $ 2020-01-02~2020-01-03"]), ("code-value-string", &[])],
+    );
+    check(
+        r#"{"resourceType":"Observation","status":"final","code":{"coding":[{"code":"c"}]},"valueString":"pale"}"#,
+        &[("code-value-string", &["c $ pale"])],
+    );
+    check(
+        r#"{"resourceType":"Group","type":"person","actual":false,"characteristic":[
+        {"code":{"coding":[{"code":"sex"}]},"valueCodeableConcept":{"coding":[{"code":"f"}]},"exclude":false},
+        {"code":{"coding":[{"code":"smoker"}]},"valueBoolean":true,"exclude":false}]}"#,
+        &[("characteristic-value", &["sex $ f", "smoker $ true"])],
+    );
+    check(
+        r#"{"resourceType":"ValueSet","status":"draft","useContext":[
+        {"code":{"code":"age"},"valueRange":{"low":{"value":18}}},{"code":{"code":"focus"},"valueCodeableConcept":{"coding":[{"code":"x"}]}}]}"#,
+        &[
+            ("context-type-quantity", &["age $ 18 in 17.5..inf ||"]),
+            ("context-type-value", &["focus $ x"]),
+        ],
+    );
+    check(
+        r#"{"resourceType":"DocumentReference","status":"current","content":[{"attachment":{"url":"http://a"}}],
+        "relatesTo":[{"code":"replaces","target":{"reference":"DocumentReference/1"}},{"code":"signs","target":{"reference":"DocumentReference/2"}}]}"#,
+        &[("relationship", &["DocumentReference/1 $ replaces", "DocumentReference/2 $ signs"])],
+    );
+    // The chromosome stands beside the variants and goes with each of them.
+    check(
+        r#"{"resourceType":"MolecularSequence","coordinateSystem":0,"referenceSeq":{"chromosome":{"coding":[{"code":"7"}]},"referenceSeqId":{"coding":[{"code":"NC1"}]},"windowStart":1,"windowEnd":9},
+        "variant":[{"start":2,"end":3},{"start":5,"end":6},{"start":8}]}"#,
+        &[
+            (
+                "chromosome-variant-coordinate",
+                &["7 $ 2 in 1.5..2.5 $ 3 in 2.5..3.5", "7 $ 5 in 4.5..5.5 $ 6 in 5.5..6.5"],
+            ),
+            ("referenceseqid-window-coordinate", &["NC1 $ 1 in 0.5..1.5 $ 9 in 8.5..9.5"]),
+        ],
+    );
+}
+
+#[test]
+fn a_composite_touches_the_classes_of_all_its_components() {
+    use DataClass::*;
+    let ty = |t: &str| ResourceType::from_name(t).unwrap();
+    let needs = |t: &str, code: &str| -> Vec<Vec<DataClass>> {
+        param(ty(t), code).unwrap().needs(ty(t)).iter().map(|c| c.iter().collect()).collect()
+    };
+    assert_eq!(needs("Observation", "code-value-quantity"), [[Laboratory], [Laboratory]]);
+    assert_eq!(needs("Observation", "code-value-string")[0], [Laboratory]);
+    assert_eq!(needs("Patient", "name"), [[Demographic]]);
+    let p = param(ty("DocumentReference"), "relationship").unwrap();
+    let all = p
+        .needs(ty("DocumentReference"))
+        .into_iter()
+        .fold(phial_base::ClassSet::NONE, phial_base::ClassSet::or);
+    assert_eq!(p.classes(ty("DocumentReference")), all);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use phial_base::{ClassSet, DataClass, LogicalId};
 use phial_fhir::ResourceType;
-use phial_fhir::search::{Filter, Modifier, On, Operand, Query, Summary, param, parse_query};
+use phial_fhir::search::{
+    Filter, Modifier, On, Operand, Query, Summary, Total, param, parse_query,
+};
 
 fn ty(name: &str) -> ResourceType {
     ResourceType::from_name(name).unwrap()
@@ -52,6 +54,7 @@ fn operand(o: &Operand) -> String {
         Operand::Uri(u) => u.to_string(),
         Operand::Missing(m) => format!("missing {m}"),
         Operand::Id(id) => id.as_str().to_owned(),
+        Operand::Parts(parts) => parts.iter().map(operand).collect::<Vec<_>>().join(" $ "),
     }
 }
 
@@ -168,6 +171,23 @@ fn filters_are_read_as_the_specification_means_them() {
         ("Condition?encounter=9", "encounter=Encounter/9"),
         ("Condition?patient:missing=false", "patient:Missing=missing false"),
         ("CarePlan?instantiates-canonical=http://a/b|1.0", "instantiates-canonical=http://a/b|1.0"),
+        (
+            "Observation?code-value-quantity=http://loinc.org|8480-6$gt5.4|http://unitsofmeasure.org|mm",
+            "code-value-quantity=http://loinc.org|8480-6 $ gt 5.4 in 5.35..5.45 http://unitsofmeasure.org|mm",
+        ),
+        (
+            r"Observation?combo-code-value-concept=a\$b$c,d$e",
+            "combo-code-value-concept=a$b $ c or d $ e",
+        ),
+        ("Observation?code-value-string=a$b|c", "code-value-string=a $ b|c"),
+        (
+            "DocumentReference?relationship=DocumentReference/1$replaces",
+            "relationship=DocumentReference/1 $ replaces",
+        ),
+        (
+            "MolecularSequence?chromosome-variant-coordinate=7$lt5$gt6",
+            "chromosome-variant-coordinate=7 $ lt 5 in 4.5..5.5 $ gt 6 in 5.5..6.5",
+        ),
         ("Observation?status=final,amended", "status=final or amended"),
         ("Patient?", ""),
         ("Patient?_format=json&_pretty=true", ""),
@@ -233,10 +253,39 @@ fn what_cannot_be_answered_is_refused_by_name_and_without_the_value() {
             "Patient?_has:Observation:patient:code=SECRET",
             "not-supported parameter _has:Observation:patient:code is not supported",
         ),
-        ("Patient?_revinclude=SECRET", "not-supported parameter _revinclude is not supported"),
+        (
+            "Patient?_revinclude=SECRET",
+            "value parameter _revinclude is not Type:parameter or Type:parameter:Target of a reference parameter",
+        ),
+        (
+            "Patient?_revinclude=Observation:subject:Group",
+            "not-supported parameter _revinclude must end at the type that is searched",
+        ),
+        (
+            "Patient?_revinclude=Observation:encounter",
+            "value parameter _revinclude names a parameter that never refers to the type that is searched",
+        ),
         (
             "Patient?_include:iterate=SECRET",
-            "not-supported parameter _include:iterate is not supported",
+            "not-supported parameter _include:iterate is not supported: only what the matches themselves refer to, or what refers to them, can be added",
+        ),
+        (
+            "Patient?_revinclude:iterate=SECRET",
+            "not-supported parameter _revinclude:iterate is not supported: only what the matches themselves refer to, or what refers to them, can be added",
+        ),
+        ("Patient?_total=SECRET", "value parameter _total is not none, estimate or accurate"),
+        ("Patient?_total=none&_total=none", "duplicate parameter _total may be given once"),
+        (
+            "ValueSet?url:contains=SECRET",
+            "not-supported parameter url:contains is no string parameter, and R4 has contains for strings only",
+        ),
+        (
+            "Observation?code:contains=SECRET",
+            "not-supported parameter code:contains is no string parameter, and R4 has contains for strings only",
+        ),
+        (
+            "ValueSet?url:above=SECRET",
+            "not-supported parameter url:above has a modifier that is not supported",
         ),
         ("Patient?_text=SECRET", "not-supported parameter _text is not supported"),
         ("Patient?_content=SECRET", "not-supported parameter _content is not supported"),
@@ -246,7 +295,19 @@ fn what_cannot_be_answered_is_refused_by_name_and_without_the_value() {
         ),
         (
             "Observation?code-value-quantity=SECRET",
-            "not-supported parameter code-value-quantity cannot be used: composite parameters are not supported",
+            "value parameter code-value-quantity does not have one value for each component, joined by $",
+        ),
+        (
+            "Observation?code-value-quantity=a$SECRET",
+            "value parameter code-value-quantity is not [prefix]number or [prefix]number|system|code",
+        ),
+        (
+            "Observation?code-value-quantity=$1",
+            "value parameter code-value-quantity has an empty value",
+        ),
+        (
+            "Observation?code-value-quantity:missing=true",
+            "not-supported parameter code-value-quantity:missing is a composite, which takes no modifier",
         ),
         (
             "Patient?birthdate=SECRET",
@@ -340,6 +401,18 @@ fn result_parameters_shape_the_answer() {
     assert_eq!(sort, [("date", true), ("_id", false), ("status", false)]);
     assert_eq!((q.count, q.summary, q.page.as_deref()), (Some(20), Summary::No, Some("abc")));
     assert_eq!(q.include.len(), 2);
+    assert_eq!(q.total, Total::IfKnown);
+    for (text, total) in
+        [("none", Total::None), ("estimate", Total::Estimate), ("accurate", Total::Accurate)]
+    {
+        assert_eq!(parse(&format!("Patient?_total={text}")).unwrap().total, total);
+    }
+    let q = parse("Patient?_revinclude=Observation:subject&_revinclude=Condition:patient:Patient&_revinclude=Observation:subject").unwrap();
+    assert_eq!((q.include.len(), q.revinclude.len()), (0, 2));
+    assert_eq!(q.revinclude[0].source, ty("Observation"));
+    let q =
+        parse("Observation?_include=Observation:subject:Patient&_include=Observation:encounter")
+            .unwrap();
     assert_eq!(q.include[0].target, Some(ty("Patient")));
     assert_eq!(q.include[1].param, param(ty("Observation"), "encounter").unwrap());
     assert_eq!(parse("Patient?_summary=count").unwrap().summary, Summary::Count);
@@ -387,6 +460,9 @@ fn the_canonical_text_tells_queries_apart_and_only_by_what_they_ask() {
             "Observation?_include=Observation:subject:Patient",
         ),
         ("Observation?value-quantity=1", "Observation?value-quantity=1.0"),
+        ("Observation?code-value-concept=a$b", "Observation?code-value-concept=b$a"),
+        (r"Observation?code-value-concept=a\$b$c", r"Observation?code-value-concept=a$b\$c"),
+        ("Patient?", "Patient?_revinclude=Observation:patient"),
     ] {
         assert!(!same(a, b), "{a} and {b}");
     }

@@ -25,6 +25,7 @@ pub(crate) fn offending(
                 | "_pretty"
                 | "_summary"
                 | "_include"
+                | "_revinclude"
                 | "_total"
                 | "_elements"
         );
