@@ -39,6 +39,7 @@ mod db;
 mod dict;
 mod dump;
 mod era;
+mod include;
 mod list;
 mod order;
 mod pack;

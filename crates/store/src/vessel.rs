@@ -549,6 +549,22 @@ impl Vessel {
         self.index()?.includes(include, hits, viewer, access, at)
     }
 
+    /// What `_revinclude` adds to `hits`; `None` when that is more than `most` records.
+    ///
+    /// # Errors
+    /// [`Error`] when the index fails.
+    pub fn referring(
+        &self,
+        include: &[Include],
+        hits: &[Hit],
+        viewer: &Viewer,
+        access: Access<'_>,
+        at: Seq,
+        most: usize,
+    ) -> Result<Option<Vec<Hit>>, Error> {
+        self.index()?.referring(include, hits, viewer, access, at, most)
+    }
+
     /// How `viewer` relates to all of `patients`, after catching up.
     ///
     /// # Errors

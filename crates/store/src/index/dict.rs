@@ -30,6 +30,8 @@ pub(super) enum Kind {
     /// A longer one.
     DateLong = 7,
     Num = 8,
+    /// What one element holds of a composite's components.
+    Parts = 9,
 }
 
 impl Kind {
@@ -44,6 +46,7 @@ impl Kind {
             6 => Kind::Date,
             7 => Kind::DateLong,
             8 => Kind::Num,
+            9 => Kind::Parts,
             _ => return None,
         })
     }

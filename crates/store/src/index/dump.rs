@@ -9,6 +9,7 @@ use super::dict::{Kind, Names};
 use super::list::{self, ABOUT, Which};
 use super::span;
 use super::stored::{read_body, res_text, term_text};
+use super::values::Val;
 use super::write::members;
 use super::{Index, db, unusable};
 use crate::error::Error;
@@ -67,6 +68,20 @@ impl Dumper<'_> {
         Ok(format!("{system}|{code}"))
     }
 
+    fn val(&self, val: &Val) -> Result<String, Error> {
+        Ok(match val {
+            Val::Post { pcode, term } => {
+                let kind = self.names.pcode(*pcode).ok_or(Error::Unusable)?.kind;
+                format!("{}={}", self.pcode(*pcode)?, self.term(kind, *term)?)
+            }
+            other => {
+                let text = format!("{other:?}");
+                let value = text.split_once(',').map_or("", |(_, rest)| rest);
+                format!("{}={value}", self.pcode(other.pcode())?)
+            }
+        })
+    }
+
     fn versions(&self) -> Result<Vec<String>, Error> {
         let mut out = Vec::new();
         let mut s = self.conn.prepare("SELECT vid, body FROM version")?;
@@ -86,15 +101,21 @@ impl Dumper<'_> {
             let mut vals = Vec::new();
             for val in &v.vals {
                 vals.push(match val {
-                    super::values::Val::Post { pcode, term } => {
-                        let kind = self.names.pcode(*pcode).ok_or(Error::Unusable)?.kind;
-                        format!("{}={}", self.pcode(*pcode)?, self.term(kind, *term)?)
+                    Val::Parts { pcode, parts } => {
+                        // Where the parts stand is this file's own: say what they are.
+                        let mut told = Vec::new();
+                        for part in parts {
+                            let mut some = Vec::new();
+                            for at in part {
+                                let val = v.vals.get(usize::from(*at)).ok_or(Error::Unusable)?;
+                                some.push(self.val(val)?);
+                            }
+                            some.sort();
+                            told.push(some.join(" or "));
+                        }
+                        format!("{}={told:?}", self.pcode(*pcode)?)
                     }
-                    other => {
-                        let text = format!("{other:?}");
-                        let value = text.split_once(',').map_or("", |(_, rest)| rest);
-                        format!("{}={value}", self.pcode(other.pcode())?)
-                    }
+                    other => self.val(other)?,
                 });
             }
             vals.sort();

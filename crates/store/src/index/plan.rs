@@ -6,7 +6,9 @@ use std::collections::HashSet;
 use phial_base::{ClassSet, LogicalId};
 use phial_fhir::ResourceType;
 use phial_fhir::definitions::compartment;
-use phial_fhir::search::{Filter, Modifier, On, Operand, ParamId, Prefix, Query, fold, param};
+use phial_fhir::search::{
+    Filter, Modifier, On, Operand, ParamId, Prefix, Query, SearchType, fold, param,
+};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::dict::{Kind, Names};
@@ -169,14 +171,23 @@ impl Planner<'_> {
     }
 
     fn tests(&self, of: &[ParamId], filter: &Filter) -> Result<Tests, Error> {
+        self.tests_of(of, &filter.modifier, &filter.values)
+    }
+
+    fn tests_of(
+        &self,
+        of: &[ParamId],
+        modifier: &Modifier,
+        values: &[Operand],
+    ) -> Result<Tests, Error> {
         let mut out = Tests::default();
-        for operand in &filter.values {
+        for operand in values {
             match operand {
                 Operand::Token { system, code } => {
                     let system = system.as_ref().map(|s| s.as_deref());
                     self.token(Kind::Token, system, code.as_deref(), &mut out.tests)?;
                 }
-                Operand::Str(text) => out.tests.push(match &filter.modifier {
+                Operand::Str(text) => out.tests.push(match modifier {
                     Modifier::Exact => Test::Exact(text.clone()),
                     Modifier::Contains => Test::Contains(fold(text)),
                     _ => Test::Prefix(fold(text)),
@@ -207,19 +218,12 @@ impl Planner<'_> {
                     });
                 }
                 Operand::Ref { target, id, url } => {
-                    self.reference(
-                        of,
-                        &filter.modifier,
-                        *target,
-                        id.as_deref(),
-                        url.as_deref(),
-                        &mut out,
-                    )?;
+                    self.reference(of, modifier, *target, id.as_deref(), url.as_deref(), &mut out)?;
                 }
                 Operand::Uri(uri) => {
                     self.token(Kind::Uri, Some(None), Some(uri), &mut out.tests)?;
                 }
-                Operand::Missing(_) | Operand::Id(_) => {
+                Operand::Missing(_) | Operand::Id(_) | Operand::Parts(_) => {
                     return Err(Error::Invalid("search value"));
                 }
             }
@@ -253,6 +257,9 @@ impl Planner<'_> {
             On::Param(p) => *p,
         };
         let classes = p.classes(self.ty);
+        if p.kind() == SearchType::Composite {
+            return Ok((self.composite(p, filter)?, Vec::new()));
+        }
         if let [Operand::Missing(missing)] = filter.values.as_slice() {
             let pred = Pred::Missing { param: p.number(), missing: *missing, need: classes };
             return Ok((pred, Vec::new()));
@@ -265,6 +272,56 @@ impl Planner<'_> {
         }
         let need = if tests.unequal { classes } else { ClassSet::NONE };
         Ok((Pred::Has { params, tests: tests.tests, need }, tests.patients))
+    }
+
+    fn composite(&self, p: ParamId, filter: &Filter) -> Result<Pred, Error> {
+        let components = p.components();
+        let mut tests = Vec::with_capacity(filter.values.len());
+        let mut unequal = false;
+        for operand in &filter.values {
+            let Operand::Parts(parts) = operand else { return Err(Error::Invalid("search value")) };
+            if parts.len() != components.len() {
+                return Err(Error::Invalid("search value"));
+            }
+            let mut all = Vec::with_capacity(parts.len());
+            for (component, part) in components.iter().zip(parts) {
+                let found =
+                    self.tests_of(&[*component], &Modifier::None, std::slice::from_ref(part))?;
+                unequal |= found.unequal;
+                all.push(found.tests);
+            }
+            // A component that nothing can match rules the alternative out.
+            if all.iter().all(|t| !t.is_empty()) {
+                tests.push(all);
+            }
+        }
+        let need = if unequal { p.classes(self.ty) } else { ClassSet::NONE };
+        Ok(Pred::Parts { param: p.number(), tests, need })
+    }
+
+    /// The scans by each component of a composite: what they find has one part of it.
+    fn by_component(&self, pred: &Pred, columns: Option<&[i64]>) -> Vec<Vec<Scan>> {
+        let Pred::Parts { param, tests, need } = pred else { return Vec::new() };
+        let Some(param) = ParamId::from_number(*param) else { return Vec::new() };
+        let mut options = Vec::new();
+        for (at, component) in param.components().iter().enumerate() {
+            let tests: Vec<Test> =
+                tests.iter().filter_map(|t| t.get(at)).flatten().cloned().collect();
+            // A reference to the record's own patient has no row.
+            if tests.iter().any(|t| matches!(t, Test::Ref { .. }))
+                && component.targets(self.ty).iter().any(|t| t.number() == patient_type())
+            {
+                continue;
+            }
+            let has = Pred::Has { params: vec![component.number()], tests, need: *need };
+            if let Some(mut scans) = self.scans(0, &has, &[], columns) {
+                for scan in &mut scans {
+                    scan.by = None;
+                }
+                options.push(scans);
+            }
+        }
+        options
     }
 
     /// The compartment's filter, and its patient columns if it is a patient's.
@@ -469,6 +526,7 @@ pub(super) fn plan(conn: &Connection, names: &Names, q: &Query) -> Result<Plan, 
         Pred::Ids(ids) => ids.is_empty(),
         Pred::About(columns) => columns.is_empty(),
         Pred::Has { tests, .. } => tests.is_empty(),
+        Pred::Parts { tests, .. } => tests.is_empty(),
         Pred::Updated(spans) => spans.is_empty(),
         Pred::HasNot { .. } | Pred::Missing { .. } => false,
     });
@@ -507,6 +565,7 @@ pub(super) fn plan(conn: &Connection, names: &Names, q: &Query) -> Result<Plan, 
         {
             options.push(scans);
         }
+        options.extend(planner.by_component(pred, columns.as_deref()));
     }
     match columns {
         Some(columns) => {

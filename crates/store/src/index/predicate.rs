@@ -149,6 +149,9 @@ pub(super) enum Pred {
     About(HashSet<i64>),
     /// Some value of the parameters satisfies some test.
     Has { params: Vec<u16>, tests: Vec<Test>, need: ClassSet },
+    /// In some element, each component of the composite has a value that satisfies one of
+    /// the component's tests. By alternative, then by component.
+    Parts { param: u16, tests: Vec<Vec<Vec<Test>>>, need: ClassSet },
     /// No value does.
     HasNot { params: Vec<u16>, tests: Vec<Test>, need: ClassSet },
     /// There is no value (or there is one).
@@ -196,7 +199,7 @@ impl Pred {
                 }
                 self.by_column(c, tag, mask, params, tests)
             }
-            Pred::HasNot { need, .. } | Pred::Missing { need, .. } => {
+            Pred::HasNot { need, .. } | Pred::Missing { need, .. } | Pred::Parts { need, .. } => {
                 (!mask.covers(*need)).then_some(false)
             }
             Pred::Ids(_) | Pred::Updated(_) => None,
@@ -242,6 +245,14 @@ impl Pred {
             Pred::Has { params, tests, need } => {
                 mask.covers(*need) && any(v, params, tests, mask, names)
             }
+            Pred::Parts { param, tests, need } => {
+                mask.covers(*need)
+                    && v.vals.iter().any(|val| {
+                        matches!(val, Val::Parts { pcode, parts }
+                            if names.has_param(*pcode, *param)
+                                && together(v, parts, tests, mask, names))
+                    })
+            }
             Pred::HasNot { params, tests, need } => {
                 covers_all(v, params, *need, mask, names)
                     && !any(v, params, tests, ClassSet::ALL, names)
@@ -268,6 +279,26 @@ pub(super) fn covers_all(
                 .pcode(val.pcode())
                 .is_some_and(|p| mask.has(p.class) || !p.params.iter().any(|q| params.contains(q)))
         })
+}
+
+/// Whether one alternative has, for each component, a visible value among its places.
+fn together(
+    v: &Version,
+    parts: &[Box<[u16]>],
+    tests: &[Vec<Vec<Test>>],
+    mask: ClassSet,
+    names: &Names,
+) -> bool {
+    tests.iter().any(|components| {
+        components.len() == parts.len()
+            && components.iter().zip(parts).all(|(tests, places)| {
+                places.iter().filter_map(|at| v.vals.get(usize::from(*at))).any(|val| {
+                    names.pcode(val.pcode()).is_some_and(|p| {
+                        mask.has(p.class) && tests.iter().any(|t| t.matches(val, p.kind, v.patient))
+                    })
+                })
+            })
+    })
 }
 
 fn any(v: &Version, params: &[u16], tests: &[Test], mask: ClassSet, names: &Names) -> bool {

@@ -3,12 +3,12 @@
 //! anything is counted.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use phial_base::{ClassSet, DataClass, RowId, Seq, Version as RecordVersion};
 use phial_fhir::ResourceType;
-use phial_fhir::search::{Include, On, Query, SortKey, fold};
+use phial_fhir::search::{On, Query, SortKey, fold};
 use phial_policy::RelationshipSet;
 use rusqlite::Connection;
 
@@ -74,7 +74,7 @@ impl<'a> Run<'a> {
     }
 
     /// What the viewer sees of a version with this tag and patient column.
-    fn mask(&self, tag: u32, patient: i64) -> Result<ClassSet, Error> {
+    pub(super) fn mask(&self, tag: u32, patient: i64) -> Result<ClassSet, Error> {
         let Some(t) = self.names.tag(tag) else { return Ok(ClassSet::NONE) };
         let related = self.relationships(patient)?;
         let key = (tag, related.bits());
@@ -91,7 +91,7 @@ impl<'a> Run<'a> {
         Ok(m)
     }
 
-    fn sees(mask: ClassSet) -> bool {
+    pub(super) fn sees(mask: ClassSet) -> bool {
         mask.has(DataClass::Administrative)
     }
 
@@ -287,6 +287,8 @@ impl Searcher<'_, '_> {
             Val::Date { low, .. } => Some(RankVal::int(*low, down)),
             Val::Num { value, .. } => Some(RankVal::real(*value, down)),
             Val::Str { text, .. } => Some(RankVal::text(fold(text), down)),
+            // No query sorts by a composite.
+            Val::Parts { .. } => None,
             Val::Own { .. } => Some(RankVal::text(ref_text(conn, patient)?, down)),
             Val::Post { pcode, term } => {
                 let text = match self.run.names.pcode(*pcode).map(|p| p.kind) {
@@ -420,88 +422,5 @@ impl Index {
         }
         page.hits = search.hits(matches)?;
         Ok(page)
-    }
-
-    /// The records that the hits refer to by the given parameters, as far as the viewer
-    /// sees both the reference and the record; each once, none that is a hit.
-    ///
-    /// # Errors
-    /// [`Error::Unusable`] when the file is damaged.
-    pub fn includes(
-        &self,
-        include: &[Include],
-        hits: &[Hit],
-        viewer: &Viewer,
-        access: Access<'_>,
-        at: Seq,
-    ) -> Result<Vec<Hit>, Error> {
-        self.includes_inner(include, hits, viewer, access, at).map_err(unusable)
-    }
-
-    fn includes_inner(
-        &self,
-        include: &[Include],
-        hits: &[Hit],
-        viewer: &Viewer,
-        access: Access<'_>,
-        at: Seq,
-    ) -> Result<Vec<Hit>, Error> {
-        if include.is_empty() || hits.is_empty() {
-            return Ok(Vec::new());
-        }
-        let at = i64::try_from(at.0).map_err(|_| Error::Invalid("sequence"))?;
-        let related = self.related(viewer)?;
-        let conn = self.readers.reader()?;
-        let run = Run::new(self, &conn, related, access, at);
-        let mut seen: HashSet<RowId> = hits.iter().map(|h| h.row).collect();
-        let mut out = Vec::new();
-        for hit in hits {
-            let asked: Vec<&Include> = include.iter().filter(|i| i.source == hit.ty).collect();
-            if asked.is_empty() {
-                continue;
-            }
-            let seq = hit.seq.0.cast_signed();
-            let Some(v) = fetch(&conn, &run.names, db::vid(hit.ty.number(), seq))? else {
-                continue;
-            };
-            let mask = run.mask(v.tag, v.patient)?;
-            if !Run::sees(mask) {
-                continue;
-            }
-            for val in &v.vals {
-                let Some(p) = run.names.pcode(val.pcode()) else { continue };
-                let target = match val {
-                    Val::Post { term, .. } if p.kind == Kind::Ref => *term,
-                    Val::Own { .. } => v.patient,
-                    _ => continue,
-                };
-                if !mask.has(p.class) {
-                    continue;
-                }
-                let (key, cur): (Vec<u8>, i64) = conn
-                    .prepare_cached("SELECT key, cur FROM res WHERE num=?1")?
-                    .query_row([target], |r| Ok((r.get(0)?, r.get(1)?)))?;
-                let Some(ty) = key.first().and_then(|t| ResourceType::from_number(*t)) else {
-                    continue;
-                };
-                let wanted = asked.iter().any(|i| {
-                    p.params.contains(&i.param.number()) && i.target.is_none_or(|t| t == ty)
-                });
-                if !wanted {
-                    continue;
-                }
-                let Some(t) = run.current(ty.number(), cur)? else { continue };
-                if Run::sees(run.mask(t.tag, t.patient)?) && seen.insert(RowId(t.row)) {
-                    out.push(Hit {
-                        row: RowId(t.row),
-                        version: RecordVersion(t.ver),
-                        ty,
-                        seq: Seq(t.seq.cast_unsigned()),
-                        key: SortKeyValue(Rank::new(Vec::new(), t.seq, false)),
-                    });
-                }
-            }
-        }
-        Ok(out)
     }
 }

@@ -48,6 +48,9 @@ pub(super) enum Val {
     Date { pcode: u32, low: i64, high: i64 },
     /// A row of `num`; a quantity has a unit.
     Num { pcode: u32, value: f64, unit: Option<Box<Unit>> },
+    /// Of a composite, no row: for each component, where its values stand among those of
+    /// the version.
+    Parts { pcode: u32, parts: Box<[Box<[u16]>]> },
 }
 
 /// The unit of a quantity. Written out: a number would need a dictionary that keeps
@@ -68,7 +71,8 @@ impl Val {
             | Val::Own { pcode }
             | Val::Str { pcode, .. }
             | Val::Date { pcode, .. }
-            | Val::Num { pcode, .. } => *pcode,
+            | Val::Num { pcode, .. }
+            | Val::Parts { pcode, .. } => *pcode,
         }
     }
 }
@@ -145,6 +149,149 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// What follows a head of sort 4.
+const RARE_DATE: u8 = 0;
+const RARE_NUMBER: u8 = 1;
+const RARE_QUANTITY: u8 = 2;
+const RARE_PARTS: u8 = 3;
+
+/// The number as scale and digits, where these give it back to the bit.
+fn decimal(value: f64) -> Option<(u64, i64)> {
+    for scale in 0..10_u8 {
+        let digits = (value * 10_f64.powi(i32::from(scale))).round();
+        if digits.abs() > 1e15 {
+            return None;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "bounded just above")]
+        let digits = digits as i64;
+        if undecimal(scale, digits).to_bits() == value.to_bits() {
+            return Some((u64::from(scale), digits));
+        }
+    }
+    None
+}
+
+#[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+fn undecimal(scale: u8, digits: i64) -> f64 {
+    digits as f64 / 10_f64.powi(i32::from(scale))
+}
+
+/// Units in their order of frequency; append only within a format.
+const UNITS: [&str; 56] = [
+    "mg/dL",
+    "mm[Hg]",
+    "%",
+    "mmol/L",
+    "kg",
+    "cm",
+    "kg/m2",
+    "/min",
+    "{score}",
+    "g/dL",
+    "fL",
+    "pg",
+    "10*3/uL",
+    "10*6/uL",
+    "U/L",
+    "Cel",
+    "mL/min/{1.73_m2}",
+    "mg/g",
+    "ng/mL",
+    "pg/mL",
+    "g/L",
+    "1",
+    "{nominal}",
+    "mL/min",
+    "a",
+    "d",
+    "h",
+    "min",
+    "mo",
+    "wk",
+    "g",
+    "mg",
+    "ug",
+    "mL",
+    "L",
+    "mm",
+    "m",
+    "meq/L",
+    "mmol",
+    "ug/dL",
+    "ug/mL",
+    "ng/dL",
+    "[IU]/L",
+    "[IU]/mL",
+    "m[IU]/L",
+    "mm/h",
+    "kPa",
+    "[degF]",
+    "[lb_av]",
+    "[in_i]",
+    "{count}",
+    "{#}",
+    "/[HPF]",
+    "10*9/L",
+    "10*12/L",
+    "umol/L",
+];
+
+/// A unit. Most are a code of UCUM whose text is the same: one byte. The first number is
+/// 0 for one written out, 1 for a UCUM code as its own text, which follows, else a unit of
+/// the list: in twos, with its text the same and without one.
+fn put_unit(out: &mut Vec<u8>, u: &Unit) {
+    let ucum = u.system.as_deref() == Some(UCUM);
+    let same = u.unit == u.code;
+    if ucum && let Some(code) = u.code.as_deref() {
+        let known = UNITS.iter().position(|k| *k == code);
+        match known {
+            Some(at) if same => return put_uint(out, 2 + 2 * at as u64),
+            Some(at) if u.unit.is_none() => return put_uint(out, 3 + 2 * at as u64),
+            None if same => {
+                put_uint(out, 1);
+                return put_text(out, code);
+            }
+            _ => {}
+        }
+    }
+    put_uint(out, 0);
+    put_optional(out, if ucum { Some("") } else { u.system.as_deref() });
+    put_optional(out, u.code.as_deref());
+    // Mostly the same text twice.
+    let twice = u.unit.is_some() && same;
+    put_optional(out, if twice { Some("") } else { u.unit.as_deref() });
+}
+
+fn unit(c: &mut Cursor<'_>) -> Option<Unit> {
+    let ucum = |code: &str, unit: Option<&str>| Unit {
+        system: Some(UCUM.into()),
+        code: Some(code.into()),
+        unit: unit.map(Into::into),
+    };
+    match c.uint()? {
+        0 => {}
+        1 => {
+            let code = c.text()?;
+            return Some(ucum(code, Some(code)));
+        }
+        n => {
+            let code = UNITS.get(usize::try_from((n - 2) / 2).ok()?)?;
+            return Some(ucum(code, (n % 2 == 0).then_some(*code)));
+        }
+    }
+    let system = c.optional()?.map(|s| if s.is_empty() { UCUM } else { s });
+    let code = c.optional()?;
+    let unit = c.optional()?.map(|s| match code {
+        Some(code) if s.is_empty() => code,
+        _ => s,
+    });
+    Some(Unit {
+        system: system.map(Into::into),
+        code: code.map(Into::into),
+        unit: unit.map(Into::into),
+    })
+}
+
 /// Writes the block of a version. A date that is `primary`, what the version's date
 /// column and its tag's span say, is not written again.
 pub(super) fn encode(vals: &[Val], primary: Option<(i64, i64)>, out: &mut Vec<u8>) {
@@ -181,21 +328,38 @@ pub(super) fn encode(vals: &[Val], primary: Option<(i64, i64)>, out: &mut Vec<u8
                     }
                     _ => {
                         put_uint(out, head(4));
+                        out.push(RARE_DATE);
                         put_int(out, *low);
                         put_int(out, *high);
                     }
                 }
             }
             Val::Num { value, unit, .. } => {
-                put_uint(out, head(if unit.is_some() { 6 } else { 5 }));
-                out.extend_from_slice(&value.to_le_bytes());
+                match decimal(*value) {
+                    Some((scale, digits)) => {
+                        put_uint(out, head(if unit.is_some() { 6 } else { 5 }));
+                        // Up to nine decimals, and few digits: two bytes or three.
+                        put_uint(out, zig(digits) * 10 + scale);
+                    }
+                    None => {
+                        put_uint(out, head(4));
+                        out.push(if unit.is_some() { RARE_QUANTITY } else { RARE_NUMBER });
+                        out.extend_from_slice(&value.to_le_bytes());
+                    }
+                }
                 if let Some(u) = unit {
-                    let ucum = u.system.as_deref() == Some(UCUM);
-                    put_optional(out, if ucum { Some("") } else { u.system.as_deref() });
-                    put_optional(out, u.code.as_deref());
-                    // Mostly the same text twice.
-                    let same = u.unit.is_some() && u.unit == u.code;
-                    put_optional(out, if same { Some("") } else { u.unit.as_deref() });
+                    put_unit(out, u);
+                }
+            }
+            Val::Parts { parts, .. } => {
+                put_uint(out, head(4));
+                out.push(RARE_PARTS);
+                put_uint(out, parts.len() as u64);
+                for part in parts {
+                    put_uint(out, part.len() as u64);
+                    for at in part {
+                        put_uint(out, u64::from(*at));
+                    }
                 }
             }
         }
@@ -237,27 +401,37 @@ fn decode_one(c: &mut Cursor<'_>, last: u32, primary: Option<(i64, i64)>) -> Opt
             let span = SPANS.get(usize::try_from(c.uint()?).ok()?)?;
             Val::Date { pcode, low, high: low.checked_add(*span)? }
         }
-        4 => Val::Date { pcode, low: c.int()?, high: c.int()? },
-        5 => Val::Num { pcode, value: c.real()?, unit: None },
-        6 => {
-            let value = c.real()?;
-            let system = c.optional()?.map(|s| if s.is_empty() { UCUM } else { s });
-            let code = c.optional()?;
-            let unit = c.optional()?.map(|s| match code {
-                Some(code) if s.is_empty() => code,
-                _ => s,
-            });
-            let unit = Unit {
-                system: system.map(Into::into),
-                code: code.map(Into::into),
-                unit: unit.map(Into::into),
-            };
-            Val::Num { pcode, value, unit: Some(Box::new(unit)) }
+        4 => rare(c, pcode)?,
+        5 | 6 => {
+            let n = c.uint()?;
+            let value = undecimal(u8::try_from(n % 10).ok()?, unzig(n / 10));
+            let unit = if head & 7 == 6 { Some(Box::new(unit(c)?)) } else { None };
+            Val::Num { pcode, value, unit }
         }
         _ => {
             let (low, high) = primary?;
             Val::Date { pcode, low, high }
         }
+    })
+}
+
+fn rare(c: &mut Cursor<'_>, pcode: u32) -> Option<Val> {
+    Some(match *c.bytes(1)? {
+        [RARE_DATE] => Val::Date { pcode, low: c.int()?, high: c.int()? },
+        [RARE_NUMBER] => Val::Num { pcode, value: c.real()?, unit: None },
+        [RARE_QUANTITY] => Val::Num { pcode, value: c.real()?, unit: Some(Box::new(unit(c)?)) },
+        [RARE_PARTS] => {
+            let mut parts = Vec::new();
+            for _ in 0..c.uint()? {
+                let mut part = Vec::new();
+                for _ in 0..c.uint()? {
+                    part.push(u16::try_from(c.uint()?).ok()?);
+                }
+                parts.push(part.into_boxed_slice());
+            }
+            Val::Parts { pcode, parts: parts.into_boxed_slice() }
+        }
+        _ => return None,
     })
 }
 
@@ -290,6 +464,10 @@ mod tests {
 
     #[test]
     fn a_block_round_trips() {
+        let of = |code: &str, unit: Option<&str>| {
+            let (system, unit) = (Some(UCUM.into()), unit.map(Into::into));
+            Some(Box::new(Unit { system, code: Some(code.into()), unit }))
+        };
         let vals = vec![
             Val::Post { pcode: 3, term: 7 << 32 | 12 },
             Val::Own { pcode: 900 },
@@ -308,6 +486,15 @@ mod tests {
                 })),
             },
             Val::Num { pcode: 4, value: 2.0, unit: Some(Box::default()) },
+            Val::Num { pcode: 4, value: -0.0, unit: None },
+            Val::Num { pcode: 4, value: 0.1 + 0.2, unit: None },
+            Val::Num { pcode: 4, value: 1e300, unit: of("mm[Hg]", None) },
+            Val::Num { pcode: 4, value: 120.5, unit: of("mm[Hg]", Some("mm[Hg]")) },
+            Val::Num { pcode: 4, value: 120.5, unit: of("mm[Hg]", None) },
+            Val::Num { pcode: 4, value: 120.5, unit: of("mm[Hg]", Some("mmHg")) },
+            Val::Num { pcode: 4, value: 120.5, unit: of("{odd}", Some("{odd}")) },
+            Val::Num { pcode: 4, value: 120.5, unit: of("{odd}", None) },
+            Val::Parts { pcode: 9, parts: [[0, 300].into(), [7].into()].into() },
         ];
         let mut out = Vec::new();
         let primary = Some((-86_400_000_000, 0));

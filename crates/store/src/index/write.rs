@@ -86,7 +86,7 @@ impl Rows {
                     let list = List { pcode: *pcode, term: *term, patient: h.patient };
                     self.lists.push((list, entry));
                 }
-                Val::Own { .. } => {}
+                Val::Own { .. } | Val::Parts { .. } => {}
                 Val::Str { pcode, text } => {
                     self.text.push((*pcode, text_prefix(&fold(text)).to_owned(), h.seq));
                 }
@@ -179,6 +179,24 @@ enum Value<'a> {
     Date(i64, i64),
     Num(u64, Option<(Option<&'a str>, Option<&'a str>, Option<&'a str>)>),
 }
+
+impl Value<'_> {
+    fn kind(&self) -> Kind {
+        match self {
+            Value::Post(kind, _) => *kind,
+            Value::Own => Kind::Ref,
+            Value::Str(_) => Kind::Str,
+            Value::Date(low, high) => {
+                let long = high.checked_sub(*low).is_none_or(|s| s > LONG);
+                if long { Kind::DateLong } else { Kind::Date }
+            }
+            Value::Num(..) => Kind::Num,
+        }
+    }
+}
+
+/// For each component of a composite the places of its values.
+type Places = Box<[Box<[u16]>]>;
 
 /// The writing side.
 pub(super) struct Writer {
@@ -354,51 +372,58 @@ impl State {
         Ok((-set, all))
     }
 
+    /// One value in the index's numbers; a reference's identifier is left to the caller.
+    fn value<'t>(
+        &mut self,
+        tx: &Connection,
+        term: &'t Term,
+        patients: &[i64],
+    ) -> Result<Option<Value<'t>>, Error> {
+        Ok(Some(match term {
+            Term::Token { system, code } => {
+                let code = code.as_deref().unwrap_or("");
+                Value::Post(Kind::Token, self.term(tx, system.as_deref(), code)?)
+            }
+            Term::Uri { uri } => Value::Post(Kind::Uri, self.term(tx, None, uri)?),
+            Term::Str { text } => Value::Str(text),
+            Term::Date { low, high } => Value::Date(*low, *high),
+            Term::Number { value, .. } if value.is_finite() => Value::Num(value.to_bits(), None),
+            Term::Quantity { value, system, code, unit, .. } if value.is_finite() => {
+                let unit = (system.as_deref(), code.as_deref(), unit.as_deref());
+                Value::Num(value.to_bits(), Some(unit))
+            }
+            // No JSON number is infinite.
+            Term::Number { .. } | Term::Quantity { .. } | Term::Parts { .. } => return Ok(None),
+            Term::Ref { target: Some(ty), id: Some(id), .. } => {
+                let (num, _) = self.resource(tx, ty.number(), id)?;
+                if patients == [num] { Value::Own } else { Value::Post(Kind::Ref, num) }
+            }
+            Term::Ref { url: Some(url), .. } => {
+                Value::Post(Kind::RefUrl, self.term(tx, None, url)?)
+            }
+            Term::Ref { .. } => return Ok(None),
+        }))
+    }
+
     /// One record's values, grouped: equal values of a class with all their parameters.
+    /// In the order of their pcodes, composites last; and the pcode of the references to
+    /// the record's only patient.
     fn values(
         &mut self,
         tx: &Connection,
         rec: &Indexed,
         patients: &[i64],
-    ) -> Result<Vec<Val>, Error> {
+    ) -> Result<(Vec<Val>, Option<u32>), Error> {
         let mut loose: Vec<(Value<'_>, DataClass, u16)> =
             Vec::with_capacity(rec.values.values.len());
         for (param, class, term) in &rec.values.values {
             let param = param.number();
-            let mut put = |v| loose.push((v, *class, param));
-            match term {
-                Term::Token { system, code } => {
-                    let code = code.as_deref().unwrap_or("");
-                    put(Value::Post(Kind::Token, self.term(tx, system.as_deref(), code)?));
-                }
-                Term::Uri { uri } => put(Value::Post(Kind::Uri, self.term(tx, None, uri)?)),
-                Term::Str { text } => put(Value::Str(text)),
-                Term::Date { low, high } => put(Value::Date(*low, *high)),
-                Term::Number { value, .. } if value.is_finite() => {
-                    put(Value::Num(value.to_bits(), None));
-                }
-                Term::Quantity { value, system, code, unit, .. } if value.is_finite() => {
-                    let unit = (system.as_deref(), code.as_deref(), unit.as_deref());
-                    put(Value::Num(value.to_bits(), Some(unit)));
-                }
-                // No JSON number is infinite.
-                Term::Number { .. } | Term::Quantity { .. } => {}
-                Term::Ref { target, id, url, identifier } => {
-                    if let (Some(ty), Some(id)) = (target, id) {
-                        let (num, _) = self.resource(tx, ty.number(), id)?;
-                        put(if patients == [num] {
-                            Value::Own
-                        } else {
-                            Value::Post(Kind::Ref, num)
-                        });
-                    } else if let Some(url) = url {
-                        put(Value::Post(Kind::RefUrl, self.term(tx, None, url)?));
-                    }
-                    if let Some((system, code)) = identifier {
-                        let term = self.term(tx, system.as_deref(), code)?;
-                        put(Value::Post(Kind::RefIdent, term));
-                    }
-                }
+            if let Some(v) = self.value(tx, term, patients)? {
+                loose.push((v, *class, param));
+            }
+            if let Term::Ref { identifier: Some((system, code)), .. } = term {
+                let term = self.term(tx, system.as_deref(), code)?;
+                loose.push((Value::Post(Kind::RefIdent, term), *class, param));
             }
         }
         loose.sort_unstable();
@@ -407,17 +432,7 @@ impl State {
         let mut key: Vec<u16> = Vec::new();
         for group in loose.chunk_by(|a, b| a.0 == b.0 && a.1 == b.1) {
             let Some((value, class, _)) = group.first() else { continue };
-            let kind = match value {
-                Value::Post(kind, _) => *kind,
-                Value::Own => Kind::Ref,
-                Value::Str(_) => Kind::Str,
-                Value::Date(low, high) => {
-                    let long = high.checked_sub(*low).is_none_or(|s| s > LONG);
-                    if long { Kind::DateLong } else { Kind::Date }
-                }
-                Value::Num(..) => Kind::Num,
-            };
-            let head = [u16::from(rec.ty.number()), kind as u16, *class as u16];
+            let head = [u16::from(rec.ty.number()), value.kind() as u16, *class as u16];
             key.clear();
             key.extend_from_slice(&head);
             key.extend(group.iter().map(|g| g.2));
@@ -434,7 +449,70 @@ impl State {
                 }
             }
         }
-        Ok(vals)
+        // Before they are sorted: which pcode stands in the tag must not depend on one
+        // file's numbers.
+        let own = vals.iter().find_map(|v| match v {
+            Val::Own { pcode } => Some(*pcode),
+            _ => None,
+        });
+        vals.sort_by_key(Val::pcode);
+        self.parts(tx, rec, patients, &mut vals)?;
+        Ok((vals, own))
+    }
+
+    /// Adds the composites: where their parts stand among the other values.
+    fn parts(
+        &mut self,
+        tx: &Connection,
+        rec: &Indexed,
+        patients: &[i64],
+        vals: &mut Vec<Val>,
+    ) -> Result<(), Error> {
+        let mut loose: Vec<(DataClass, Places, u16)> = Vec::new();
+        for (param, class, term) in &rec.values.values {
+            let Term::Parts { parts } = term else { continue };
+            let mut places = Vec::with_capacity(parts.len());
+            for (component, part) in param.components().iter().zip(parts) {
+                let mut found = Vec::with_capacity(part.len());
+                for (class, term) in part {
+                    let Some(value) = self.value(tx, term, patients)? else { continue };
+                    let wanted = |v: &Val| {
+                        self.names.pcode(v.pcode()).is_some_and(|p| {
+                            p.class == *class
+                                && p.kind == value.kind()
+                                && p.params.contains(&component.number())
+                        }) && *v == val(&value, v.pcode())
+                    };
+                    let at = vals.iter().position(wanted).and_then(|at| u16::try_from(at).ok());
+                    found.extend(at);
+                }
+                found.sort_unstable();
+                found.dedup();
+                places.push(found.into_boxed_slice());
+            }
+            loose.push((*class, places.into_boxed_slice(), param.number()));
+        }
+        loose.sort_unstable();
+        loose.dedup();
+        for group in loose.chunk_by(|a, b| a.0 == b.0 && a.1 == b.1) {
+            let Some((class, places, _)) = group.first() else { continue };
+            let head = [u16::from(rec.ty.number()), Kind::Parts as u16, *class as u16];
+            let all: Vec<u16> = group.iter().map(|g| g.2).collect();
+            let whole = [&head[..], &all].concat();
+            let sets = match self.names.intern_pcode(tx, &whole, &mut self.names_changed)? {
+                Some(pcode) => vec![pcode],
+                None => {
+                    let mut sets = Vec::new();
+                    for param in &all {
+                        let key = [&head[..], &[*param]].concat();
+                        sets.extend(self.names.intern_pcode(tx, &key, &mut self.names_changed)?);
+                    }
+                    sets
+                }
+            };
+            vals.extend(sets.into_iter().map(|pcode| Val::Parts { pcode, parts: places.clone() }));
+        }
+        Ok(())
     }
 
     /// Primary date column and span code.
@@ -517,13 +595,9 @@ impl State {
             supersede(db::vid(ty, seq))?;
             changes.gone.push((seq, seq));
         } else {
-            vals = self.values(tx, rec, &patients)?;
-            let span;
+            let (own, span);
+            (vals, own) = self.values(tx, rec, &patients)?;
             (date, span) = Self::date(rec);
-            let own = vals.iter().find_map(|v| match v {
-                Val::Own { pcode } => Some(*pcode),
-                _ => None,
-            });
             let shape =
                 Shape { ty: rec.ty, labels: rec.labels, about_patient: !patients.is_empty() };
             let full = Tag { shape, span, own: own.unwrap_or(0) };
@@ -533,8 +607,6 @@ impl State {
                 relate::touched_by_values(&self.names, &vals, &mut changes.touched);
             }
         }
-        // Last: which pcode stands in the tag must not depend on one file's numbers.
-        vals.sort_by_key(Val::pcode);
         let version = Version {
             ty,
             seq,

@@ -68,6 +68,26 @@ proptest! {
                 let want = model.includes(&want, query.ty, by, &viewer, &mask, at);
                 prop_assert_eq!(got, want, "{:?} {}", query, code);
             }
+            for (source, code) in [
+                ("Observation", "patient"),
+                ("Observation", "encounter"),
+                ("Observation", "performer"),
+                ("Encounter", "participant"),
+                ("Appointment", "actor"),
+                ("Patient", "general-practitioner"),
+            ] {
+                let include = [Include { source: ty(source), param: p(source, code), target: None }];
+                let most = usize::try_from(d.below(12)).unwrap();
+                let got = index.referring(&include, &hits, &viewer, &mask, at, most).unwrap();
+                let want = model.referring(&want, ty(source), p(source, code), &viewer, &mask, at);
+                if want.len() > most {
+                    prop_assert!(got.is_none());
+                } else {
+                    let got: Vec<Seq> = got.unwrap().iter().map(|h| h.seq).collect();
+                    let want: Vec<Seq> = want.into_iter().collect();
+                    prop_assert_eq!(got, want, "{:?} {} {}", query, source, code);
+                }
+            }
         }
         for patients in [vec![], vec![id("p1")], vec![id("p1"), id("p2")], vec![id("p9")]] {
             for v in [seed, seed ^ 1, seed ^ 2] {

@@ -84,6 +84,28 @@ fn fits(o: &Operand, modifier: Modifier, t: &Term) -> bool {
             by_id || by_url
         }
         (Operand::Uri(q), Term::Uri { uri }) => q == uri,
+        // With every class in sight; see `composite`.
+        (Operand::Parts(_), Term::Parts { .. }) => composite(o, t, ClassSet::ALL),
+        _ => false,
+    }
+}
+
+/// Each component has a visible value that fits, all of one element.
+fn composite(o: &Operand, t: &Term, m: ClassSet) -> bool {
+    let (Operand::Parts(wanted), Term::Parts { parts }) = (o, t) else { return false };
+    wanted.len() == parts.len()
+        && wanted
+            .iter()
+            .zip(parts)
+            .all(|(o, values)| values.iter().any(|(c, t)| m.has(*c) && fits(o, Modifier::None, t)))
+}
+
+fn unequal(o: &Operand) -> bool {
+    match o {
+        Operand::Date { prefix, .. }
+        | Operand::Number { prefix, .. }
+        | Operand::Quantity { prefix, .. } => *prefix == Prefix::Ne,
+        Operand::Parts(parts) => parts.iter().any(unequal),
         _ => false,
     }
 }
@@ -224,14 +246,11 @@ impl Model<'_> {
                 if let [Operand::Missing(missing)] = f.values.as_slice() {
                     return all && (values(v, p).next().is_none() == *missing);
                 }
-                let unequal = f.values.iter().any(|o| {
-                    matches!(
-                        o,
-                        Operand::Date { prefix: Prefix::Ne, .. }
-                            | Operand::Number { prefix: Prefix::Ne, .. }
-                            | Operand::Quantity { prefix: Prefix::Ne, .. }
-                    )
-                });
+                if !p.components().is_empty() {
+                    return (all || !f.values.iter().any(unequal))
+                        && values(v, p).any(|(_, t)| f.values.iter().any(|o| composite(o, t, m)));
+                }
+                let unequal = f.values.iter().any(unequal);
                 let any = |mask: ClassSet| {
                     values(v, p).any(|(c, t)| {
                         mask.has(c) && f.values.iter().any(|o| fits(o, f.modifier, t))
@@ -284,6 +303,7 @@ impl Model<'_> {
                     Term::Ref { url: Some(u), .. } => Some(Key::Text(u.to_string())),
                     Term::Ref { .. } => None,
                     Term::Uri { uri } => Some(Key::Text(uri.to_string())),
+                    Term::Parts { .. } => None,
                 })
                 .collect(),
         };
@@ -352,6 +372,32 @@ impl Model<'_> {
                 {
                     out.insert(found.seq);
                 }
+            }
+        }
+        out
+    }
+
+    /// What leads to the hits by a reference parameter.
+    pub(crate) fn referring(
+        &self,
+        hits: &[Seq],
+        source: ResourceType,
+        p: ParamId,
+        viewer: &Viewer,
+        mask: Mask<'_>,
+        at: Seq,
+    ) -> BTreeSet<Seq> {
+        let of: Vec<&Indexed> = self.log.iter().filter(|v| hits.contains(&v.seq)).collect();
+        let mut out = BTreeSet::new();
+        for v in self.current(at).into_iter().filter(|v| v.ty == source) {
+            let m = self.mask(v, viewer, mask);
+            let refers = values(v, p).any(|(c, t)| {
+                m.has(c)
+                    && matches!(t, Term::Ref { target: Some(ty), id: Some(id), .. }
+                        if of.iter().any(|h| h.ty == *ty && *h.id.as_str() == **id))
+            });
+            if refers && m.has(DataClass::Administrative) && !hits.contains(&v.seq) {
+                out.insert(v.seq);
             }
         }
         out

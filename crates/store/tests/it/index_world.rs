@@ -92,6 +92,12 @@ pub(crate) const PARAMS: &[(&str, &[&str])] = &[
             "encounter",
             "value-string",
             "identifier",
+            "component-code",
+            "component-value-quantity",
+            "component-value-concept",
+            "component-code-value-quantity",
+            "combo-code-value-quantity",
+            "component-code-value-concept",
         ],
     ),
     (
@@ -173,7 +179,7 @@ pub(crate) fn term(d: &mut Dice, code: &str) -> Term {
             let (value, low, high) = number(d);
             Term::Number { low, high, value }
         }
-        "value-quantity" | "combo-value-quantity" => {
+        "value-quantity" | "combo-value-quantity" | "component-value-quantity" => {
             let (value, low, high) = number(d);
             let system = d.one_in(2).then(|| text(d, &["http://unitsofmeasure.org", "urn:u"]));
             let code = d.one_in(2).then(|| text(d, &["mg", "kg"]));
@@ -225,7 +231,7 @@ pub(crate) fn record(seed: u64, seq: u64) -> Indexed {
     for code in codes {
         let prm = p(name, code);
         let classes: Vec<DataClass> = prm.classes(t).iter().collect();
-        if classes.is_empty() {
+        if classes.is_empty() || !prm.components().is_empty() {
             continue;
         }
         let n = if d.one_in(5) { 2 } else { u64::from(!d.one_in(4)) };
@@ -236,7 +242,8 @@ pub(crate) fn record(seed: u64, seq: u64) -> Indexed {
                 "code" => Some("combo-code"),
                 "name" => Some("family"),
                 "patient" => Some("subject"),
-                "value-quantity" => Some("combo-value-quantity"),
+                "value-quantity" | "component-value-quantity" => Some("combo-value-quantity"),
+                "component-code" => Some("combo-code"),
                 _ => None,
             } && codes.contains(&twin)
                 && p(name, twin).classes(t).has(v.1)
@@ -246,6 +253,31 @@ pub(crate) fn record(seed: u64, seq: u64) -> Indexed {
             }
             values.push(v);
         }
+    }
+    // Composites of values that are there: two components, one or two values of each.
+    for code in codes {
+        let prm = p(name, code);
+        let mut put = || {
+            let parts: Vec<Box<[(DataClass, Term)]>> = prm
+                .components()
+                .iter()
+                .map(|c| {
+                    let all: Vec<(DataClass, Term)> = values
+                        .iter()
+                        .filter(|(q, _, _)| q == c)
+                        .map(|(_, class, t)| (*class, t.clone()))
+                        .collect();
+                    let some = all.into_iter().filter(|_| !d.one_in(3));
+                    some.collect::<Vec<_>>().into_boxed_slice()
+                })
+                .collect();
+            if !parts.is_empty() && parts.iter().all(|p| !p.is_empty()) {
+                let class = parts[0][0].0;
+                values.push((prm, class, Term::Parts { parts: parts.into() }));
+            }
+        };
+        put();
+        put();
     }
     // About the patients that it names, mostly.
     let mut patients: BTreeSet<LogicalId> = values
@@ -329,7 +361,17 @@ pub(crate) fn operand(d: &mut Dice, code: &str) -> Operand {
             Operand::Ref { target: if d.one_in(3) { None } else { target }, id, url }
         }
         Term::Uri { uri } => Operand::Uri(uri),
+        Term::Parts { .. } => unreachable!("made of operands"),
     }
+}
+
+/// An operand of the parameter, composite or not.
+pub(crate) fn operand_of(d: &mut Dice, prm: ParamId) -> Operand {
+    let components = prm.components();
+    if components.is_empty() {
+        return operand(d, prm.code());
+    }
+    Operand::Parts(components.iter().map(|c| operand(d, c.code())).collect())
 }
 
 pub(crate) fn query(seed: u64) -> Query {
@@ -351,14 +393,15 @@ pub(crate) fn query(seed: u64) -> Query {
         }
         let code = d.of(codes);
         let prm = p(name, code);
-        if d.one_in(10) {
+        let composite = !prm.components().is_empty();
+        if d.one_in(10) && !composite {
             let values = vec![Operand::Missing(d.one_in(2))];
             q.filters.push(Filter { on: On::Param(prm), modifier: Modifier::Missing, values });
             continue;
         }
-        let mut values = vec![operand(&mut d, code)];
+        let mut values = vec![operand_of(&mut d, prm)];
         if d.one_in(3) {
-            values.push(operand(&mut d, code));
+            values.push(operand_of(&mut d, prm));
         }
         let modifier = match &values[0] {
             Operand::Token { .. } if d.one_in(4) => Modifier::Not,
@@ -375,7 +418,14 @@ pub(crate) fn query(seed: u64) -> Query {
             let on = match d.below(6) {
                 0 => On::Id,
                 1 => On::LastUpdated,
-                _ => On::Param(p(name, d.of(codes))),
+                _ => {
+                    let single: Vec<&str> = codes
+                        .iter()
+                        .copied()
+                        .filter(|c| p(name, c).components().is_empty())
+                        .collect();
+                    On::Param(p(name, d.of(&single)))
+                }
             };
             q.sort.push(SortKey { on, descending: d.one_in(2) });
         }
