@@ -5,12 +5,14 @@
 //! What is left is cut down by the access shapes before counting and paging, and
 //! each record of a page passes policy once more before it is opened.
 
+use std::collections::HashSet;
+
 use bytes::{BufMut, Bytes};
 use phial_audit::{Entry, EventKind, OutcomeCode};
-use phial_base::{ClassSet, DataClass, LogicalId, Seq};
+use phial_base::{ClassSet, DataClass, LogicalId, RowId, Seq};
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::{Issue, IssueCode, Severity, operation_outcome};
-use phial_fhir::search::{Modifier, On, Query, Summary, parse_query};
+use phial_fhir::search::{Include, Modifier, On, Query, Summary, Total, parse_query};
 use phial_policy::{Action, Context, Permit, RelationshipSet};
 use phial_store::index::{Hit, Page, PageKey, Shape};
 use phial_store::vessel::SNAPSHOT_LIFE_US;
@@ -23,6 +25,10 @@ use crate::failure::{Failure, Refusal};
 use crate::gate::{Engine, Tenant};
 use crate::paging::Token;
 use crate::released::Released;
+
+/// The most records that `_revinclude` adds to one page. More would be cut off somewhere,
+/// and a list that is silently short is worse than none.
+const MOST_REFERRING: usize = 5_000;
 
 /// A search as it came in.
 #[derive(Clone, Debug)]
@@ -153,6 +159,7 @@ impl Engine {
             taken: token.as_ref().map_or(caller.request.at.as_microsecond(), |t| t.taken),
         };
         let total = match (page.total, &next, &token) {
+            _ if query.total == Total::None && !counting => None,
             (Some(total), _, _) => Some(total),
             (None, None, None) => Some(page.hits.len() as u64),
             _ => None,
@@ -200,11 +207,13 @@ impl Engine {
         };
         for filter in &query.filters {
             let On::Param(param) = &filter.on else { continue };
-            let classes = param.classes(query.ty);
             let negative = matches!(filter.modifier, Modifier::Not | Modifier::Missing);
-            let allowed =
-                if negative { ever.covers(classes) } else { !classes.and(ever).is_empty() };
-            if !allowed && !classes.is_empty() {
+            // A composite needs something of each component.
+            let allowed = param.needs(query.ty).into_iter().all(|classes| {
+                let some = !classes.and(ever).is_empty();
+                classes.is_empty() || if negative { ever.covers(classes) } else { some }
+            });
+            if !allowed {
                 return Err(refused(param.def().code));
             }
         }
@@ -212,6 +221,18 @@ impl Engine {
             let On::Param(param) = &key.on else { continue };
             if !ever.covers(param.classes(query.ty)) {
                 return Err(refused(param.def().code));
+            }
+        }
+        // Who never sees a reference may not follow it, in either direction.
+        for Include { source, param, .. } in query.include.iter().chain(&query.revinclude) {
+            let ever = self.policy().ever(&caller.subject, Action::Search, source.name()).or(admin);
+            let classes = param.classes(*source);
+            if !classes.is_empty() && classes.and(ever).is_empty() {
+                return Err(Failure::Forbidden(Refusal::new(
+                    IssueCode::Forbidden,
+                    format!("{}:{}", source.name(), param.def().code),
+                    format!("your role may not follow {} of {}", param.def().code, source.name()),
+                )));
             }
         }
         Ok(())
@@ -228,22 +249,39 @@ impl Engine {
         limit: u32,
         counting: bool,
     ) -> Result<(Seq, Page, Vec<Hit>), Failure> {
+        // What is exact is good enough as an estimate.
+        let total = counting || matches!(query.total, Total::Estimate | Total::Accurate);
         let caught_up = tenant.vessel.catch_up().map_err(Self::store_failure(caller))?;
         let at = at.unwrap_or(caught_up);
         let access = self.access(caller, Action::Search);
         let viewer = caller.viewer();
         let page = tenant
             .vessel
-            .search(query, &viewer, &access, at, after, limit, counting)
+            .search(query, &viewer, &access, at, after, if counting { 0 } else { limit }, total)
             .map_err(Self::store_failure(caller))?;
-        let included = if query.include.is_empty() || counting {
-            Vec::new()
-        } else {
-            tenant
+        let mut included = Vec::new();
+        if !counting && !page.hits.is_empty() {
+            included = tenant
                 .vessel
                 .includes(&query.include, &page.hits, &viewer, &access, at)
+                .map_err(Self::store_failure(caller))?;
+            let referring = tenant
+                .vessel
+                .referring(&query.revinclude, &page.hits, &viewer, &access, at, MOST_REFERRING)
                 .map_err(Self::store_failure(caller))?
-        };
+                .ok_or_else(|| {
+                    Failure::invalid(
+                        IssueCode::TooCostly,
+                        "_revinclude",
+                        format!(
+                            "more than {MOST_REFERRING} records refer to this page: ask for a \
+                             smaller page, or search the other type"
+                        ),
+                    )
+                })?;
+            let there: HashSet<RowId> = included.iter().map(|h| h.row).collect();
+            included.extend(referring.into_iter().filter(|h| !there.contains(&h.row)));
+        }
         Ok((at, page, included))
     }
 

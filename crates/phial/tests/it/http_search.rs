@@ -76,6 +76,16 @@ fn parameters_find_what_they_say() {
         ("Observation", format!("{patient}&value-quantity=80|http://unitsofmeasure.org|g"), 0),
         ("Observation", format!("{patient}&_lastUpdated=gt2020-01-01"), n),
         ("Observation", format!("{patient}&_lastUpdated=lt2020-01-01"), 0),
+        ("Patient", "family:contains=ANDRAZ".to_owned(), 1),
+        ("Patient", "family:contains=andrazq".to_owned(), 0),
+        ("Observation", format!("{patient}&code-value-quantity=2339-0$gt88"), 3),
+        (
+            "Observation",
+            format!("{patient}&combo-code-value-quantity=http://loinc.org|2339-0$80||mg/dL"),
+            1,
+        ),
+        ("Observation", format!("{patient}&code-value-quantity=2339-1$gt88"), 0),
+        ("Observation", format!("{patient}&component-code-value-quantity=2339-0$gt88"), 0),
         ("Appointment", "date=ge2031-02-03&date=lt2031-02-04".to_owned(), 5),
     ] {
         assert_eq!(server.count("physician", ty, &query), expected, "{ty}?{query}");
@@ -91,7 +101,11 @@ fn parameters_find_what_they_say() {
         ("Observation", "value-quantity=many"),
         ("Patient", "_count=many"),
         ("Patient", "_sort=nonsense"),
-        ("Patient", "_revinclude=Observation:patient"),
+        ("Patient", "_revinclude=Observation:encounter"),
+        ("Patient", "_revinclude:iterate=Observation:patient"),
+        ("Patient", "_total=many"),
+        ("Observation", "code-value-quantity=2339-0"),
+        ("Observation", "code:contains=2339"),
         ("Patient", "_page=AAAA"),
     ] {
         let answer = server.search("physician", ty, query).expect(400);
@@ -138,6 +152,75 @@ fn includes_follow_references_once() {
     let expected = BTreeSet::from([BY_TEAM.id.to_owned(), id("enc", BY_TEAM, 0)]);
     assert_eq!(included, expected);
     assert_eq!(page.ids("include").len(), 2, "each only once");
+}
+
+#[test]
+fn what_refers_to_the_matches_can_come_with_them() {
+    let world = clinic();
+    let server = world.serve();
+    let one = format!("_id={}", BY_TEAM.id);
+    let all = format!(
+        "{one}&_revinclude=Observation:patient&_revinclude=Encounter:subject:Patient\
+         &_revinclude=Observation:subject&_include=Patient:general-practitioner"
+    );
+    let page = server.search("physician", "Patient", &all).expect(200);
+    assert_eq!(page.ids("match"), [BY_TEAM.id]);
+    assert_eq!(page.json()["total"], 1, "what is added is not counted");
+    let mut added = page.ids("include");
+    added.sort();
+    let mut expected: Vec<String> = (0..OBSERVATIONS).map(|n| id("obs", BY_TEAM, n)).collect();
+    expected.push(id("enc", BY_TEAM, 0));
+    expected.sort();
+    assert_eq!(added, expected, "each only once");
+
+    // A type that the role never sees is not there; nor is a person's that is not seen.
+    let desk = server.search("front-desk", "Patient", &all).expect(200);
+    assert_eq!(desk.ids("match"), [BY_TEAM.id]);
+    assert!(desk.ids("include").iter().all(|i| !i.starts_with("obs")), "{}", desk.text());
+    let other = format!("_id={}&_revinclude=Observation:patient", UNTIED.id);
+    let page = server.search("field-clinician", "Patient", &other).expect(200);
+    assert_eq!((page.ids("match").len(), page.ids("include").len()), (0, 0));
+    // By the practitioner, whom everybody sees: only the encounters of tied patients.
+    let by = format!("_id={}&_revinclude=Encounter:participant", fixture::OTHER_PRACTITIONER);
+    let all = server.search("physician", "Practitioner", &by).expect(200).ids("include");
+    let some = server.search("field-clinician", "Practitioner", &by).expect(200).ids("include");
+    assert!(some.len() < all.len(), "{some:?} of {all:?}");
+}
+
+#[test]
+fn the_total_is_there_as_asked_for() {
+    let world = clinic();
+    let server = world.serve();
+    let search = |query: &str| {
+        let query = format!("patient={}&{query}", BY_TEAM.id);
+        server.search("physician", "Observation", &query).expect(200).json()
+    };
+    let n = OBSERVATIONS as u64;
+    for (query, total) in [
+        ("_count=100", Some(n)),
+        ("_count=4", None),
+        ("_count=4&_total=accurate", Some(n)),
+        ("_count=4&_total=estimate", Some(n)),
+        ("_count=100&_total=none", None),
+        ("_count=0", Some(n)),
+        ("_summary=count", Some(n)),
+        ("_summary=count&_total=none", Some(n)),
+    ] {
+        let page = search(query);
+        assert_eq!(page["total"].as_u64(), total, "{query}");
+        let counted = query.contains("_count=0") || query.contains("_summary");
+        assert_eq!(page.get("entry").is_none(), counted, "{query}");
+        let links = page["link"].as_array().unwrap();
+        assert_eq!(links.len(), if query.contains("_count=4") { 2 } else { 1 }, "{query}");
+    }
+}
+
+#[test]
+fn a_composite_needs_every_component_in_sight() {
+    let world = clinic();
+    let server = world.serve();
+    let answer = server.search("front-desk", "Observation", "code-value-quantity=2339-0$gt1");
+    let _ = answer.expect(403);
 }
 
 #[test]
