@@ -25,4 +25,4 @@ pub use fold::fold;
 pub use param::{ParamId, param, params, primary_date_param};
 pub use query::{Filter, Include, Modifier, On, Query, SortKey, Summary, Total, parse_query};
 pub use query_value::{Operand, Prefix};
-pub use term::{Extracted, Term};
+pub use term::{Extracted, PartValues, Term};

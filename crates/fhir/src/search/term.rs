@@ -104,9 +104,12 @@ pub enum Term {
     /// by it must be visible in all its components.
     Parts {
         /// The values of each component, with the class of the element of each.
-        parts: Box<[Box<[(DataClass, Term)]>]>,
+        parts: Box<[PartValues]>,
     },
 }
+
+/// What an element holds of one component of a composite.
+pub type PartValues = Box<[(DataClass, Term)]>;
 
 impl Term {
     /// The term as in a block; equal for equal terms.
@@ -630,7 +633,7 @@ mod tests {
         let p = |n| ParamId::from_number(n).unwrap();
         let lab = DataClass::Laboratory;
         let token = |code: &str| Term::Token { system: None, code: Some(code.into()) };
-        let parts: [Box<[(DataClass, Term)]>; 2] = [
+        let parts: [PartValues; 2] = [
             [(lab, token("k")), (DataClass::Notes, token("k"))].into(),
             [(DataClass::Notes, Term::Date { low: DAY, high: 2 * DAY })].into(),
         ];

@@ -170,6 +170,7 @@ fn what_refers_to_the_matches_can_come_with_them() {
     added.sort();
     let mut expected: Vec<String> = (0..OBSERVATIONS).map(|n| id("obs", BY_TEAM, n)).collect();
     expected.push(id("enc", BY_TEAM, 0));
+    expected.push(fixture::OTHER_PRACTITIONER.to_owned());
     expected.sort();
     assert_eq!(added, expected, "each only once");
 

@@ -112,10 +112,6 @@ impl Index {
     ///
     /// # Errors
     /// [`Error::Unusable`] when the file is damaged.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the interface that the engine is written against"
-    )]
     pub fn referring(
         &self,
         include: &[Include],
@@ -128,7 +124,6 @@ impl Index {
         self.referring_inner(include, hits, viewer, access, at, most).map_err(unusable)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "as `referring`")]
     fn referring_inner(
         &self,
         include: &[Include],
