@@ -4,6 +4,7 @@ mod bench;
 mod definitions;
 mod test;
 mod tidy;
+mod torture;
 
 use std::path::PathBuf;
 
@@ -29,6 +30,13 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Kill the server at random times under load, a thousand times in half an hour,
+    /// and look for what was lost, doubled or half done.
+    Torture {
+        /// Passed on: `--kills N`, `--minutes N`, `--seed N`; `--help` shows the rest.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Regenerate the R4 fact tables of the fhir crate from HL7's definitions.
     Definitions {
         /// The directory that holds `r4-core/`.
@@ -42,6 +50,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Test => test::run(),
         Chore::Tidy => tidy::run(),
         Chore::Bench { args } => bench::run(&args),
+        Chore::Torture { args } => torture::run(&args),
         Chore::Definitions { from } => definitions::run(&from),
     }
 }

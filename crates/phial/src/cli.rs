@@ -4,6 +4,7 @@
 mod audit;
 mod demo;
 mod import;
+mod index;
 mod init;
 mod keys;
 mod out;
@@ -73,6 +74,9 @@ enum Command {
     Audit(audit::AuditCommand),
     /// Verify every record and every audit entry against each other.
     Verify(verify::VerifyArgs),
+    /// Compare the local index with the record log, or build it anew.
+    #[command(subcommand)]
+    Index(index::IndexCommand),
     /// Rotate and destroy keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -95,6 +99,7 @@ pub(crate) fn run() -> ExitCode {
         Command::User(command) => user::run(home, &command, &out),
         Command::Audit(command) => audit::run(home, &command, &out),
         Command::Verify(args) => verify::run(home, &args, &out),
+        Command::Index(command) => index::run(home, &command, &out),
         Command::Keys(command) => keys::run(home, &command, &out),
     };
     match result {

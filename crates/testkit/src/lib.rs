@@ -2,10 +2,12 @@
 //!
 //! Nothing here is linked into the product. It may break things on purpose
 //! ([`faults`]), may look at every byte that was written ([`canary`]), and runs the
-//! real program over a home of its own ([`world`]) with invented patients ([`fixture`]).
+//! real program over a home of its own ([`world`]) with invented patients ([`fixture`]),
+//! and kills it a thousand times ([`torture`]).
 
 pub mod canary;
 pub mod faults;
 pub mod fixture;
 pub mod points;
+pub mod torture;
 pub mod world;

@@ -96,6 +96,22 @@ impl World {
         World::made(program, tempfile::tempdir().unwrap())
     }
 
+    /// As [`World::empty`], in a new directory inside `place`.
+    ///
+    /// # Panics
+    /// When it can't be made.
+    #[must_use]
+    pub fn empty_in(program: &str, place: &Path) -> Self {
+        World::made(program, tempfile::tempdir_in(place).unwrap())
+    }
+
+    /// Leaves the home where it is, for someone to look at. Gives its path.
+    #[must_use]
+    pub fn keep(self) -> PathBuf {
+        let _ = self.dir.keep();
+        self.home
+    }
+
     fn made(program: &str, dir: TempDir) -> Self {
         let home = dir.path().join("phial");
         let world = World { home, dir, program: PathBuf::from(program), tokens: BTreeMap::new() };

@@ -45,6 +45,7 @@ pub(super) fn run(home: &Path, args: &VerifyArgs, out: &Out) -> anyhow::Result<E
             "records": report.records,
             "versions": report.versions,
             "entries": report.entries,
+            "open_intents": report.open_intents,
             "findings": findings,
         }),
     );

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
+use std::time::Duration;
 
 use phial_base::{Rng as _, SeededRng};
 use phial_testkit::fixture::{self, BY_TEAM};
+use phial_testkit::torture::{self, Plan};
 use phial_testkit::world::{World, fhir, kill, try_send};
 use reqwest::Method;
 use serde_json::json;
@@ -134,6 +137,23 @@ fn an_import_that_was_killed_leaves_whole_records_and_can_be_run_again() {
     assert_eq!(server.count("import-client", "Observation", ""), observations as u64);
     let _ = server.stop().expect(0);
     assert_eq!(findings(&world, world.home(), &[]), Vec::<String>::new());
+}
+
+/// The same as `cargo xtask torture`, only short.
+#[test]
+fn a_short_torture_breaks_no_promise() {
+    let plan = Plan {
+        program: PathBuf::from(PHIAL),
+        place: None,
+        seed: 3,
+        kills: 6,
+        limit: Duration::from_secs(600),
+        deep_every: 3,
+        clients: 4,
+    };
+    let report = torture::run(&plan, &mut |_| {});
+    assert_eq!(report.wrong, Vec::<String>::new(), "{}", report.table);
+    assert!(report.kills.iter().sum::<u64>() >= 6, "{:?}", report.kills);
 }
 
 #[test]
