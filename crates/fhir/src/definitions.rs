@@ -433,6 +433,12 @@ pub fn elements() -> &'static [Element] {
     &tables().elements
 }
 
+/// The value set of this canonical URL, without version, if an element is bound to it.
+#[must_use]
+pub fn value_set(url: &str) -> Option<&'static ValueSet> {
+    tables().sets.iter().find(|set| set.url == url)
+}
+
 /// All official search parameters, in the order of their numbers.
 #[must_use]
 pub fn search_params() -> &'static [SearchParam] {

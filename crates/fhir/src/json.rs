@@ -121,6 +121,27 @@ impl<'a> Node<'a> {
         self.doc.nodes[self.at as usize]
     }
 
+    /// The outermost value of its document.
+    #[must_use]
+    pub fn root(self) -> Node<'a> {
+        self.doc.root()
+    }
+
+    /// The values that this one stands within, the outermost first, itself last.
+    #[must_use]
+    pub fn lineage(self) -> Vec<Node<'a>> {
+        let start = self.range().start;
+        let mut at = self.root();
+        let mut out = vec![at];
+        while at.at != self.at {
+            let inner = at.children(at.kind()).find(|child| child.range().contains(&start));
+            let Some(inner) = inner else { break };
+            at = inner;
+            out.push(at);
+        }
+        out
+    }
+
     /// What kind of value it is.
     #[must_use]
     pub fn kind(self) -> Kind {

@@ -8,6 +8,7 @@ pub mod class;
 pub mod compartment;
 pub mod definitions;
 mod error;
+pub mod fhirpath;
 pub mod issue;
 pub mod json;
 mod limits;

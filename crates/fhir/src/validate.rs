@@ -6,7 +6,7 @@
 //! Source: <https://hl7.org/fhir/R4/json.html>, <https://hl7.org/fhir/R4/validation.html>
 
 mod form;
-mod narrative;
+pub(crate) mod narrative;
 mod place;
 
 use std::borrow::Cow;

@@ -62,7 +62,7 @@ const SCHEMES: [&str; 7] = ["http", "https", "mailto", "tel", "ftp", "urn", "cid
 
 /// Why a text is no narrative that can be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// No single, well-formed div.
     Malformed,
     /// Well-formed, with markup that a narrative must not have.
@@ -70,7 +70,7 @@ pub(super) enum Refusal {
 }
 
 /// Checks a whole narrative.
-pub(super) fn check(text: &str) -> Result<(), Refusal> {
+pub(crate) fn check(text: &str) -> Result<(), Refusal> {
     let mut rest = text.trim();
     if !rest.starts_with("<div") {
         return Err(Refusal::Malformed);

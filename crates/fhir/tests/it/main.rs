@@ -8,6 +8,7 @@
 )]
 
 mod extract;
+mod fhirpath_suite;
 mod json_parse;
 mod search;
 mod split;
