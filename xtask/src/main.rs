@@ -2,6 +2,7 @@
 
 mod bench;
 mod definitions;
+mod fuzz;
 mod test;
 mod tidy;
 mod torture;
@@ -37,6 +38,17 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Run the fuzz targets under libFuzzer, one after the other.
+    Fuzz {
+        /// One target: json, fhirpath, search, page, envelope or proof.
+        target: Option<String>,
+        /// Minutes for each.
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+        /// Where the fuzzer's choices start; 0: anywhere.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
     /// Regenerate the R4 fact tables of the fhir crate from HL7's definitions.
     Definitions {
         /// The directory that holds `r4-core/`.
@@ -51,6 +63,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Tidy => tidy::run(),
         Chore::Bench { args } => bench::run(&args),
         Chore::Torture { args } => torture::run(&args),
+        Chore::Fuzz { target, minutes, seed } => fuzz::run(target.as_deref(), minutes, seed),
         Chore::Definitions { from } => definitions::run(&from),
     }
 }

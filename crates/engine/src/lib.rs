@@ -8,6 +8,8 @@ mod caller;
 mod condition;
 mod entry;
 mod failure;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod gate;
 pub mod interaction;
 pub mod operation;

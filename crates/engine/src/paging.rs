@@ -5,8 +5,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use minicbor::{Decode, Encode};
-use phial_base::Seq;
-use phial_crypto::SecretKey;
+use phial_base::{Rng, Seq};
+use phial_crypto::{SecretKey, Zeroizing};
 
 use crate::caller::Caller;
 use crate::gate::Engine;
@@ -91,10 +91,7 @@ fn seal<T: Encode<()>>(
     caller: &Caller,
     engine: &Engine,
 ) -> String {
-    // Encoding into a Vec can't fail; an empty token would be refused on return.
-    let bytes = minicbor::to_vec(token).unwrap_or_default();
-    let sealed = phial_crypto::seal_small(key, &aad(what, caller), &bytes, engine.rng());
-    URL_SAFE_NO_PAD.encode(sealed)
+    seal_text(key, &aad(what, caller), &encode(token), engine.rng())
 }
 
 fn open<T: for<'b> Decode<'b, ()>>(
@@ -103,9 +100,25 @@ fn open<T: for<'b> Decode<'b, ()>>(
     key: &SecretKey,
     caller: &Caller,
 ) -> Option<T> {
+    decode(&open_text(text, key, &aad(what, caller))?)
+}
+
+pub(crate) fn encode<T: Encode<()>>(token: &T) -> Vec<u8> {
+    // Encoding into a Vec can't fail; an empty token would be refused on return.
+    minicbor::to_vec(token).unwrap_or_default()
+}
+
+pub(crate) fn decode<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> Option<T> {
+    minicbor::decode(bytes).ok()
+}
+
+pub(crate) fn seal_text(key: &SecretKey, aad: &[&[u8]], bytes: &[u8], rng: &dyn Rng) -> String {
+    URL_SAFE_NO_PAD.encode(phial_crypto::seal_small(key, aad, bytes, rng))
+}
+
+pub(crate) fn open_text(text: &str, key: &SecretKey, aad: &[&[u8]]) -> Option<Zeroizing<Vec<u8>>> {
     let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
-    let bytes = phial_crypto::open_small(key, &aad(what, caller), &sealed).ok()?;
-    minicbor::decode(&bytes).ok()
+    phial_crypto::open_small(key, aad, &sealed).ok()
 }
 
 fn aad<'a>(what: &'a [u8], caller: &'a Caller) -> [&'a [u8]; 4] {
