@@ -2,9 +2,12 @@
 //! encryption and policy, the load generator on the same cores. It prints medians
 //! and never fails because of a time.
 
+mod audit;
 mod client;
 mod data;
+mod made;
 mod report;
+mod scale;
 mod server;
 
 use std::path::PathBuf;
@@ -35,9 +38,19 @@ struct Args {
     /// Synthetic patients, without --import.
     #[arg(long, default_value_t = 1000)]
     patients: u32,
-    /// Only rows whose name contains this.
+    /// Only these: import, read, search, name, bundle, audit, scale; separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Resources of the large store in the rows about size; 0 leaves them out. It takes
+    /// about 3 KB of disk for each.
+    #[arg(long, default_value_t = 2_000_000)]
+    large: u64,
+    /// Where the stores are made; the system's directory for temporary files if not given.
     #[arg(long)]
-    only: Option<String>,
+    dir: Option<PathBuf>,
+    /// Put the table, with today's date, into this file behind its introduction.
+    #[arg(long)]
+    write: Option<PathBuf>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -45,13 +58,16 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
-    let wanted = |name: &str| args.only.as_deref().is_none_or(|o| name.contains(o));
+    let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|o| o == name);
     let mut rows = Vec::new();
-    let dir = tempfile::tempdir()?;
+    let dir = match &args.dir {
+        Some(at) => tempfile::tempdir_in(at)?,
+        None => tempfile::tempdir()?,
+    };
     let home = dir.path().join("phial");
 
     let mut rates = Vec::new();
-    let import_runs = if wanted("import") { args.runs.min(3) } else { 1 };
+    let import_runs = if wanted("import") { args.runs } else { 1 };
     let mut stored = 0;
     for _ in 0..import_runs {
         let _ = std::fs::remove_dir_all(&home);
@@ -164,7 +180,18 @@ fn run(args: &Args) -> anyhow::Result<()> {
         "MiB",
     ));
     drop(server);
-    report::print(&rows, stored, args.runs, args.seconds);
+    std::fs::remove_dir_all(&home)?;
+    if wanted("audit") {
+        rows.extend(audit::rows(dir.path(), args.runs, args.seconds)?);
+    }
+    if wanted("scale") && args.large > 0 {
+        rows.extend(scale::rows(args, dir.path(), args.large)?);
+    }
+    let table = report::table(&rows, stored, args.runs, args.seconds);
+    report::print(&table);
+    if let Some(file) = &args.write {
+        report::write(file, &table)?;
+    }
     Ok(())
 }
 

@@ -61,18 +61,26 @@ pub(crate) fn token(phial: &Path, home: &Path, user: &str) -> anyhow::Result<Str
     out.pointer("/token").and_then(|t| t.as_str()).map(str::to_owned).context("no token")
 }
 
-/// Bytes on disk of all stores and the index, per resource.
+const STORES: &[&str] = &["data", "keys", "audit", "index", "sessions"];
+
+/// Bytes on disk of all stores and the index, per resource, with each store's share.
 pub(crate) fn disk(home: &Path, resources: u64) -> anyhow::Result<Row> {
     let mut parts = Vec::new();
+    for dir in STORES {
+        parts.push(format!("{dir} {}", size(&home.join(dir))? / resources.max(1)));
+    }
+    let each = bytes_each(home, resources)?;
+    Ok(Row::limit("disk", &parts.join(", "), each, 1024.0, "bytes/resource"))
+}
+
+/// Bytes on disk of all stores and the index, per resource.
+pub(crate) fn bytes_each(home: &Path, resources: u64) -> anyhow::Result<f64> {
     let mut total = 0;
-    for dir in ["data", "keys", "audit", "index", "sessions"] {
-        let bytes = size(&home.join(dir))?;
-        total += bytes;
-        parts.push(format!("{dir} {}", bytes / resources.max(1)));
+    for dir in STORES {
+        total += size(&home.join(dir))?;
     }
     #[expect(clippy::cast_precision_loss, reason = "an average")]
-    let each = total as f64 / resources.max(1) as f64;
-    Ok(Row::limit("disk", &parts.join(", "), each, 1024.0, "bytes/resource"))
+    Ok(total as f64 / resources.max(1) as f64)
 }
 
 fn size(dir: &Path) -> anyhow::Result<u64> {
