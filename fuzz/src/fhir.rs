@@ -1,8 +1,8 @@
 //! The pure readers of the `fhir` crate.
 
 use phial_base::ClassSet;
-use phial_fhir::fhirpath::{self, Context, Expression, Item, ManyAs, Place};
 use phial_fhir::definitions::ResourceType;
+use phial_fhir::fhirpath::{self, Context, Expression, Item, ManyAs, Place};
 use phial_fhir::search::{Extracted, extract, parse_query};
 use phial_fhir::split::{splice, split};
 use phial_fhir::validate::validate;
@@ -49,11 +49,8 @@ pub fn fhirpath(data: &[u8]) {
     assert_eq!(expression.text(), text, "an expression keeps its text");
     let document = document.get(1..).unwrap_or_default();
     let document = Doc::parse(document, &Limits::default()).ok();
-    let input: Vec<Item<'_>> = document
-        .iter()
-        .filter_map(|d| Place::resource(d.root()))
-        .map(Item::Place)
-        .collect();
+    let input: Vec<Item<'_>> =
+        document.iter().filter_map(|d| Place::resource(d.root())).map(Item::Place).collect();
     if let Some(Item::Place(place)) = input.first() {
         let _ = expression.check(place.type_id());
     }
