@@ -1,5 +1,7 @@
 //! Tokens: issued for an account and a purpose, looked up at every request.
 
+use std::sync::{PoisonError, RwLock};
+
 use jiff::{SignedDuration, Timestamp};
 use phial_base::{Purpose, Subject, SubjectId, TenantId};
 use phial_policy::PolicySet;
@@ -27,14 +29,19 @@ impl Default for Limits {
 /// Issues and recognises tokens.
 pub struct Tokens {
     sessions: Sessions,
-    limits: Limits,
+    limits: RwLock<Limits>,
 }
 
 impl Tokens {
     /// Tokens kept in this store, with these limits.
     #[must_use]
     pub fn new(sessions: Sessions, limits: Limits) -> Self {
-        Tokens { sessions, limits }
+        Tokens { sessions, limits: RwLock::new(limits) }
+    }
+
+    /// Other limits, for tokens issued from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
     /// The store beneath.
@@ -73,13 +80,14 @@ impl Tokens {
                 .first()
                 .ok_or_else(|| Error::Purpose("any".to_owned(), "none".to_owned()))?,
         };
+        let limits = *self.limits.read().unwrap_or_else(PoisonError::into_inner);
         let new = NewSession {
             tenant: tenant.clone(),
             user: user.clone(),
             purpose,
             mfa: 0,
-            idle: self.limits.idle,
-            absolute: self.limits.absolute,
+            idle: limits.idle,
+            absolute: limits.absolute,
         };
         Ok((self.sessions.issue(&new, now)?, purpose))
     }

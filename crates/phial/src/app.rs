@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use arc_swap::{ArcSwap, Guard};
 use jiff::SignedDuration;
 use phial_audit::{DetailKey, EventKind};
 use phial_base::step::Step;
@@ -27,7 +28,7 @@ use crate::config::Config;
 /// The program, put together over one home.
 pub(crate) struct App {
     pub(crate) home: Home,
-    pub(crate) config: Config,
+    config: ArcSwap<Config>,
     pub(crate) engine: Engine,
     pub(crate) tokens: Tokens,
     pub(crate) clock: Arc<dyn Clock>,
@@ -125,18 +126,14 @@ impl App {
             )?);
         }
         let sessions = Sessions::open(&home, keystore, Arc::clone(&rng), options)?;
-        let limits = Limits {
-            idle: SignedDuration::from_mins(config.session.idle_minutes),
-            absolute: SignedDuration::from_hours(config.session.absolute_hours),
-        };
-        let settings =
-            Settings { max_bytes: config.http.max_body_mib * 1024 * 1024, ..Settings::default() };
+        let limits = limits(&config);
+        let settings = Settings { max_bytes: max_bytes(&config), ..Settings::default() };
         let policy = PolicySet::shipped()?;
         Ok(App {
             engine: Engine::new(vessels, policy, Arc::clone(&clock), Arc::clone(&rng), settings),
             tokens: Tokens::new(sessions, limits),
             home,
-            config,
+            config: ArcSwap::from_pointee(config),
             clock,
             rng,
             _lock: lock,
@@ -177,7 +174,7 @@ impl App {
                 )
                 .await
                 .map_err(into_anyhow)?;
-            for d in self.config.departures()? {
+            for d in self.config().departures()? {
                 self.engine
                     .record_event(
                         &caller,
@@ -194,6 +191,36 @@ impl App {
             if tenant.vessel.has_fresh_index() {
                 self.engine.sweep(tenant, &caller).await.map_err(into_anyhow)?;
             }
+        }
+        Ok(())
+    }
+
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> Guard<Arc<Config>> {
+        self.config.load()
+    }
+
+    /// Largest request body, bytes.
+    pub(crate) fn max_bytes(&self) -> usize {
+        max_bytes(&self.config())
+    }
+
+    /// Another configuration is in force from now on.
+    pub(crate) fn reconfigure(&self, config: Config) {
+        self.tokens.set_limits(limits(&config));
+        self.config.store(Arc::new(config));
+    }
+
+    /// Writes an event about the program itself into every tenant's log.
+    pub(crate) async fn note(
+        &self,
+        kind: EventKind,
+        detail: &[(DetailKey, String)],
+    ) -> anyhow::Result<()> {
+        for tenant in self.engine.tenants() {
+            let mut caller = self.local("operator", &["operator"], Surface::Job);
+            caller.subject.tenant = tenant.vessel.tenant().clone();
+            self.engine.record_event(&caller, kind, detail).await.map_err(into_anyhow)?;
         }
         Ok(())
     }
@@ -239,6 +266,17 @@ impl App {
             },
         }
     }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        idle: SignedDuration::from_mins(config.session.idle_minutes),
+        absolute: SignedDuration::from_hours(config.session.absolute_hours),
+    }
+}
+
+fn max_bytes(config: &Config) -> usize {
+    config.http.max_body_mib * 1024 * 1024
 }
 
 fn open_keystore(

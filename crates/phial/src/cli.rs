@@ -128,7 +128,10 @@ fn log_to_stderr() {
         .with_writer(std::io::stderr)
         .with_target(false)
         .fmt_fields(fields);
-    let filter = tracing_subscriber::filter::LevelFilter::WARN;
+    // Of our own also what is only worth knowing.
+    let filter = tracing_subscriber::filter::Targets::new()
+        .with_default(tracing::Level::WARN)
+        .with_target("phial", tracing::Level::INFO);
     let _ = tracing_subscriber::registry().with(filter).with(layer).try_init();
 }
 

@@ -1,6 +1,7 @@
 //! `phial.toml`. An unknown key stops the start (invariant 7), and a departure from
 //! a safe default needs a rationale (invariant 10).
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
@@ -43,6 +44,12 @@ pub(crate) struct Http {
     pub(crate) request_timeout_s: u64,
     /// Most connections at once.
     pub(crate) max_connections: usize,
+    /// Longest time for requests that are under way when the server is told to end,
+    /// seconds.
+    pub(crate) drain_timeout_s: u64,
+    /// Time between not being ready (`/readyz`) and accepting no more connections,
+    /// seconds: for load balancers to notice.
+    pub(crate) drain_notice_s: u64,
 }
 
 impl Default for Http {
@@ -53,6 +60,8 @@ impl Default for Http {
             max_body_mib: 32,
             request_timeout_s: 60,
             max_connections: 1024,
+            drain_timeout_s: 30,
+            drain_notice_s: 0,
         }
     }
 }
@@ -92,7 +101,7 @@ impl Default for Keys {
 }
 
 /// `[tls]`: a certificate of your own; without one, a development CA is made.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Tls {
     /// PEM file with the certificate chain.
@@ -170,6 +179,8 @@ impl Config {
             ("http.max_body_mib", (1..=1024).contains(&self.http.max_body_mib)),
             ("http.request_timeout_s", self.http.request_timeout_s > 0),
             ("http.max_connections", self.http.max_connections > 0),
+            ("http.drain_timeout_s", (1..=3600).contains(&self.http.drain_timeout_s)),
+            ("http.drain_notice_s", self.http.drain_notice_s <= 600),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, good)| !good) {
             return Err(ConfigError::Rule(format!("{name} is out of range")));
@@ -183,6 +194,56 @@ impl Config {
     }
 }
 
+/// A setting that is not as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// Its name, such as `http.max_body_mib`.
+    pub(crate) setting: String,
+    /// Before and after, as JSON.
+    pub(crate) from: String,
+    pub(crate) to: String,
+}
+
+/// Settings that are read once, when the program starts.
+const NEED_A_RESTART: [&str; 1] = ["keys.root_file"];
+
+impl Config {
+    /// What is different in `other`.
+    pub(crate) fn changes(&self, other: &Config) -> Vec<Change> {
+        let flat = |c: &Config| {
+            let mut all = BTreeMap::new();
+            let value = serde_json::to_value(c).unwrap_or_default();
+            for (section, keys) in value.as_object().into_iter().flatten() {
+                for (key, value) in keys.as_object().into_iter().flatten() {
+                    all.insert(format!("{section}.{key}"), value.to_string());
+                }
+            }
+            all
+        };
+        let old = flat(self);
+        flat(other)
+            .into_iter()
+            .filter_map(|(setting, to)| {
+                let from = old.get(&setting).cloned().unwrap_or_default();
+                (from != to).then_some(Change { setting, from, to })
+            })
+            .collect()
+    }
+
+    /// `new`, where settings that need a restart stay as they are; and the names of
+    /// those that would have changed.
+    pub(crate) fn as_far_as_live(&self, mut new: Config) -> (Config, Vec<String>) {
+        let waiting = self
+            .changes(&new)
+            .into_iter()
+            .map(|c| c.setting)
+            .filter(|s| NEED_A_RESTART.contains(&s.as_str()))
+            .collect();
+        new.keys.root_file.clone_from(&self.keys.root_file);
+        (new, waiting)
+    }
+}
+
 /// The file that `phial init` writes.
 pub(crate) const TEMPLATE: &str = "\
 # Phial's configuration. Every key is optional; an unknown key stops the start.
@@ -192,6 +253,8 @@ pub(crate) const TEMPLATE: &str = "\
 # phi_in_urls = \"refuse-identifiers\"   # or \"strict\", or \"allow\" (needs phi_in_urls_rationale)
 # max_body_mib = 32
 # request_timeout_s = 60
+# drain_timeout_s = 30                  # for requests under way at SIGTERM
+# drain_notice_s = 0                    # not ready, but still accepting, for so long
 
 [session]
 # idle_minutes = 15                     # more than 30 needs a rationale
@@ -231,6 +294,20 @@ mod tests {
         assert!(check("[session]\nidle_minutes = 60\nrationale = \"  \"\n").is_err());
         let good = "[http]\nphi_in_urls = \"allow\"\nphi_in_urls_rationale = \"legacy client\"\n";
         assert_eq!(check(good).unwrap(), ["http.phi_in_urls"]);
+    }
+
+    #[test]
+    fn changes_are_named_and_what_needs_a_restart_stays() {
+        let old = Config::default();
+        let mut new = old.clone();
+        new.http.max_body_mib = 64;
+        new.session.idle_minutes = 10;
+        new.keys.root_file = Some("/elsewhere/root.key".into());
+        let names: Vec<_> = old.changes(&new).into_iter().map(|c| c.setting).collect();
+        assert_eq!(names, ["http.max_body_mib", "keys.root_file", "session.idle_minutes"]);
+        let (live, waiting) = old.as_far_as_live(new);
+        assert_eq!(waiting, NEED_A_RESTART);
+        assert_eq!((live.http.max_body_mib, live.keys.root_file), (64, None));
     }
 
     #[test]

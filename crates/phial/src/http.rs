@@ -4,12 +4,15 @@
 mod answer;
 mod authn;
 mod client;
+mod health;
+mod listen;
 mod prefer;
 mod pretty;
 mod route;
 mod serve;
 mod tls;
 mod urls;
+mod x509;
 
 pub(crate) use client::client;
-pub(crate) use serve::serve;
+pub(crate) use listen::{Serving, serve};

@@ -6,6 +6,7 @@ mod app;
 mod cli;
 mod config;
 mod http;
+mod reload;
 
 use std::process::ExitCode;
 

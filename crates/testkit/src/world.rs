@@ -268,11 +268,28 @@ impl World {
     /// # Panics
     /// When the server neither serves nor ends.
     pub fn try_serve(&self) -> Result<Server, Ran> {
+        self.try_serve_as(None)
+    }
+
+    /// Starts a server whose certificate this CA has signed.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn serve_as(&self, ca: &Path) -> Server {
+        let served = self.try_serve_as(Some(ca));
+        served.unwrap_or_else(|ran| panic!("the server did not start: {ran:?}"))
+    }
+
+    fn try_serve_as(&self, ca: Option<&Path>) -> Result<Server, Ran> {
         let running = self.start(&["serve", "--listen", "127.0.0.1:0"]);
         let Some(line) = running.line() else { return Err(running.wait()) };
         let ready: Value = serde_json::from_str(&line).unwrap_or(Value::Null);
         let Some(base) = ready["base"].as_str() else { return Err(running.wait()) };
-        let ca = PathBuf::from(ready["ca"].as_str().unwrap());
+        let ca = match ca {
+            Some(ca) => ca.to_owned(),
+            None => PathBuf::from(ready["ca"].as_str().unwrap()),
+        };
         Ok(Server {
             base: base.to_owned(),
             client: client(&ca),
@@ -348,8 +365,28 @@ pub fn client_with(ca: &Path, versions: &[&'static rustls::SupportedProtocolVers
 /// # Panics
 /// When there is no such process.
 pub fn kill(pid: u32) {
+    signal(pid, rustix::process::Signal::KILL);
+}
+
+/// Asks a process of ours to end in order (SIGTERM).
+///
+/// # Panics
+/// When there is no such process.
+pub fn terminate(pid: u32) {
+    signal(pid, rustix::process::Signal::TERM);
+}
+
+/// Bids a process of ours read its files again (SIGHUP).
+///
+/// # Panics
+/// When there is no such process.
+pub fn hang_up(pid: u32) {
+    signal(pid, rustix::process::Signal::HUP);
+}
+
+fn signal(pid: u32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
 }
 
 /// A process of ours, all of whose output is kept.
@@ -441,9 +478,7 @@ impl Running {
     /// When it can't be asked.
     #[must_use]
     pub fn stop(self) -> Ran {
-        let pid = i32::try_from(self.child.id()).unwrap();
-        let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        terminate(self.child.id());
         self.wait()
     }
 
@@ -699,6 +734,12 @@ impl Server {
     #[must_use]
     pub fn stop(self) -> Ran {
         self.running.stop()
+    }
+
+    /// Waits until it has ended by itself.
+    #[must_use]
+    pub fn wait(self) -> Ran {
+        self.running.wait()
     }
 }
 

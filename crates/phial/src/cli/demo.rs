@@ -46,9 +46,9 @@ pub(super) fn run(args: &DemoArgs, out: &Out) -> anyhow::Result<ExitCode> {
             tenant.vessel.catch_up()?;
         }
         let serving = http::serve(Arc::clone(&app), args.listen).await?;
-        let tour = tour(&app, &root, serving.address, &world, &tokens)?;
+        let tour = tour(&app, &root, serving.address(), &world, &tokens)?;
         let value = serde_json::json!({
-            "base": format!("https://{}/fhir", serving.address),
+            "base": format!("https://{}/fhir", serving.address()),
             "ca": root.join("tls").join("ca.pem"),
             "home": root,
             "stored": stored,
@@ -56,10 +56,8 @@ pub(super) fn run(args: &DemoArgs, out: &Out) -> anyhow::Result<ExitCode> {
             "tour": tour.iter().map(|s| serde_json::json!({ "what": s.what, "command": s.command })).collect::<Vec<_>>(),
         });
         let told = serve::Told::listen()?;
-        out.result(&print(&tour, stored, serving.address), &value);
-        told.wait(&app).await;
-        serving.stop().await;
-        app.stop().await
+        out.result(&print(&tour, stored, serving.address()), &value);
+        told.serve_until_the_end(&app, &serving, out).await
     })?;
     home.close()?;
     Ok(ExitCode::SUCCESS)

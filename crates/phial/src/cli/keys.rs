@@ -61,7 +61,7 @@ pub(super) fn run(home: &Path, command: &KeysCommand, out: &Out) -> anyhow::Resu
             }
             KeysCommand::Destroy(args) => {
                 caller.subject.tenant = args.tenant.tenant.clone();
-                let kept = SignedDuration::from_hours(24 * app.config.keys.backup_retention_days);
+                let kept = SignedDuration::from_hours(24 * app.config().keys.backup_retention_days);
                 let c = app
                     .engine
                     .destroy_patient(&caller, &args.patient, kept)

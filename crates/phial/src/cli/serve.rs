@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::out::Out;
 use crate::app::{App, Use};
-use crate::http;
+use crate::{http, reload};
 
 /// Serve FHIR over TLS 1.2/1.3. Without a certificate in phial.toml a development CA
 /// is made: trust HOME/tls/ca.pem.
@@ -28,11 +28,8 @@ pub(super) fn run(home: &Path, args: &ServeArgs, out: &Out) -> anyhow::Result<Ex
         app.start().await?;
         let serving = http::serve(Arc::clone(&app), args.listen).await?;
         let told = Told::listen()?;
-        announce(out, &app, serving.address);
-        told.wait(&app).await;
-        out.say("stopping: running requests finish, then the logs are closed");
-        serving.stop().await;
-        app.stop().await
+        announce(out, &app, serving.address());
+        told.serve_until_the_end(&app, &serving, out).await
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -40,7 +37,7 @@ pub(super) fn run(home: &Path, args: &ServeArgs, out: &Out) -> anyhow::Result<Ex
 fn announce(out: &Out, app: &App, address: SocketAddr) {
     let base = format!("https://{address}/fhir");
     let ca = app.home.tls().join("ca.pem");
-    let own = app.config.tls.certificate.is_some();
+    let own = app.config().tls.certificate.is_some();
     let text = if own {
         format!("serving {base}")
     } else {
@@ -50,31 +47,70 @@ fn announce(out: &Out, app: &App, address: SocketAddr) {
     out.result(&text, &serde_json::json!({ "base": base, "ca": ca }));
 }
 
-/// The signals that end a server. Heard from the moment this is made, which is before
-/// the server says that it is ready: a stop right then is a stop in order, too.
+/// The signals that end a server, or bid it look at its files again. Heard from the
+/// moment this is made, which is before the server says that it is ready: a stop right
+/// then is a stop in order, too.
 pub(super) struct Told {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
 }
+
+/// How often certificate files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
 
 impl Told {
     pub(super) fn listen() -> std::io::Result<Self> {
         Ok(Told {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    /// Waits for SIGINT or SIGTERM; meanwhile the index is kept near the head and old
-    /// snapshots are dropped.
-    pub(super) async fn wait(mut self, app: &Arc<App>) {
+    /// Serves until SIGINT or SIGTERM, and ends in order; a second of them ends at once.
+    /// Meanwhile the index is kept near the head and old snapshots are dropped; SIGHUP
+    /// reads configuration and certificate again, and a certificate that was replaced
+    /// is taken without being told.
+    pub(super) async fn serve_until_the_end(
+        mut self,
+        app: &Arc<App>,
+        serving: &http::Serving,
+        out: &Out,
+    ) -> anyhow::Result<()> {
         let indexing = tokio::spawn(index_behind(Arc::clone(app)));
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => break,
+                _ = self.terminate.recv() => break,
+                _ = self.hangup.recv() => reload::all(app, serving).await,
+                _ = look.tick() => reload::certificate_if_changed(app, serving).await,
+            }
         }
         indexing.abort();
+        out.say("stopping: running requests finish, then the logs are closed");
+        let ending = async {
+            let cut = serving.stop().await;
+            if cut > 0 {
+                tracing::warn!(count = cut, "connections were cut off: http.drain_timeout_s");
+            }
+            app.stop().await
+        };
+        tokio::select! {
+            ended = ending => ended,
+            _ = self.interrupt.recv() => at_once(),
+            _ = self.terminate.recv() => at_once(),
+        }
     }
+}
+
+/// Ends without waiting for anyone. What was acknowledged is durable; what was not gets
+/// no answer, and the next start closes what is open.
+fn at_once() -> anyhow::Result<()> {
+    tracing::warn!("told twice: ended at once");
+    std::process::exit(1)
 }
 
 async fn index_behind(app: Arc<App>) {

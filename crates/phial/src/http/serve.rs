@@ -1,15 +1,11 @@
-//! Listening, and each request from its first byte to its answer.
+//! Each request from its first byte to its answer.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use axum::body::Body;
-use axum::http::header::{self, HeaderMap};
-use axum::http::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use axum::http::header::{self, HeaderMap, HeaderValue};
+use axum::http::{Method, Request, Response, StatusCode, Version};
 use phial_base::{RequestId, RequestInfo, Surface};
 use phial_engine::interaction::batch::parse_etag;
 use phial_engine::interaction::history::History;
@@ -18,128 +14,40 @@ use phial_engine::{BundleKind, Caller, Failure, Return, Written, bundle_kind};
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::{IssueCode, operation_outcome};
 use phial_fhir::{Doc, Limits};
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
 
 use super::answer;
 use super::authn::authenticate;
+use super::listen::Front;
 use super::prefer::{Prefer, prefer};
 use super::pretty::pretty;
 use super::route::{NoRoute, Route, route, tenant};
-use super::{tls, urls};
+use super::urls;
 use crate::app::App;
 
-/// A server that listens.
-pub(crate) struct Serving {
-    /// Where.
-    pub(crate) address: SocketAddr,
-    stop: watch::Sender<bool>,
-    done: tokio::task::JoinHandle<()>,
-}
-
-impl Serving {
-    /// Stops accepting, lets running requests finish (10 s at most), and returns.
-    pub(crate) async fn stop(self) {
-        let _ = self.stop.send(true);
-        let _ = tokio::time::timeout(Duration::from_secs(12), self.done).await;
-    }
-}
-
-/// Listens on `listen` with TLS; there is no plaintext listener.
-pub(crate) async fn serve(app: Arc<App>, listen: SocketAddr) -> anyhow::Result<Serving> {
-    let config =
-        tls::server_config(&app.config.tls, &app.home.tls(), listen.ip(), app.clock.now())?;
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("can't listen on {listen}: choose another with --listen"))?;
-    let address = listener.local_addr()?;
-    let (stop, stopping) = watch::channel(false);
-    let acceptor = TlsAcceptor::from(config);
-    let done = tokio::spawn(accept(app, listener, acceptor, stopping, address));
-    Ok(Serving { address, stop, done })
-}
-
-async fn accept(
-    app: Arc<App>,
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-    mut stopping: watch::Receiver<bool>,
-    address: SocketAddr,
-) {
-    let slots = Arc::new(Semaphore::new(app.config.http.max_connections));
-    let all = slots.available_permits();
-    loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stopping.changed() => break,
-        };
-        let Ok((stream, peer)) = accepted else { continue };
-        let _ = stream.set_nodelay(true);
-        let acceptor = acceptor.clone();
-        let app = Arc::clone(&app);
-        let mut stopping = stopping.clone();
-        tokio::spawn(async move {
-            let _slot = slot;
-            let handshake =
-                tokio::time::timeout(Duration::from_secs(10), acceptor.accept(stream)).await;
-            let Ok(Ok(stream)) = handshake else { return };
-            let service =
-                hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
-                    let app = Arc::clone(&app);
-                    async move {
-                        let request = request.map(Body::new);
-                        Ok::<_, std::convert::Infallible>(
-                            handle(&app, address, peer, request).await,
-                        )
-                    }
-                });
-            let mut builder = auto::Builder::new(TokioExecutor::new());
-            builder
-                .http1()
-                .timer(TokioTimer::new())
-                .header_read_timeout(Duration::from_secs(10))
-                .max_buf_size(64 * 1024)
-                .http2()
-                .timer(TokioTimer::new())
-                .max_header_list_size(32 * 1024)
-                .max_concurrent_streams(64);
-            let connection = builder.serve_connection(TokioIo::new(stream), service);
-            tokio::pin!(connection);
-            tokio::select! {
-                _ = connection.as_mut() => {}
-                _ = stopping.changed() => {
-                    connection.as_mut().graceful_shutdown();
-                    let _ = tokio::time::timeout(Duration::from_secs(10), connection).await;
-                }
-            }
-        });
-    }
-    let all = u32::try_from(all).unwrap_or(u32::MAX);
-    let _ = tokio::time::timeout(Duration::from_secs(10), slots.acquire_many(all)).await;
-}
-
-async fn handle(
-    app: &App,
-    address: SocketAddr,
+/// Answers one request, within the time that requests have.
+pub(super) async fn handle(
+    front: &Front,
     peer: SocketAddr,
     request: Request<Body>,
 ) -> Response<Body> {
-    let id: RequestId = app.engine.new_request_id();
-    let limit = Duration::from_secs(app.config.http.request_timeout_s);
+    let id: RequestId = front.app.engine.new_request_id();
+    let limit = Duration::from_secs(front.app.config().http.request_timeout_s);
     let head = request.method() == Method::HEAD;
-    let mut response =
-        match tokio::time::timeout(limit, dispatch(app, address, peer, id, request)).await {
-            Ok(response) => response,
-            Err(_) => answer::refuse(
-                StatusCode::SERVICE_UNAVAILABLE,
-                IssueCode::Timeout,
-                "the request took too long; whether a write was stored is not known: look before \
+    let one_by_one = request.version() < Version::HTTP_2;
+    let mut response = match tokio::time::timeout(limit, dispatch(front, peer, id, request)).await {
+        Ok(response) => response,
+        Err(_) => answer::refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            IssueCode::Timeout,
+            "the request took too long; whether a write was stored is not known: look before \
                  trying again",
-            ),
-        };
+        ),
+    };
     answer::harden(&mut response, id);
+    // HTTP/2 says the same with GOAWAY.
+    if one_by_one && front.health.is_draining() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if head {
         *response.body_mut() = Body::empty();
     }
@@ -150,16 +58,16 @@ async fn handle(
 const MAX_URL: usize = 8 * 1024;
 
 async fn dispatch(
-    app: &App,
-    address: SocketAddr,
+    front: &Front,
     peer: SocketAddr,
     id: RequestId,
     request: Request<Body>,
 ) -> Response<Body> {
+    let app: &App = &front.app;
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
-    if path == "/healthz" {
-        return answer::json(StatusCode::OK, bytes::Bytes::from_static(b"{\"status\":\"ok\"}"));
+    if let Some(answer) = front.health.answer(&front.app, path).await {
+        return answer;
     }
     if path.len() + parts.uri.query().map_or(0, str::len) > MAX_URL {
         return answer::refuse(
@@ -175,7 +83,7 @@ async fn dispatch(
             "nothing is here; the FHIR base is /fhir",
         );
     };
-    let base = base(&parts.headers, &parts.uri, address, &tenant_id);
+    let base = base(&parts.headers, &parts.uri, front.address, &tenant_id);
     let route = route(&parts.method, rest);
     if let Some(refusal) = wants_other_format(&parts.headers, parts.uri.query()) {
         return refusal;
@@ -418,7 +326,7 @@ impl Incoming<'_> {
     ) -> Result<Response<Body>, Stop> {
         let mut pairs: Vec<(String, String)> =
             form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        let mode = self.app.config.http.phi_in_urls;
+        let mode = self.app.config().http.phi_in_urls;
         if let Some(name) = urls::offending(mode, ty, &pairs) {
             let text = format!(
                 "{name} identifies people and may not stand in a URL: send it in the body of POST \
@@ -458,7 +366,7 @@ impl Incoming<'_> {
     }
 
     async fn bytes(self) -> Result<bytes::Bytes, Stop> {
-        let limit = self.app.engine.settings().max_bytes;
+        let limit = self.app.max_bytes();
         axum::body::to_bytes(self.body, limit).await.map_err(|_| {
             Stop::answer(answer::refuse(
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -478,7 +386,7 @@ impl Incoming<'_> {
                 "send application/fhir+json",
             )));
         }
-        let limit = self.app.engine.settings().max_bytes;
+        let limit = self.app.max_bytes();
         let body = self.bytes().await?;
         let limits = Limits { max_bytes: limit, ..Limits::default() };
         Doc::parse(&body, &limits)

@@ -3,10 +3,13 @@
 
 use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use phial_base::step::Step;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -16,19 +19,20 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::x509::{About, about};
+use crate::app::App;
 use crate::config::Tls;
 
 /// The files of the development CA.
-pub(crate) struct DevCa {
-    /// The CA's certificate, for clients to trust.
-    pub(crate) ca: PathBuf,
+struct DevCa {
+    ca: PathBuf,
     certificate: PathBuf,
     key: PathBuf,
 }
 
 /// Makes a development CA and a server certificate in `dir`, or finds them there.
 /// The server certificate is made anew when it does not name `ip`.
-pub(crate) fn dev_ca(dir: &Path, ip: IpAddr, now: jiff::Timestamp) -> anyhow::Result<DevCa> {
+fn dev_ca(dir: &Path, ip: IpAddr, now: Timestamp) -> anyhow::Result<()> {
     let files = DevCa {
         ca: dir.join("ca.pem"),
         certificate: dir.join("server.pem"),
@@ -39,7 +43,7 @@ pub(crate) fn dev_ca(dir: &Path, ip: IpAddr, now: jiff::Timestamp) -> anyhow::Re
     let known = fs::read_to_string(&names).unwrap_or_default();
     let complete = files.ca.exists() && files.certificate.exists() && files.key.exists();
     if complete && known.trim() == wanted {
-        return Ok(files);
+        return Ok(());
     }
     let start = time::OffsetDateTime::from_unix_timestamp(now.as_second())?;
     let ca_key_file = dir.join("ca.key");
@@ -78,7 +82,7 @@ pub(crate) fn dev_ca(dir: &Path, ip: IpAddr, now: jiff::Timestamp) -> anyhow::Re
     write_private(&files.key, key.serialize_pem().as_bytes())?;
     write_private(&files.certificate, certificate.pem().as_bytes())?;
     write_private(&names, wanted.as_bytes())?;
-    Ok(files)
+    Ok(())
 }
 
 fn named(name: &str) -> DistinguishedName {
@@ -91,23 +95,112 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<(), phial_store::Error> {
     phial_store::write_whole(Step::TlsFile, path, bytes)
 }
 
-/// The server's TLS configuration.
-pub(crate) fn server_config(
-    tls: &Tls,
-    dir: &Path,
+/// The certificate in use, and how to take another without a stop (164.312(e)(1)).
+pub(crate) struct Certificates {
+    current: ArcSwap<Loaded>,
+    dir: PathBuf,
     ip: IpAddr,
-    now: jiff::Timestamp,
-) -> anyhow::Result<Arc<ServerConfig>> {
-    let (certificate, key) = match (&tls.certificate, &tls.key) {
-        (Some(c), Some(k)) => (c.clone(), k.clone()),
-        _ => {
-            let dev = dev_ca(dir, ip, now)?;
-            (dev.certificate, dev.key)
+    /// The files as they were last looked at: taken once they are the same twice, so
+    /// that a pair is not read while it is being replaced.
+    seen: Mutex<[Stamp; 2]>,
+}
+
+/// A certificate that was read.
+#[derive(Clone)]
+pub(crate) struct Loaded {
+    config: Arc<ServerConfig>,
+    stamps: [Stamp; 2],
+    /// SHA-256 of the certificate in DER, hexadecimal.
+    pub(crate) fingerprint: String,
+    /// What it says of itself; `None` when it can't be read.
+    pub(crate) about: Option<About>,
+}
+
+/// How a file looks from outside; it changes when the file does.
+type Stamp = Option<(u64, u64, i64, i64)>;
+
+fn stamp(path: &Path) -> Stamp {
+    let m = fs::metadata(path).ok()?;
+    Some((m.ino(), m.len(), m.mtime(), m.mtime_nsec()))
+}
+
+/// The files of certificate and key.
+fn paths(tls: &Tls, dir: &Path) -> [PathBuf; 2] {
+    match (&tls.certificate, &tls.key) {
+        (Some(c), Some(k)) => [c.clone(), k.clone()],
+        _ => [dir.join("server.pem"), dir.join("server.key")],
+    }
+}
+
+impl Certificates {
+    /// Reads the certificate that the configuration names, or makes a development one.
+    pub(crate) fn load(app: &App, ip: IpAddr) -> anyhow::Result<Self> {
+        let dir = app.home.tls();
+        let loaded = load(&app.config().tls, &dir, ip, app.clock.now())?;
+        let seen = Mutex::new(loaded.stamps);
+        Ok(Certificates { current: ArcSwap::from_pointee(loaded), dir, ip, seen })
+    }
+
+    /// What new connections are served with.
+    pub(crate) fn current(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.load().config)
+    }
+
+    /// Whether the files have changed since they were last read or refused, and stay
+    /// as they are now.
+    pub(crate) fn have_changed(&self, tls: &Tls) -> bool {
+        let found = paths(tls, &self.dir).map(|p| stamp(&p));
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let stands = std::mem::replace(&mut *seen, found) == found;
+        stands && found != self.current.load().stamps
+    }
+
+    /// Reads another certificate. It is not in use before [`Certificates::take`].
+    ///
+    /// # Errors
+    /// When files can't be read, do not fit each other, or the certificate does not hold
+    /// at this moment. The same files are not tried again until they change.
+    pub(crate) fn read(&self, tls: &Tls, now: Timestamp) -> anyhow::Result<Loaded> {
+        let read = load(tls, &self.dir, self.ip, now).and_then(|loaded| {
+            match &loaded.about {
+                Some(a) if now < a.from => anyhow::bail!("the certificate holds from {}", a.from),
+                Some(a) if a.until <= now => anyhow::bail!("the certificate ended at {}", a.until),
+                _ => {}
+            }
+            Ok(loaded)
+        });
+        if read.is_err() {
+            let old = self.current.load();
+            let stamps = paths(tls, &self.dir).map(|p| stamp(&p));
+            self.current.store(Arc::new(Loaded { stamps, ..Loaded::clone(&old) }));
         }
-    };
+        read
+    }
+
+    /// Serves new connections with this one. Connections that are open keep theirs.
+    pub(crate) fn take(&self, loaded: Loaded) {
+        self.current.store(Arc::new(loaded));
+    }
+
+    /// The fingerprint of the one in use.
+    pub(crate) fn fingerprint(&self) -> String {
+        self.current.load().fingerprint.clone()
+    }
+}
+
+fn load(tls: &Tls, dir: &Path, ip: IpAddr, now: Timestamp) -> anyhow::Result<Loaded> {
+    if tls.certificate.is_none() {
+        dev_ca(dir, ip, now)?;
+    }
+    let [certificate, key] = paths(tls, dir);
+    // Before the reading: what is replaced meanwhile counts as changed.
+    let stamps = [stamp(&certificate), stamp(&key)];
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&certificate)
         .and_then(Iterator::collect)
         .with_context(|| "tls.certificate can't be read as PEM")?;
+    let first = chain.first().context("tls.certificate holds no certificate")?;
+    let fingerprint = hex::encode(phial_crypto::sha256(first));
+    let about = about(first);
     let key = PrivateKeyDer::from_pem_file(&key).with_context(|| "tls.key can't be read as PEM")?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -116,5 +209,5 @@ pub(crate) fn server_config(
         .with_single_cert(chain, key)
         .context("the certificate and the key do not fit")?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Loaded { config: Arc::new(config), stamps, fingerprint, about })
 }

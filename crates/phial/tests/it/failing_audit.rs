@@ -39,11 +39,22 @@ fn everything(server: &Server) -> Vec<Answer> {
 }
 
 fn all_refused(server: &Server) {
+    ready(server, 503);
     for a in everything(server) {
         assert_eq!(a.status, 503, "{}", a.text());
         assert_eq!(a.header("retry-after"), "1");
         silent(&a);
     }
+}
+
+/// Waits until `/readyz` says this; it believes its last look for a moment.
+fn ready(server: &Server, status: u16) {
+    let root = server.base().strip_suffix("/fhir").unwrap();
+    let begun = Instant::now();
+    while send(server.client().get(format!("{root}/readyz"))).status != status {
+        assert!(begun.elapsed() < Duration::from_secs(60), "/readyz is not {status}");
+    }
+    assert_eq!(send(server.client().get(format!("{root}/healthz"))).status, 200);
 }
 
 /// Nothing of a record is in an answer.
@@ -57,7 +68,7 @@ fn resumes(server: &Server) {
     loop {
         let a = server.get("physician", &format!("Patient/{}", BY_TEAM.id));
         if a.status == 200 {
-            return;
+            return ready(server, 200);
         }
         assert_eq!(a.status, 503, "{}", a.text());
         assert!(begun.elapsed() < Duration::from_secs(60), "service did not resume");
