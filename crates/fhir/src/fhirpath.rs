@@ -26,7 +26,7 @@ mod parse;
 mod units;
 mod value;
 
-use ast::Expr;
+pub(crate) use ast::{Expr, Function, Kind, Operator, TypeName, TypeTest};
 pub use decimal::Decimal;
 pub use error::{Error, ErrorKind};
 pub use item::{Collection, Item, Place};
@@ -55,6 +55,11 @@ impl Expression {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The tree.
+    pub(crate) fn root(&self) -> &Expr {
+        &self.root
     }
 
     /// Evaluates with `input` as the focus, which is also `%context` and the first
@@ -90,6 +95,15 @@ impl Expression {
     pub fn check(&self, ty: TypeId) -> Result<(), Error> {
         check::check(&self.root, ty)
     }
+}
+
+/// Evaluates a part of an expression, as [`Expression::evaluate`] the whole.
+pub(crate) fn evaluate<'a>(
+    part: &Expr,
+    context: &Context<'a>,
+    input: &[Item<'a>],
+) -> Result<Collection<'a>, Error> {
+    eval::evaluate(part, context, input)
 }
 
 /// How much an evaluation may do.
@@ -142,9 +156,10 @@ pub struct Context<'a> {
 
 /// What lies outside the document. Each answer may be "not known", which is the default.
 pub trait Host<'a> {
-    /// What a reference or canonical points at, when it is not in the document itself.
-    fn resolve(&self, reference: &str) -> Option<Place<'a>> {
-        let _ = reference;
+    /// What an item points at, when that is not in the document itself: a Reference, or a
+    /// canonical or other URL. `url` is its text, if it has one.
+    fn resolve(&self, item: &Item<'a>, url: Option<&str>) -> Option<Place<'a>> {
+        let _ = (item, url);
         None
     }
 

@@ -6,6 +6,9 @@
 //!
 //! Source: <https://hl7.org/fhir/R4/search.html>
 
+#[cfg(test)]
+mod agree;
+mod chain;
 mod coding;
 mod composite;
 mod date;

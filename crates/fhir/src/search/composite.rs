@@ -8,7 +8,6 @@ use phial_base::DataClass;
 
 use super::term::Term;
 use super::{ParamId, SearchType};
-use crate::definitions::{ResourceType, TypeId};
 
 /// Which part of a composite a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,40 +39,13 @@ pub(super) fn kind(param: ParamId, part: Part) -> SearchType {
 /// reference, that of the code, and `relation`, a token, that of the target.
 const EXCHANGED: &str = "DocumentReference-relationship";
 
-/// The expression of a component as seen from the composite's element.
-pub(super) fn expression(param: ParamId, component: usize) -> &'static str {
+/// The expression of a component as seen from the composite's element. R4 writes
+/// `as(DateTime)` once; the type is `dateTime`.
+pub(super) fn expression(param: ParamId, component: usize) -> String {
     let def = param.def();
     let at = if def.url == EXCHANGED { 1 - component.min(1) } else { component };
-    def.components.get(at).map_or("", |c| c.expression)
-}
-
-/// A component's expression as seen from the resource. `root` is the composite's own and
-/// lies `depth` members below the resource.
-pub(super) fn full(
-    ty: ResourceType,
-    root: &str,
-    text: &str,
-    component: usize,
-    depth: usize,
-) -> (String, Part) {
-    let component = u8::try_from(component).unwrap_or(u8::MAX);
-    if let Some(rest) = text.strip_prefix("%resource.") {
-        return (format!("{ty}.{rest}"), Part { component, depth: None });
-    }
-    // R4 writes `as(DateTime)` once; the type is `dateTime`.
-    let text = match text.split_once(".as(").and_then(|(p, t)| Some((p, t.strip_suffix(')')?))) {
-        Some((path, cast)) if TypeId::from_name(cast).is_none() => {
-            let mut letters = cast.chars();
-            let first = letters.next().map(|c| c.to_ascii_lowercase());
-            format!(
-                "{path}.as({}{})",
-                first.map(String::from).unwrap_or_default(),
-                letters.as_str()
-            )
-        }
-        _ => text.to_owned(),
-    };
-    (format!("{root}.{text}"), Part { component, depth: u8::try_from(depth).ok() })
+    let text = def.components.get(at).map_or("", |c| c.expression);
+    text.replace("as(DateTime)", "as(dateTime)")
 }
 
 /// The parts that were found in one resource.
@@ -149,7 +121,7 @@ impl Found {
 mod tests {
     use super::super::expression::programs;
     use super::*;
-    use crate::definitions::search_params;
+    use crate::definitions::{ResourceType, search_params};
 
     #[test]
     fn what_a_component_reads_its_own_parameter_reads_too() {

@@ -1,31 +1,23 @@
-//! The official FHIRPath expressions, compiled: each alternative becomes a chain of JSON
-//! member names that ends at a value of a known type, and all chains of a resource type
-//! share one trie, so that a resource is gone through once.
+//! The official FHIRPath expressions, compiled from their trees ([`crate::fhirpath`]):
+//! each alternative that is a chain of JSON member names (see [`super::chain`]) goes into
+//! one trie for the resource type, so that a resource is gone through once. An alternative
+//! that is no chain is evaluated as it is; none of R4's is such, and a test says so.
 //!
-//! Understood is the part of FHIRPath that the official expressions use: paths, unions,
-//! `as` in both spellings, `[n]`, `where(resolve() is T)`, `where(e='v')`, and
-//! `p.exists() and p != false`. Anything else fails to compile, and a test says so.
+//! 1,372 of R4's 1,375 parameters have an expression. The others (`_content`, `_query` and
+//! `_text`) search by text or by name, which no expression says, and no query may use
+//! them; nor `near`, whose kind is special. Source: <https://hl7.org/fhir/R4/search.html>
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::OnceLock;
 
 use phial_base::{ClassSet, DataClass};
 
+use super::chain::{Chain, Compiled, Condition, alternatives, compile, starts_at_resource};
 use super::composite::{self, Part};
 use super::{ParamId, SearchType, params};
-use crate::class::{classes_at, json_name};
-use crate::definitions::{Element, ResourceType, Strength, TypeId};
-
-/// A condition on the item that a member leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Condition {
-    /// A reference to a resource of this type.
-    ResolveIs(ResourceType),
-    /// An object with a member of this name and text.
-    Equals(Box<str>, Box<str>),
-    /// The item of this number.
-    Index(usize),
-}
+use crate::class::classes_at;
+use crate::definitions::{ResourceType, Strength, TypeId, search_params};
+use crate::fhirpath::{Error, ErrorKind, Expr, Expression};
 
 /// What is done with the value at the end of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +68,8 @@ pub(super) struct Program {
     systems: HashMap<ParamId, Option<Vec<&'static str>>>,
     /// Parameters with `p.exists() and p != false`: `false` when nothing is found.
     pub(super) booleans: Vec<ParamId>,
+    /// Alternatives that are no chains.
+    pub(super) evaluated: Vec<(ParamId, &'static Expr)>,
     /// What did not compile. Empty, or a test fails.
     pub(super) failures: Vec<String>,
 }
@@ -109,72 +103,124 @@ pub(super) fn programs(ty: ResourceType) -> &'static Program {
     programs.get(usize::from(ty.number())).unwrap_or(none)
 }
 
-/// One step of a chain.
-#[derive(Debug, Clone)]
-struct Hop {
-    member: &'static str,
-    conditions: Vec<Condition>,
-}
-
-/// A chain from the resource to a value.
-#[derive(Debug, Clone)]
-struct Chain {
-    hops: Vec<Hop>,
-    ty: TypeId,
-    /// The element that the last member is.
-    element: Option<&'static Element>,
-}
-
 fn compile_type(ty: ResourceType) -> Program {
     let mut program = Program { places: vec![Place::default()], ..Program::default() };
     for param in params(ty) {
         if param.unsearchable().is_some() || matches!(param.code(), "_id" | "_lastUpdated") {
             continue;
         }
-        if param.kind() == SearchType::Composite {
-            compile_composite(&mut program, ty, param);
-            continue;
-        }
-        let mut found = 0;
-        for part in split_outside(param.def().expression, '|') {
-            match compile(ty, part.trim()) {
-                Ok(None) => {}
-                Ok(Some((chains, boolean))) => {
-                    if boolean {
-                        program.booleans.push(param);
-                    }
-                    for chain in chains {
-                        found += usize::from(add(&mut program, ty, param, chain, boolean, None));
-                    }
-                }
-                Err(why) => program.failures.push(format!("{ty} {}: {why}", param.code())),
+        match parsed(param) {
+            Err(why) => program.failures.push(format!("{ty} {}: {why}", param.code())),
+            Ok(parsed) if param.kind() == SearchType::Composite => {
+                compile_composite(&mut program, ty, param, parsed);
             }
-        }
-        if found == 0 {
-            program.failures.push(format!("{ty} {}: nothing to extract", param.code()));
+            Ok(parsed) => compile_plain(&mut program, ty, param, &parsed.whole),
         }
     }
     program
 }
 
-/// Adds the chains of each component, marked with the element that they must share.
-fn compile_composite(program: &mut Program, ty: ResourceType, param: ParamId) {
-    let mut found = vec![false; param.def().components.len()];
-    for root in split_outside(param.def().expression, '|') {
-        let depth = match compile(ty, root.trim()) {
-            Ok(None) => continue,
-            Ok(Some((chains, _))) => chains.first().map_or(0, |c| c.hops.len()),
-            Err(why) => {
+/// A parameter's expression and those of a composite's components.
+pub(super) struct Parsed {
+    pub(super) whole: Expression,
+    pub(super) components: Vec<Expression>,
+}
+
+/// The trees of a parameter. Each is made once, for all types.
+pub(super) fn parsed(param: ParamId) -> &'static Result<Parsed, Error> {
+    static PARSED: OnceLock<HashMap<ParamId, Result<Parsed, Error>>> = OnceLock::new();
+    let parse = |param: ParamId| {
+        let whole = Expression::parse(param.def().expression)?;
+        let components = 0..param.def().components.len();
+        let components =
+            components.map(|at| Expression::parse(&composite::expression(param, at))).collect();
+        Ok(Parsed {
+            whole,
+            components: {
+                let all: Result<_, _> = components;
+                all?
+            },
+        })
+    };
+    let all = PARSED.get_or_init(|| {
+        let every = search_params().iter().filter_map(|p| ParamId::from_number(p.number));
+        every.map(|p| (p, parse(p))).collect()
+    });
+    static NONE: Result<Parsed, Error> =
+        Err(Error { at: 0, kind: ErrorKind::Syntax("no such parameter") });
+    all.get(&param).unwrap_or(&NONE)
+}
+
+/// Adds a parameter's expression: alternatives that are chains to the trie, others as they
+/// are.
+pub(super) fn compile_plain(
+    program: &mut Program,
+    ty: ResourceType,
+    param: ParamId,
+    expression: &'static Expression,
+) {
+    let mut found = 0;
+    for part in alternatives(expression.root()) {
+        let (chains, boolean) = match compile(ty, &[Chain::root(ty)], part) {
+            Compiled::Elsewhere => continue,
+            Compiled::Chains(chains) => (chains, false),
+            Compiled::Presence(chains) => (chains, true),
+            Compiled::Other => {
+                found += 1;
+                // Which values it will give is not known, and so may be of any class.
+                program.classes.insert(param, ClassSet::ALL);
+                program.targets.insert(param, None);
+                program.systems.insert(param, None);
+                program.evaluated.push((param, part));
+                continue;
+            }
+            Compiled::Wrong(why) => {
                 program.failures.push(format!("{ty} {}: {why}", param.code()));
                 continue;
             }
         };
-        for at in 0..param.def().components.len() {
-            for text in split_outside(composite::expression(param, at), '|') {
-                let (text, part) = composite::full(ty, root.trim(), text.trim(), at, depth);
-                match compile(ty, &text) {
-                    Ok(None) => {}
-                    Ok(Some((chains, _))) => {
+        if boolean {
+            program.booleans.push(param);
+        }
+        for chain in chains {
+            found += usize::from(add(program, ty, param, chain, boolean, None));
+        }
+    }
+    if found == 0 {
+        program.failures.push(format!("{ty} {}: nothing to extract", param.code()));
+    }
+}
+
+/// Adds the chains of each component, marked with the element that they must share.
+fn compile_composite(
+    program: &mut Program,
+    ty: ResourceType,
+    param: ParamId,
+    parsed: &'static Parsed,
+) {
+    let mut found = vec![false; parsed.components.len()];
+    let fail = |program: &mut Program, why: &str| {
+        program.failures.push(format!("{ty} {}: {why}", param.code()));
+    };
+    for root in alternatives(parsed.whole.root()) {
+        let roots = match compile(ty, &[Chain::root(ty)], root) {
+            Compiled::Chains(chains) => chains,
+            Compiled::Elsewhere => continue,
+            _ => {
+                fail(program, "no chain");
+                continue;
+            }
+        };
+        let depth = roots.first().map_or(0, |c| c.hops.len());
+        for (at, expression) in parsed.components.iter().enumerate() {
+            for text in alternatives(expression.root()) {
+                let shared = starts_at_resource(text);
+                let part = Part {
+                    component: u8::try_from(at).unwrap_or(u8::MAX),
+                    depth: if shared { None } else { u8::try_from(depth).ok() },
+                };
+                match compile(ty, &roots, text) {
+                    Compiled::Chains(chains) => {
                         for chain in chains {
                             let used = add(program, ty, param, chain, false, Some(part));
                             if let Some(f) = found.get_mut(at) {
@@ -182,13 +228,14 @@ fn compile_composite(program: &mut Program, ty: ResourceType, param: ParamId) {
                             }
                         }
                     }
-                    Err(why) => program.failures.push(format!("{ty} {}: {why}", param.code())),
+                    Compiled::Elsewhere => {}
+                    _ => fail(program, "no chain"),
                 }
             }
         }
     }
     if !found.iter().all(|f| *f) {
-        program.failures.push(format!("{ty} {}: nothing to extract", param.code()));
+        fail(program, "nothing to extract");
     }
 }
 
@@ -295,7 +342,7 @@ fn learn(program: &mut Program, param: ParamId, chain: &Chain) {
 
 /// Whether values of the type mean something to the kind of parameter (the table at
 /// <https://hl7.org/fhir/R4/search.html#ptypes>).
-fn usable(kind: SearchType, ty: TypeId) -> bool {
+pub(super) fn usable(kind: SearchType, ty: TypeId) -> bool {
     let name = ty.name();
     let text = ty.lineage().any(|t| matches!(t.name(), "string" | "uri"));
     match kind {
@@ -317,129 +364,6 @@ fn usable(kind: SearchType, ty: TypeId) -> bool {
         SearchType::Uri => ty.lineage().any(|t| t.name() == "uri"),
         SearchType::Composite | SearchType::Special => false,
     }
-}
-
-/// Splits at a character that is outside brackets and quotes.
-fn split_outside(text: &str, at: char) -> Vec<&str> {
-    let (mut depth, mut quoted, mut start) = (0_u32, false, 0);
-    let mut parts = Vec::new();
-    for (i, c) in text.char_indices() {
-        match c {
-            '\'' => quoted = !quoted,
-            '(' if !quoted => depth += 1,
-            ')' if !quoted => depth = depth.saturating_sub(1),
-            c if c == at && depth == 0 && !quoted => {
-                parts.extend(text.get(start..i));
-                start = i + c.len_utf8();
-            }
-            _ => {}
-        }
-    }
-    parts.extend(text.get(start..));
-    parts
-}
-
-/// The chains of one alternative and whether it is a presence test. `None` when the
-/// alternative starts at another type.
-fn compile(ty: ResourceType, text: &str) -> Result<Option<(Vec<Chain>, bool)>, String> {
-    if let Some((left, right)) = text.split_once(" and ") {
-        let path = left.trim().strip_suffix(".exists()").ok_or("unknown condition")?;
-        if right.trim().strip_suffix(" != false") != Some(path) {
-            return Err("unknown condition".to_owned());
-        }
-        return Ok(path_of(ty, path)?.map(|chains| (chains, true)));
-    }
-    Ok(path_of(ty, text)?.map(|chains| (chains, false)))
-}
-
-fn path_of(ty: ResourceType, text: &str) -> Result<Option<Vec<Chain>>, String> {
-    // `(p as T).rest` and `(p as T)` are `p.as(T).rest`.
-    let mut text = text.to_owned();
-    while let Some(inner) = text.strip_prefix('(') {
-        let close = inner.find(')').ok_or("unclosed bracket")?;
-        let (inside, rest) = inner.split_at_checked(close).ok_or("unclosed bracket")?;
-        let (path, cast) = inside.split_once(" as ").ok_or("unknown bracket")?;
-        let rest = rest.strip_prefix(')').unwrap_or_default();
-        text = format!("{path}.as({}){rest}", cast.trim());
-    }
-    if let Some((path, cast)) = text.split_once(" as ") {
-        text = format!("{}.as({})", path.trim(), cast.trim());
-    }
-    let mut steps = split_outside(&text, '.').into_iter().map(str::trim);
-    let mut chains = vec![Chain { hops: Vec::new(), ty: ty.type_id(), element: None }];
-    let start = steps.next().unwrap_or_default();
-    if start.starts_with(|c: char| c.is_ascii_uppercase()) {
-        let start = TypeId::from_name(start).ok_or_else(|| format!("no type {start}"))?;
-        if !ty.type_id().lineage().any(|t| t == start) {
-            return Ok(None);
-        }
-    } else {
-        // One expression leaves the type out: `name | alias`.
-        chains = element(&chains, start, None, None)?;
-    }
-    let mut steps = steps.peekable();
-    while let Some(step) = steps.next() {
-        if let Some(condition) = call(step, "where") {
-            let condition = where_clause(condition)?;
-            for hop in chains.iter_mut().filter_map(|c| c.hops.last_mut()) {
-                hop.conditions.push(condition.clone());
-            }
-            continue;
-        }
-        let (name, index) = match step.strip_suffix(']').and_then(|s| s.split_once('[')) {
-            Some((name, n)) => (name, Some(n.parse().map_err(|_| "bad index")?)),
-            None => (step, None),
-        };
-        let cast = steps.peek().and_then(|s| call(s, "as").or_else(|| call(s, "ofType")));
-        let cast = match cast {
-            Some(cast) => {
-                steps.next();
-                Some(TypeId::from_name(cast).ok_or_else(|| format!("no type {cast}"))?)
-            }
-            None => None,
-        };
-        chains = element(&chains, name, cast, index)?;
-    }
-    Ok(Some(chains))
-}
-
-fn call<'a>(step: &'a str, function: &str) -> Option<&'a str> {
-    step.strip_prefix(function)?.strip_prefix('(')?.strip_suffix(')')
-}
-
-fn where_clause(text: &str) -> Result<Condition, String> {
-    if let Some(ty) = text.strip_prefix("resolve() is ") {
-        let ty = ResourceType::from_name(ty.trim()).ok_or("no such resource type")?;
-        return Ok(Condition::ResolveIs(ty));
-    }
-    let (name, value) = text.split_once('=').ok_or("unknown condition")?;
-    let value = value.trim().strip_prefix('\'').and_then(|v| v.strip_suffix('\''));
-    Ok(Condition::Equals(name.trim().into(), value.ok_or("unknown condition")?.into()))
-}
-
-/// Every chain one element further; a choice of types becomes a chain each.
-fn element(
-    chains: &[Chain],
-    name: &str,
-    cast: Option<TypeId>,
-    index: Option<usize>,
-) -> Result<Vec<Chain>, String> {
-    let mut further = Vec::new();
-    for chain in chains {
-        let Some(element) = chain.ty.element(name) else { continue };
-        for ty in element.types {
-            if cast.is_some_and(|c| !ty.lineage().any(|t| t == c)) {
-                continue;
-            }
-            let json = json_name(element.name, element.choice, *ty);
-            let Some(member) = chain.ty.member(&json) else { continue };
-            let mut hops = chain.hops.clone();
-            let conditions = index.map(Condition::Index).into_iter().collect();
-            hops.push(Hop { member: member.name, conditions });
-            further.push(Chain { hops, ty: *ty, element: Some(element) });
-        }
-    }
-    if further.is_empty() { Err(format!("no element {name}")) } else { Ok(further) }
 }
 
 #[cfg(test)]

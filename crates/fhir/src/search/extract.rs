@@ -8,14 +8,16 @@ use std::collections::HashSet;
 
 use phial_base::DataClass;
 
+use super::chain::Condition;
 use super::composite::Found;
 use super::date::span;
-use super::expression::{Condition, End, Take, programs};
+use super::expression::{End, Program, Take, programs, usable};
 use super::query_value::number;
 use super::term::{Extracted, Term};
 use super::{ParamId, SearchType, primary_date_param};
-use crate::definitions::ResourceType;
-use crate::json::{Kind, Node};
+use crate::definitions::{ResourceType, TypeId};
+use crate::fhirpath::{self, Host, Item};
+use crate::json::{Doc, Kind, Node};
 use crate::reference::{RefKind, classify, last_two};
 use crate::split;
 use crate::validate::Valid;
@@ -27,12 +29,7 @@ use crate::validate::Valid;
 pub fn extract(v: &Valid) -> Extracted {
     let ty = v.resource_type();
     let root = v.doc().root();
-    let mut out = Out {
-        classes: split::classes(v.doc(), ty),
-        values: Vec::new(),
-        parts: Found::default(),
-        path: Vec::new(),
-    };
+    let mut out = Out::new(v.doc(), ty);
     each_end(root, ty, &mut |end, node, path| {
         if end.part.is_some() {
             out.path.clear();
@@ -40,6 +37,7 @@ pub fn extract(v: &Valid) -> Extracted {
         }
         out.take(end, node);
     });
+    evaluate(programs(ty), root, &mut out);
     for param in &programs(ty).booleans {
         if !out.values.iter().any(|(p, ..)| p == param) {
             let class = param.classes(ty).iter().next().unwrap_or(DataClass::Notes);
@@ -83,11 +81,74 @@ pub(crate) fn references(
     found
 }
 
+/// Takes what the expressions that are no chains give. References are resolved as far as
+/// their text tells, as [`Condition::ResolveIs`] does. What can't be evaluated finds nothing.
+fn evaluate(program: &Program, root: Node<'_>, out: &mut Out) {
+    if program.evaluated.is_empty() {
+        return;
+    }
+    let host = ByText { root };
+    let context = fhirpath::Context {
+        host: Some(&host),
+        many_as: fhirpath::ManyAs::Filter,
+        ..fhirpath::Context::default()
+    };
+    let input: Vec<Item<'_>> =
+        fhirpath::Place::resource(root).map(Item::Place).into_iter().collect();
+    for (param, expr) in &program.evaluated {
+        for item in fhirpath::evaluate(expr, &context, &input).unwrap_or_default() {
+            let mut end = End {
+                param: *param,
+                kind: param.kind(),
+                take: Take::ThereAndTrue,
+                conditions: Vec::new(),
+                part: None,
+            };
+            match &item {
+                Item::Place(place) => {
+                    let ty = value_type(place.type_id());
+                    if let Some(node) = place.node().filter(|_| usable(end.kind, ty)) {
+                        end.take = Take::Value(ty);
+                        out.take(&end, node);
+                    }
+                }
+                Item::Value(value) => out.value(&end, value),
+            }
+        }
+    }
+}
+
+/// The values of those expressions alone.
+#[cfg(test)]
+pub(super) fn evaluated(program: &Program, doc: &Doc, ty: ResourceType) -> Vec<Term> {
+    let mut out = Out::new(doc, ty);
+    evaluate(program, doc.root(), &mut out);
+    out.values.into_iter().map(|(.., term)| term).collect()
+}
+
+/// Resources are searched as such, whatever their type.
+pub(super) fn value_type(ty: TypeId) -> TypeId {
+    let any = TypeId::from_name("Resource").filter(|_| ty.resource().is_some());
+    any.unwrap_or(ty)
+}
+
+/// Resolves a reference as far as its text tells.
+pub(super) struct ByText<'a> {
+    pub(super) root: Node<'a>,
+}
+
+impl<'a> Host<'a> for ByText<'_> {
+    fn resolve(&self, item: &Item<'a>, _url: Option<&str>) -> Option<fhirpath::Place<'a>> {
+        let node = item.place()?.node()?;
+        resolves_to(self.root, node).map(fhirpath::Place::unseen)
+    }
+}
+
 /// Takes a value at the end of a chain, and the numbers of the elements that lead there.
-type Visit<'v> = &'v mut dyn FnMut(&End, Node<'_>, &[usize]);
+pub(super) type Visit<'v> = &'v mut dyn FnMut(&End, Node<'_>, &[usize]);
 
 /// Calls `visit` for each value at the end of a chain whose conditions hold.
-fn each_end(root: Node<'_>, ty: ResourceType, visit: Visit<'_>) {
+pub(super) fn each_end(root: Node<'_>, ty: ResourceType, visit: Visit<'_>) {
     follow(root, root, ty, 0, &mut Vec::with_capacity(8), visit);
 }
 
@@ -189,6 +250,15 @@ struct Out {
 }
 
 impl Out {
+    fn new(doc: &Doc, ty: ResourceType) -> Out {
+        Out {
+            classes: split::classes(doc, ty),
+            values: Vec::new(),
+            parts: Found::default(),
+            path: Vec::new(),
+        }
+    }
+
     /// Adds a term under the class of the value it was read from.
     fn add(&mut self, end: &End, from: Node<'_>, term: Term) {
         let class = self.classes.get(from.index()).copied().unwrap_or(DataClass::Notes);
@@ -196,6 +266,26 @@ impl Out {
             None => self.values.push((end.param, class, term)),
             Some(part) => self.parts.take(end.param, part, &self.path, class, term),
         }
+    }
+
+    /// Adds what an expression made. It stands nowhere, and so may be of any class.
+    fn value(&mut self, end: &End, value: &fhirpath::Value<'_>) {
+        let Some(text) = value.text() else { return };
+        let term = match (end.kind, value) {
+            (SearchType::Token, _) => token(None, Some(text.into())),
+            (SearchType::String, _) => Term::Str { text: text.into() },
+            (SearchType::Uri, _) => Term::Uri { uri: text.into() },
+            (SearchType::Date, fhirpath::Value::Date(_) | fhirpath::Value::DateTime(_)) => {
+                let Some(s) = span(&text) else { return };
+                Term::Date { low: s.low, high: s.high }
+            }
+            (SearchType::Number, _) => {
+                let Some(n) = number(&text) else { return };
+                Term::Number { low: n.low, high: n.high, value: n.value }
+            }
+            _ => return,
+        };
+        self.values.push((end.param, DataClass::Notes, term));
     }
 
     fn take(&mut self, end: &End, node: Node<'_>) {

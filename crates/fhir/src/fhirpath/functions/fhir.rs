@@ -149,15 +149,13 @@ impl<'a> Evaluator<'a, '_> {
                 }
                 other => other.string(),
             };
-            let Some(text) = text else {
-                // A Reference by identifier or type only: the host may know.
-                if let (Item::Place(place), Some(host)) = (item, self.context.host) {
-                    let ty = place.node().and_then(|n| n.member("type")).and_then(Node::as_str);
-                    out.extend(ty.and_then(|t| host.resolve(&t)).map(Item::Place));
-                }
-                continue;
+            let inside = match &text {
+                Some(text) => self.target(at, item, text)?,
+                None => None,
             };
-            out.extend(self.target(at, item, &text)?.map(Item::Place));
+            let found =
+                inside.or_else(|| self.context.host.and_then(|h| h.resolve(item, text.as_deref())));
+            out.extend(found.map(Item::Place));
         }
         Ok(out)
     }
@@ -195,7 +193,7 @@ impl<'a> Evaluator<'a, '_> {
                 }
             }
         }
-        Ok(self.context.host.and_then(|h| h.resolve(reference)))
+        Ok(None)
     }
 }
 
