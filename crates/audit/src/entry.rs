@@ -22,12 +22,12 @@ pub type NodeId = [u8; 16];
 pub type IntentId = [u8; 16];
 
 macro_rules! numbered {
-    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $n:literal $text:literal,)* }) => {
+    ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $variant:ident = $n:literal $text:literal,)* }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum $name {
-            $($(#[$vmeta])* $variant,)*
+            $($(#[doc = $doc])+ $variant,)*
             /// A number given by a later version.
             Other(u16),
         }
@@ -60,6 +60,15 @@ macro_rules! numbered {
                 match self {
                     $($name::$variant => $text,)*
                     $name::Other(_) => "other",
+                }
+            }
+
+            /// What it means, in a sentence or two.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $($name::$variant => concat!($($doc),+),)*
+                    $name::Other(_) => "Something that a later version names.",
                 }
             }
 

@@ -82,6 +82,12 @@ enum Command {
     Keys(keys::KeysCommand),
 }
 
+/// The command line as clap sees it, for the reference.
+#[cfg(test)]
+pub(crate) fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Runs the command line of this process.
 pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();

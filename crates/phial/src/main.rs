@@ -6,6 +6,8 @@ mod app;
 mod cli;
 mod config;
 mod http;
+#[cfg(test)]
+mod reference;
 mod reload;
 
 use std::process::ExitCode;
