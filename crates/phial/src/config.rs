@@ -205,7 +205,7 @@ pub(crate) struct Change {
 }
 
 /// Settings that are read once, when the program starts.
-const NEED_A_RESTART: [&str; 1] = ["keys.root_file"];
+pub(crate) const NEED_A_RESTART: [&str; 1] = ["keys.root_file"];
 
 impl Config {
     /// What is different in `other`.

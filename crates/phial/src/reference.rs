@@ -1,5 +1,5 @@
 //! `docs/reference`: the pages that are made from the program itself, and the test that
-//! holds them to it. `PHIAL_WRITE_REFERENCE=1 cargo test -p phial reference` writes them
+//! holds them to it. `UPDATE_GOLDEN=1 cargo test -p phial reference` writes them
 //! anew. Refuses to say anything that the program does not say.
 
 use std::fmt::Write as _;
@@ -8,8 +8,10 @@ use std::path::PathBuf;
 use clap::{Arg, Command};
 use phial_audit::{DetailKey, EventKind, OutcomeCode};
 
+use crate::config::{Config, NEED_A_RESTART};
+
 const MADE: &str = "<!-- Made from the program; do not edit. \
-                    PHIAL_WRITE_REFERENCE=1 cargo test -p phial reference -->\n\n";
+                    UPDATE_GOLDEN=1 cargo test -p phial reference -->\n\n";
 
 fn command_line() -> String {
     let mut root = crate::cli::command();
@@ -103,14 +105,92 @@ fn audit_events() -> String {
     out
 }
 
+/// What each setting is for, its range, and when it departs from a safe default.
+const SETTINGS: &[(&str, &str)] = &[
+    (
+        "http.phi_in_urls",
+        "What happens to a search by GET that names a direct identifier: URLs end up in logs, \
+         histories and proxies. `refuse-identifiers`, `strict` (every parameter but paging and \
+         format is refused) or `allow`, which needs `http.phi_in_urls_rationale`.",
+    ),
+    ("http.phi_in_urls_rationale", "Why `allow`: the audit log quotes it."),
+    ("http.max_body_mib", "Largest request body, mebibytes, 1 to 1024."),
+    ("http.request_timeout_s", "Longest time for one request, seconds."),
+    ("http.max_connections", "Most connections at once."),
+    (
+        "http.drain_timeout_s",
+        "Longest time for requests that are under way when the server is told to end, seconds, \
+         1 to 3600.",
+    ),
+    (
+        "http.drain_notice_s",
+        "Time between not being ready (`/readyz`) and accepting no more connections, seconds, up \
+         to 600: for load balancers to notice.",
+    ),
+    (
+        "session.idle_minutes",
+        "Minutes without use after which a session ends (164.312(a)(2)(iii)). More than 30 needs \
+         `session.rationale`.",
+    ),
+    (
+        "session.absolute_hours",
+        "Hours after which a session ends in any case. More than 24 needs `session.rationale`.",
+    ),
+    ("session.rationale", "Why sessions last longer: the audit log quotes it."),
+    ("keys.root_file", "The root key's file, if it is kept elsewhere than in `keys/`."),
+    (
+        "keys.backup_retention_days",
+        "Days for which backups of the keystore are kept: until then a certificate of destruction \
+         says that an older copy could still decrypt.",
+    ),
+    (
+        "tls.certificate",
+        "PEM file with the certificate chain. Without one, a development CA is made.",
+    ),
+    ("tls.key", "PEM file with its private key."),
+];
+
+fn configuration() -> String {
+    let mut out = format!(
+        "{MADE}# Configuration\n\n`phial.toml` in the home. Every key is optional; an unknown key \
+         stops the start. A departure from a safe default needs a rationale, which each start and \
+         each reload writes into the audit log. SIGHUP reads the file again.\n\n| setting | default \
+         | takes effect | what |\n|---|---|---|---|\n"
+    );
+    let defaults = serde_json::to_value(Config::default()).unwrap();
+    let mut names = Vec::new();
+    for (section, keys) in defaults.as_object().unwrap() {
+        for (key, default) in keys.as_object().unwrap() {
+            let name = format!("{section}.{key}");
+            let what = SETTINGS.iter().find(|(n, _)| *n == name);
+            let what = what.unwrap_or_else(|| panic!("SETTINGS does not say what {name} is for")).1;
+            let default = if default.is_null() { String::new() } else { format!("`{default}`") };
+            let when = match NEED_A_RESTART.contains(&name.as_str()) {
+                true => "at the next start",
+                false => "on reload",
+            };
+            let _ = writeln!(out, "| `{name}` | {default} | {when} | {what} |");
+            names.push(name);
+        }
+    }
+    for (name, _) in SETTINGS {
+        assert!(names.iter().any(|n| n == name), "{name} is no setting");
+    }
+    out
+}
+
 fn pages() -> Vec<(&'static str, String)> {
-    vec![("command-line.md", command_line()), ("audit-events.md", audit_events())]
+    vec![
+        ("command-line.md", command_line()),
+        ("configuration.md", configuration()),
+        ("audit-events.md", audit_events()),
+    ]
 }
 
 #[test]
 fn the_reference_is_what_the_program_says() {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference");
-    let write = std::env::var_os("PHIAL_WRITE_REFERENCE").is_some();
+    let write = std::env::var_os("UPDATE_GOLDEN").is_some();
     for (name, page) in pages() {
         let file = dir.join(name);
         if write {
@@ -121,7 +201,7 @@ fn the_reference_is_what_the_program_says() {
         assert!(
             found == page,
             "docs/reference/{name} is not what the program says now: \
-             PHIAL_WRITE_REFERENCE=1 cargo test -p phial reference"
+             UPDATE_GOLDEN=1 cargo test -p phial reference"
         );
     }
 }
