@@ -279,7 +279,8 @@ fn max_bytes(config: &Config) -> usize {
     config.http.max_body_mib * 1024 * 1024
 }
 
-fn open_keystore(
+/// Opens the keystore with the root key that the configuration names.
+pub(crate) fn open_keystore(
     home: &Home,
     config: &Config,
     rng: &Arc<dyn Rng>,

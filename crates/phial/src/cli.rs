@@ -3,6 +3,7 @@
 
 mod audit;
 mod demo;
+mod doctor;
 mod import;
 mod index;
 mod init;
@@ -74,6 +75,9 @@ enum Command {
     Audit(audit::AuditCommand),
     /// Verify every record and every audit entry against each other.
     Verify(verify::VerifyArgs),
+    /// Check how home and machine are kept: each check with its clause, what was seen and
+    /// what to do.
+    Doctor(doctor::DoctorArgs),
     /// Compare the local index with the record log, or build it anew.
     #[command(subcommand)]
     Index(index::IndexCommand),
@@ -105,6 +109,7 @@ pub(crate) fn run() -> ExitCode {
         Command::User(command) => user::run(home, &command, &out),
         Command::Audit(command) => audit::run(home, &command, &out),
         Command::Verify(args) => verify::run(home, &args, &out),
+        Command::Doctor(args) => doctor::run(home, &args, &out),
         Command::Index(command) => index::run(home, &command, &out),
         Command::Keys(command) => keys::run(home, &command, &out),
     };

@@ -127,7 +127,7 @@ pub(crate) struct Departure {
 }
 
 impl Config {
-    /// Reads and checks `path`; a missing file means the defaults.
+    /// Reads and checks `path`. An empty file means the defaults; none is an error.
     pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
         let config: Config = Figment::new()
             .merge(Toml::file_exact(path))

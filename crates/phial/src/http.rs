@@ -16,3 +16,4 @@ mod x509;
 
 pub(crate) use client::client;
 pub(crate) use listen::{Serving, serve};
+pub(crate) use tls::{Described, OFFERED, describe as describe_certificate};

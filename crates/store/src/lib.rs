@@ -10,6 +10,7 @@ pub mod control;
 mod durable;
 mod error;
 pub mod header;
+pub mod health;
 pub mod home;
 pub mod index;
 pub mod keystore;

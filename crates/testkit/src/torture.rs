@@ -336,8 +336,11 @@ impl<'a> Run<'a> {
         let Some((server, access)) = self.serve() else { return };
         self.settle(&access);
         if last {
+            // `verify` has every version's hash; some are read once more all the same.
             for record in held(&self.ledger).records.values_mut() {
-                record.checked = 0;
+                if self.dice.chance(10) {
+                    record.checked = 0;
+                }
             }
         }
         let (records, looked) = deep::compare(&access, &self.ledger);

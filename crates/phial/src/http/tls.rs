@@ -124,6 +124,24 @@ fn stamp(path: &Path) -> Stamp {
     Some((m.ino(), m.len(), m.mtime(), m.mtime_nsec()))
 }
 
+/// The versions of TLS that are offered.
+pub(crate) const OFFERED: [&rustls::SupportedProtocolVersion; 2] =
+    [&rustls::version::TLS13, &rustls::version::TLS12];
+
+/// What a certificate in files says of itself.
+pub(crate) struct Described {
+    /// `None` when it has an unusual form.
+    pub(crate) about: Option<About>,
+}
+
+/// Reads certificate and key, makes none, and says what the certificate says.
+///
+/// # Errors
+/// When a file can't be read, or they do not fit each other.
+pub(crate) fn describe(tls: &Tls, dir: &Path) -> anyhow::Result<Described> {
+    Ok(Described { about: read(paths(tls, dir))?.about })
+}
+
 /// The files of certificate and key.
 fn paths(tls: &Tls, dir: &Path) -> [PathBuf; 2] {
     match (&tls.certificate, &tls.key) {
@@ -192,7 +210,10 @@ fn load(tls: &Tls, dir: &Path, ip: IpAddr, now: Timestamp) -> anyhow::Result<Loa
     if tls.certificate.is_none() {
         dev_ca(dir, ip, now)?;
     }
-    let [certificate, key] = paths(tls, dir);
+    read(paths(tls, dir))
+}
+
+fn read([certificate, key]: [PathBuf; 2]) -> anyhow::Result<Loaded> {
     // Before the reading: what is replaced meanwhile counts as changed.
     let stamps = [stamp(&certificate), stamp(&key)];
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&certificate)
@@ -204,7 +225,7 @@ fn load(tls: &Tls, dir: &Path, ip: IpAddr, now: Timestamp) -> anyhow::Result<Loa
     let key = PrivateKeyDer::from_pem_file(&key).with_context(|| "tls.key can't be read as PEM")?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_protocol_versions(&OFFERED)?
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .context("the certificate and the key do not fit")?;

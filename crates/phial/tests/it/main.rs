@@ -11,6 +11,7 @@ mod canary;
 mod clinic;
 mod command_line;
 mod crash;
+mod doctor;
 mod ending;
 mod failing_audit;
 mod failing_stores;
