@@ -1,23 +1,32 @@
-//! Trains the compression dictionary that is part of the sealed format.
+//! Trains the compression dictionaries that are part of the sealed format.
 //!
 //! ```text
-//! cargo run --release -p phial-crypto --example train_dictionary -- INPUT OUTPUT [SIZE]
+//! cargo run --release -p phial-crypto --example train_dictionary -- INPUT OUTPUT [OTHER]
 //! ```
 //!
-//! INPUT is a file of fragments, one per line (the segments of synthetic records,
-//! as they are sealed), or a directory of such files. OUTPUT is never overwritten:
-//! a dictionary in use is part of the format. SIZE is at most 32768, the default.
-//! Refuses real data only in that nobody may give it any: what the dictionary
-//! holds can be read by everyone who has the program.
+//! INPUT is a directory with one file of texts a kind, each text behind its length (u32,
+//! little-endian), as `phial-synth`'s example `fragments` writes them. One dictionary a
+//! file is written to the directory OUTPUT; none is overwritten, for a dictionary in use
+//! is part of the format. With OTHER, another such directory, it is shown what the texts
+//! there take on average with each.
+//!
+//! Refuses real data only in that nobody may give it any: what a dictionary holds can be
+//! read by everyone who has the program.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const LARGEST: usize = 32 << 10;
+use zstd::bulk::Compressor;
+use zstd::zstd_safe::CParameter;
+
+/// As the packing does it.
+const LEVEL: i32 = 12;
 /// More samples take longer and no longer make a better dictionary.
-const MOST_SAMPLES: usize = 200_000;
+const MOST_SAMPLE_BYTES: usize = 48 << 20;
+/// What a frame with one block adds to the block: magic number, frame and block header.
+const FRAME: usize = 9;
 
 fn main() -> ExitCode {
     match run(std::env::args_os().skip(1).map(PathBuf::from).collect()) {
@@ -30,43 +39,81 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Vec<PathBuf>) -> io::Result<()> {
-    let usage = || io::Error::other("usage: train_dictionary INPUT OUTPUT [SIZE]");
-    let (input, output, size) = match arguments.as_slice() {
-        [input, output] => (input, output, LARGEST),
-        [input, output, size] => {
-            let size = size.to_str().and_then(|s| s.parse().ok()).ok_or_else(usage)?;
-            (input, output, size)
-        }
-        _ => return Err(usage()),
-    };
-    if !(256..=LARGEST).contains(&size) {
-        return Err(io::Error::other("SIZE is from 256 to 32768"));
+/// How large a dictionary is made, by kind: where most bytes are, most pay.
+fn size_of(kind: &str) -> usize {
+    match kind {
+        "header" | "contact" | "identifier" | "government-identifier" => 8 << 10,
+        "administrative" | "clinical" | "financial" | "laboratory" => 48 << 10,
+        _ => 24 << 10,
     }
-
-    let mut samples: Vec<Vec<u8>> = Vec::new();
-    for file in files(input)? {
-        samples.extend(
-            fs::read(file)?.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(<[u8]>::to_vec),
-        );
-    }
-    let step = samples.len().div_ceil(MOST_SAMPLES).max(1);
-    let samples: Vec<Vec<u8>> = samples.into_iter().step_by(step).collect();
-    let dictionary = zstd::dict::from_samples(&samples, size)?;
-    let mut file = OpenOptions::new().write(true).create_new(true).open(output)?;
-    file.write_all(&dictionary)?;
-    writeln!(io::stdout(), "{} bytes from {} fragments", dictionary.len(), samples.len())
 }
 
-fn files(input: &Path) -> io::Result<Vec<PathBuf>> {
-    if !input.is_dir() {
-        return Ok(vec![input.to_owned()]);
-    }
-    let mut files = fs::read_dir(input)?
+fn run(arguments: Vec<PathBuf>) -> io::Result<()> {
+    let (input, output, other) = match arguments.as_slice() {
+        [input, output] => (input, output, None),
+        [input, output, other] => (input, output, Some(other)),
+        _ => return Err(io::Error::other("usage: train_dictionary INPUT OUTPUT [OTHER]")),
+    };
+    fs::create_dir_all(output)?;
+    let mut kinds = fs::read_dir(input)?
         .map(|entry| Ok(entry?.path()))
         .collect::<io::Result<Vec<PathBuf>>>()?;
-    files.retain(|f| f.is_file());
     // The same input gives the same dictionary.
-    files.sort();
-    Ok(files)
+    kinds.sort();
+    for file in kinds {
+        let Some(kind) = file.file_name().and_then(|n| n.to_str()) else { continue };
+        let samples = texts(&file)?;
+        let all: usize = samples.iter().map(Vec::len).sum();
+        let step = all.div_ceil(MOST_SAMPLE_BYTES).max(1);
+        let samples: Vec<Vec<u8>> = samples.into_iter().step_by(step).collect();
+        let dictionary = match zstd::dict::from_samples(&samples, size_of(kind).min(all / 4)) {
+            Ok(dictionary) => dictionary,
+            Err(error) => {
+                writeln!(io::stdout(), "{kind}: none from {} texts: {error}", samples.len())?;
+                continue;
+            }
+        };
+        let path = output.join(format!("{kind}.zstd"));
+        OpenOptions::new().write(true).create_new(true).open(path)?.write_all(&dictionary)?;
+        write!(io::stdout(), "{kind}: {} bytes from {} texts", dictionary.len(), samples.len())?;
+        write!(io::stdout(), "; these take {:.1}", average(&samples, &dictionary)?)?;
+        if let Some(other) = other
+            && let Ok(texts) = texts(&other.join(kind))
+        {
+            let taken = average(&texts, &dictionary)?;
+            write!(io::stdout(), "; {} others {taken:.1}", texts.len())?;
+        }
+        writeln!(io::stdout())?;
+    }
+    Ok(())
+}
+
+fn texts(file: &Path) -> io::Result<Vec<Vec<u8>>> {
+    let cut = || io::Error::other("a file of texts is cut");
+    let bytes = fs::read(file)?;
+    let mut rest = bytes.as_slice();
+    let mut texts = Vec::new();
+    while let Some((len, after)) = rest.split_first_chunk() {
+        let len = usize::try_from(u32::from_le_bytes(*len)).map_err(io::Error::other)?;
+        let (text, after) = after.split_at_checked(len).ok_or_else(cut)?;
+        texts.push(text.to_vec());
+        rest = after;
+    }
+    if rest.is_empty() { Ok(texts) } else { Err(cut()) }
+}
+
+/// What a text takes on average.
+fn average(texts: &[Vec<u8>], dictionary: &[u8]) -> io::Result<f64> {
+    let mut compressor = Compressor::with_dictionary(LEVEL, dictionary)?;
+    compressor.set_parameter(CParameter::DictIdFlag(false))?;
+    let mut taken = 0.0;
+    for text in texts {
+        let frame = compressor.compress(text)?.len().saturating_sub(FRAME);
+        #[expect(clippy::cast_precision_loss, reason = "a length")]
+        let len = frame.min(text.len()) as f64;
+        taken += len;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a count")]
+    let count = texts.len().max(1) as f64;
+    Ok(taken / count)
 }

@@ -1,17 +1,24 @@
-//! AES-256-GCM and HKDF-SHA-256 over aws-lc. The only file that calls either.
+//! AES-256-GCM, AES-256-CTR and HKDF-SHA-256 over aws-lc. The only file that calls
+//! any of them.
 //!
 //! Every AES key made here seals one message, or one message per 192-bit random
-//! name, so no nonce is used twice under a key.
+//! name, so no nonce is used twice under a key. CTR has no tag: it is for texts that
+//! another message's tag covers.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::cipher::{AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
+use aws_lc_rs::iv::FixedLength;
 use zeroize::Zeroizing;
 
 /// Length of a GCM tag, in bytes.
 pub(crate) const TAG: usize = 16;
 /// Length of a GCM nonce, in bytes.
 pub(crate) const NONCE: usize = 12;
+
+/// The nonce of a key that seals one message.
+pub(crate) const ZERO: [u8; NONCE] = [0; NONCE];
 
 /// The library did not open what it was given.
 pub(crate) struct NotOpened;
@@ -35,6 +42,14 @@ pub(crate) fn hkdf(salt: &[u8], secret: &[u8], info: &[&[u8]], out: &mut [u8]) {
 pub(crate) fn expand(prk: &[u8; 32], info: &[&[u8]], out: &mut [u8; 32]) {
     let prk = Prk::new_less_safe(HKDF_SHA256, prk);
     sure(prk.expand(info, Len(32)).and_then(|okm| okm.fill(out)));
+}
+
+/// Adds the key stream of AES-256-CTR, counted from zero, to `text`: seals it, or opens
+/// it again. The key serves for one text, and whoever opens it has authenticated it.
+pub(crate) fn stream(key: &[u8; 32], text: &mut [u8]) {
+    let key = sure(UnboundCipherKey::new(&AES_256, key).and_then(EncryptingKey::ctr));
+    let from_zero = EncryptionContext::Iv128(FixedLength::from([0; 16]));
+    sure(key.less_safe_encrypt(text, from_zero).map(drop));
 }
 
 /// An AES-256-GCM key.
@@ -112,6 +127,23 @@ mod tests {
         let mut block = [0u8; 32];
         expand(&prk, &[&info], &mut block);
         assert_eq!(&block[..], &out[..32]);
+    }
+
+    #[test]
+    fn aes_256_ctr_is_the_published_one() {
+        // The block cipher's known answer (FIPS 197, C.3) gives one block of stream:
+        // AES of the counter block zero under a key, here by GCM's H of test case 13 and
+        // 14 in McGrew and Viega: AES-256 of zeros under zeros.
+        let mut text = [0u8; 16];
+        stream(&[0; 32], &mut text);
+        assert_eq!(hex::encode(text), "dc95c078a2408989ad48a21492842087");
+        // Two blocks of zeros are the blocks of counters 0 and 1; GCM's first block of
+        // text is that of counter 2.
+        let mut text = [0u8; 48];
+        stream(&[0; 32], &mut text);
+        assert_eq!(hex::encode(&text[32..]), "cea7403d4d606b6e074ec5d3baf39d18");
+        stream(&[0; 32], &mut text);
+        assert_eq!(text, [0; 48]);
     }
 
     #[test]

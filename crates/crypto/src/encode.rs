@@ -20,6 +20,11 @@ pub(crate) fn push_varint(out: &mut Vec<u8>, mut n: u32) {
     out.push(n as u8);
 }
 
+/// Appends the low 24 bits of `n`, big-endian.
+pub(crate) fn push_u24(out: &mut Vec<u8>, n: usize) {
+    out.extend_from_slice(&[(n >> 16) as u8, (n >> 8) as u8, n as u8]);
+}
+
 /// Reads fields from the front of a slice.
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
@@ -45,8 +50,8 @@ impl<'a> Reader<'a> {
         self.array::<1>().map(|[b]| b)
     }
 
-    pub(crate) fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_be_bytes)
+    pub(crate) fn u24(&mut self) -> Option<u32> {
+        self.array().map(|[a, b, c]| u32::from_be_bytes([0, a, b, c]))
     }
 
     pub(crate) fn varint(&mut self) -> Option<u32> {

@@ -7,7 +7,7 @@
 //! | `key_file` | [`KeyFile`], the development-grade root provider |
 //! | `wrapped` | wrapped keys: a key sealed under the root or a tenant key |
 //! | `names` | keyed names: row ids and keystore lookup names |
-//! | `record` | sealed record versions, suite 1 |
+//! | `record` | sealed record versions, suite 2 |
 //! | `pack` | compression of parts before sealing |
 //! | `small` | small sealed things |
 //! | `sign` | Ed25519 |
@@ -39,7 +39,7 @@ pub use hash::{constant_time_eq, content_hash, hmac_sha256, sha256};
 pub use key::SecretKey;
 pub use key_file::KeyFile;
 pub use names::{key_subject, row_id};
-pub use pack::{DICTIONARY_1, MAX_PART_BYTES};
+pub use pack::{DICTIONARIES, MAX_PART_BYTES, Plain, Text, packed_len};
 pub use record::{
     Locator, OpenRecord, PartId, RecordKey, RecordName, SIZE_BUCKETS, locate, seal_record,
     unlock_record,

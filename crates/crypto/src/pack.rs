@@ -3,14 +3,20 @@
 //!
 //! # A packed text
 //!
-//! | offset | bytes | what |
-//! |---|---|---|
-//! | 0 | 1 | method: `00` stored, `01` zstd, `02` zstd with dictionary 1 |
-//! | 1 | n | stored: the text. zstd: one frame (RFC 8878) without its 4-byte magic number `28b52ffd`, with content size, without checksum and dictionary id |
+//! A text comes with dense bytes (ids, times: what does not compress), which are kept
+//! as they are. Numbers are varints (unsigned LEB128 in its shortest form).
 //!
-//! Worked: the text `hi` is `00 6869`. The checksum would repeat what the GCM
-//! tag says, and the magic number and dictionary id what the method says; in
-//! segments of a hundred bytes their twelve bytes count.
+//! | bytes | what |
+//! |---|---|
+//! | 1 | method in the low 2 bits: 0 stored, 1 one block, 2 zstd; above them the number d of dense bytes, 63 for more |
+//! | varint | d − 63, when the 6 bits are 63 |
+//! | varint | length of the text, for method 1 |
+//! | d | the dense bytes |
+//! | rest | stored: the text. One block: the content of the one compressed block of a zstd frame (RFC 8878, 3.1.1.2) made with the dictionary of the part's kind. zstd: one frame without its 4-byte magic number `28b52ffd` and without dictionary, with content size, without checksum and dictionary id |
+//!
+//! Worked: the text `hi` is `00 6869`; with the dense byte `ff` it is `04 ff 6869`. In
+//! texts of a hundred bytes the nine bytes of frame and block header count; a checksum
+//! would repeat what the GCM tag says.
 //!
 //! Which method is chosen is not part of the format: whichever gives fewer bytes.
 //! Compression happens per part, so what one class compresses to depends on no
@@ -19,135 +25,274 @@
 //! zstd's own working memory is per thread and is not overwritten after use.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::sync::LazyLock;
 
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 use zstd::zstd_safe::{
     CCtx, CDict, CParameter, DCtx, DDict, compress_bound, get_frame_content_size,
 };
 
 use crate::Error;
-
-/// Dictionary 1, part of the format of method 2: never replaced once data exists;
-/// a better one gets method 3. Trained by `examples/train_dictionary.rs` on
-/// synthetic records.
-pub const DICTIONARY_1: &[u8] = include_bytes!("../assets/dictionary-1.zstd");
+use crate::encode::{Reader, push_varint};
+use crate::record::PartId;
 
 /// The most bytes that a part, or a header, may have before compression.
 pub const MAX_PART_BYTES: usize = 64 << 20;
 
 const STORED: u8 = 0;
-const ZSTD: u8 = 1;
-const ZSTD_DICTIONARY_1: u8 = 2;
+const BLOCK: u8 = 1;
+const ZSTD: u8 = 2;
+const METHOD_BITS: u32 = 2;
+/// Says that the number of dense bytes follows.
+const MORE_DENSE: usize = 63;
 
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-const LEVEL: i32 = 3;
-/// Below this no frame can be smaller than the text.
-pub(crate) const SHORTEST: usize = 12;
-/// Above this the dictionary no longer helps.
-const DICTIONARY_UP_TO: usize = 32 << 10;
+/// Texts are short: more effort costs little and is done once.
+const BLOCK_LEVEL: i32 = 12;
+const FRAME_LEVEL: i32 = 3;
+/// Below this no block can be smaller than the text.
+const SHORTEST: usize = 6;
+/// Above this the dictionary no longer helps, and a frame may need several blocks.
+const BLOCK_UP_TO: usize = 32 << 10;
+/// Magic number, descriptor, content size of at most 2 bytes, block header.
+const LONGEST_FRONT: usize = 10;
 /// Scratch memory larger than this is given back.
 const SCRATCH_KEPT: usize = 1 << 20;
 
-static ENCODER: LazyLock<CDict<'static>> = LazyLock::new(|| CDict::create(DICTIONARY_1, LEVEL));
-static DECODER: LazyLock<DDict<'static>> = LazyLock::new(|| DDict::create(DICTIONARY_1));
+/// A text to be sealed, with dense bytes that go before it and are not compressed.
+#[derive(Clone, Copy)]
+pub struct Text<'a> {
+    /// Ids, times and the like.
+    pub dense: &'a [u8],
+    /// What is compressed.
+    pub text: &'a [u8],
+}
+
+impl<'a> Text<'a> {
+    /// A text without dense bytes.
+    #[must_use]
+    pub const fn plain(text: &'a [u8]) -> Self {
+        Text { dense: &[], text }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.dense.len() + self.text.len()
+    }
+}
+
+/// A text that was opened; overwritten on drop. `Debug` shows nothing of it.
+pub struct Plain {
+    bytes: Zeroizing<Vec<u8>>,
+    dense: usize,
+}
+
+impl Plain {
+    /// The dense bytes.
+    #[must_use]
+    pub fn dense(&self) -> &[u8] {
+        self.bytes.get(..self.dense).unwrap_or_default()
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        self.bytes.get(self.dense..).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Plain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plain").finish_non_exhaustive()
+    }
+}
+
+/// What a text is, as far as its dictionary goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A record's header.
+    Header,
+    /// A part.
+    Part(PartId),
+}
+
+impl Kind {
+    pub(crate) fn of(part: PartId) -> Self {
+        Kind::Part(part)
+    }
+
+    /// The dictionary's place in [`DICTIONARIES`].
+    fn dictionary(self) -> usize {
+        0
+    }
+}
+
+/// The dictionaries of method 1, part of the format. Trained by
+/// `examples/train_dictionary.rs` on synthetic records.
+pub const DICTIONARIES: [&[u8]; 1] = [include_bytes!("../assets/dictionary-1.zstd")];
+
+static ENCODERS: LazyLock<[CDict<'static>; DICTIONARIES.len()]> =
+    LazyLock::new(|| DICTIONARIES.map(|d| CDict::create(d, BLOCK_LEVEL)));
+static DECODERS: LazyLock<[DDict<'static>; DICTIONARIES.len()]> =
+    LazyLock::new(|| DICTIONARIES.map(DDict::create));
 
 struct Context {
     plain: Option<CCtx<'static>>,
-    with_dictionary: Option<CCtx<'static>>,
+    block: Option<CCtx<'static>>,
     decoder: Option<DCtx<'static>>,
     scratch: Vec<u8>,
 }
 
 thread_local! {
     static CONTEXT: RefCell<Context> = const {
-        RefCell::new(Context { plain: None, with_dictionary: None, decoder: None, scratch: Vec::new() })
+        RefCell::new(Context { plain: None, block: None, decoder: None, scratch: Vec::new() })
     };
 }
 
-/// Appends `text`, packed, to `out`. Returns how many bytes that took. A text
-/// shorter than `try_from` bytes is stored without trying to compress it.
-pub(crate) fn pack(text: &[u8], try_from: usize, out: &mut Vec<u8>) -> usize {
+/// Appends `text`, packed, to `out`. Returns how many bytes that took.
+pub(crate) fn pack(text: Text<'_>, kind: Kind, out: &mut Vec<u8>) -> usize {
     let start = out.len();
-    if text.len() >= try_from {
-        let method = if text.len() <= DICTIONARY_UP_TO { ZSTD_DICTIONARY_1 } else { ZSTD };
-        if compress(method, text, out).is_some_and(|n| n < text.len()) {
+    let stored = 1 + text.len() + usize::from(text.dense.len() >= MORE_DENSE);
+    if text.text.len() >= SHORTEST {
+        if text.text.len() <= BLOCK_UP_TO
+            && block(text, kind, out).is_some()
+            && out.len() - start < stored
+        {
             return out.len() - start;
         }
         out.truncate(start);
     }
-    out.push(STORED);
-    out.extend_from_slice(text);
+    if text.text.len() > BLOCK_UP_TO {
+        if frame(text, out).is_some() && out.len() - start < stored {
+            return out.len() - start;
+        }
+        out.truncate(start);
+    }
+    front(STORED, text, out);
+    out.extend_from_slice(text.dense);
+    out.extend_from_slice(text.text);
     out.len() - start
 }
 
-/// Appends method and frame; `None` when zstd fails, with `out` in any state.
-fn compress(method: u8, text: &[u8], out: &mut Vec<u8>) -> Option<usize> {
+/// How long a part, or the header when there is none, is once packed. For measurements.
+#[must_use]
+pub fn packed_len(part: Option<PartId>, text: Text<'_>) -> usize {
+    pack(text, part.map_or(Kind::Header, Kind::of), &mut Vec::new())
+}
+
+/// Appends method and number of dense bytes.
+fn front(method: u8, text: Text<'_>, out: &mut Vec<u8>) {
+    let dense = text.dense.len();
+    let short = u8::try_from(dense.min(MORE_DENSE)).unwrap_or_default();
+    out.push(method | short << METHOD_BITS);
+    if let Some(more) = dense.checked_sub(MORE_DENSE) {
+        push_varint(out, u32::try_from(more).unwrap_or(u32::MAX));
+    }
+}
+
+/// Frame header and block header of the frame that holds one block of `block` bytes
+/// for a text of `len`, magic number included.
+fn frame_front(len: usize, block: usize) -> Option<([u8; LONGEST_FRONT], usize)> {
+    let mut out = [0; LONGEST_FRONT];
+    let size = u32::try_from(block).ok().filter(|n| *n < 1 << 21)? << 3;
+    // Last block, compressed.
+    let [a, b, c, _] = (size | 1 | 2 << 1).to_le_bytes();
+    let bytes: &[u8] = if let Ok(len) = u8::try_from(len) {
+        &[0x20, len, a, b, c]
+    } else {
+        let [low, high] = u16::try_from(len - 256).ok()?.to_le_bytes();
+        &[0x60, low, high, a, b, c]
+    };
+    let all = MAGIC.iter().chain(bytes);
+    for (to, from) in out.iter_mut().zip(all) {
+        *to = *from;
+    }
+    Some((out, MAGIC.len() + bytes.len()))
+}
+
+/// Appends the text as one block; `None` when zstd made no such block, with `out` in
+/// any state.
+fn block(text: Text<'_>, kind: Kind, out: &mut Vec<u8>) -> Option<()> {
+    front(BLOCK, text, out);
+    push_varint(out, u32::try_from(text.text.len()).ok()?);
+    out.extend_from_slice(text.dense);
     let start = out.len();
-    let room = compress_bound(text.len());
-    // The frame is written so that its magic number ends where the method stands.
-    out.resize(start + room + 1, 0);
+    out.resize(start + compress_bound(text.text.len()), 0);
     let written = CONTEXT.with_borrow_mut(|c| {
-        let slot = if method == ZSTD { &mut c.plain } else { &mut c.with_dictionary };
-        let context = match slot {
+        let context = match &mut c.block {
             Some(context) => context,
-            None => slot.insert(new_encoder(method == ZSTD_DICTIONARY_1)?),
+            none => none.insert(new_encoder(None)?),
         };
-        context.compress2(out.get_mut(start + 1..)?, text).ok()
+        context.ref_cdict(ENCODERS.get(kind.dictionary())?).ok()?;
+        context.compress2(out.get_mut(start..)?, text.text).ok()
     })?;
-    let frame = out.get(start + 1..start + 1 + written)?;
+    let frame = out.get(start..start + written)?;
+    // The front's length does not depend on the block's.
+    let (_, skip) = frame_front(text.text.len(), 0)?;
+    let content = written.checked_sub(skip)?;
+    let (expected, _) = frame_front(text.text.len(), content)?;
+    if content == 0 || frame.get(..skip) != expected.get(..skip) {
+        return None;
+    }
+    out.copy_within(start + skip..start + written, start);
+    out.truncate(start + content);
+    Some(())
+}
+
+/// Appends the text as a frame; `None` as for [`block`].
+fn frame(text: Text<'_>, out: &mut Vec<u8>) -> Option<()> {
+    front(ZSTD, text, out);
+    out.extend_from_slice(text.dense);
+    let start = out.len();
+    out.resize(start + compress_bound(text.text.len()), 0);
+    let written = CONTEXT.with_borrow_mut(|c| {
+        let context = match &mut c.plain {
+            Some(context) => context,
+            none => none.insert(new_encoder(Some(FRAME_LEVEL))?),
+        };
+        context.compress2(out.get_mut(start..)?, text.text).ok()
+    })?;
+    let frame = out.get(start..start + written)?;
     if !frame.starts_with(&MAGIC) {
         return None;
     }
-    // method, then the frame without its magic number
-    out.copy_within(start + 5..start + 1 + written, start + 1);
-    *out.get_mut(start)? = method;
-    let len = written - MAGIC.len();
-    out.truncate(start + 1 + len);
-    Some(len)
+    out.copy_within(start + MAGIC.len()..start + written, start);
+    out.truncate(start + written - MAGIC.len());
+    Some(())
 }
 
-fn new_encoder(dictionary: bool) -> Option<CCtx<'static>> {
+/// Without a level the dictionary says it.
+fn new_encoder(level: Option<i32>) -> Option<CCtx<'static>> {
     let mut context = CCtx::try_create()?;
     for parameter in [
-        CParameter::CompressionLevel(LEVEL),
         CParameter::ContentSizeFlag(true),
         CParameter::ChecksumFlag(false),
         CParameter::DictIdFlag(false),
     ] {
         context.set_parameter(parameter).ok()?;
     }
-    if dictionary {
-        context.ref_cdict(&ENCODER).ok()?;
+    if let Some(level) = level {
+        context.set_parameter(CParameter::CompressionLevel(level)).ok()?;
     }
     Some(context)
 }
 
-/// Decrypts into memory of this thread, then appends the unpacked text to `out`.
-/// `decrypt` is given `len` bytes to fill. The memory is overwritten afterwards.
-/// When it fails, `out` is as before.
-pub(crate) fn unpack_into(
+/// Decrypts into memory of this thread and unpacks from there. `decrypt` is given `len`
+/// bytes to fill. The memory is overwritten afterwards.
+pub(crate) fn unpack(
     len: usize,
+    kind: Kind,
     what: &'static str,
-    out: &mut Vec<u8>,
     decrypt: impl FnOnce(&mut [u8]) -> Result<(), Error>,
-) -> Result<(), Error> {
+) -> Result<Plain, Error> {
     // Taken out, not borrowed: `decrypt` is foreign code and might come back here.
     let mut scratch = CONTEXT.with_borrow_mut(|c| std::mem::take(&mut c.scratch));
-    let start = out.len();
-    let gap = MAGIC.len() - 1;
     scratch.clear();
-    scratch.resize(gap + len, 0);
-    let result = match scratch.get_mut(gap..) {
-        Some(packed) => decrypt(packed).and_then(|()| unpack(&mut scratch, what, out)),
+    scratch.resize(LONGEST_FRONT + len, 0);
+    let result = match scratch.get_mut(LONGEST_FRONT..) {
+        Some(packed) => decrypt(packed).and_then(|()| unpacked(&mut scratch, kind, what)),
         None => Err(Error::Malformed(what)),
     };
-    if result.is_err() {
-        if let Some(written) = out.get_mut(start..) {
-            written.zeroize();
-        }
-        out.truncate(start);
-    }
     scratch.as_mut_slice().zeroize();
     if scratch.capacity() <= SCRATCH_KEPT {
         CONTEXT.with_borrow_mut(|c| c.scratch = scratch);
@@ -155,39 +300,78 @@ pub(crate) fn unpack_into(
     result
 }
 
-/// `scratch` holds three free bytes and then the packed text.
-fn unpack(scratch: &mut [u8], what: &'static str, out: &mut Vec<u8>) -> Result<(), Error> {
+/// `scratch` holds room for a frame's front and then the packed text.
+fn unpacked(scratch: &mut [u8], kind: Kind, what: &'static str) -> Result<Plain, Error> {
     let malformed = || Error::Malformed(what);
-    let (front, body) = scratch.split_at_mut_checked(MAGIC.len()).ok_or_else(malformed)?;
-    let method = front.last().copied().ok_or_else(malformed)?;
-    match method {
-        STORED => {
-            out.extend_from_slice(body);
-            return Ok(());
-        }
-        ZSTD | ZSTD_DICTIONARY_1 => front.copy_from_slice(&MAGIC),
-        found => return Err(Error::UnknownFormat { what: "packed part", found }),
+    let mut r = Reader::new(scratch.get(LONGEST_FRONT..).ok_or_else(malformed)?);
+    let first = r.byte().ok_or_else(malformed)?;
+    let method = first & ((1 << METHOD_BITS) - 1);
+    let mut dense = usize::from(first >> METHOD_BITS);
+    let mut number = || r.varint().and_then(|n| usize::try_from(n).ok()).ok_or_else(malformed);
+    if dense == MORE_DENSE {
+        dense = number()?.checked_add(MORE_DENSE).ok_or_else(malformed)?;
     }
-    let size = get_frame_content_size(scratch).ok().flatten().ok_or_else(malformed)?;
-    let size = usize::try_from(size)
-        .ok()
-        .filter(|n| *n <= MAX_PART_BYTES)
-        .ok_or(Error::TooLarge { what: "part", limit: MAX_PART_BYTES })?;
-    let start = out.len();
-    out.resize(start + size, 0);
+    let told = if method == BLOCK { number()? } else { 0 };
+    let dense_bytes = r.take(dense).ok_or_else(malformed)?;
+    let rest = r.rest();
+    let mut bytes = Zeroizing::new(Vec::new());
+    // The frame's front is written over what stands before its blocks.
+    let (len, front, front_len) = match method {
+        STORED => {
+            bytes.reserve_exact(dense + rest.len());
+            bytes.extend_from_slice(dense_bytes);
+            bytes.extend_from_slice(rest);
+            return Ok(Plain { bytes, dense });
+        }
+        BLOCK if told > BLOCK_UP_TO => {
+            return Err(Error::TooLarge { what: "part", limit: BLOCK_UP_TO });
+        }
+        BLOCK => {
+            let (front, n) = frame_front(told, rest.len()).ok_or_else(malformed)?;
+            (told, front, n)
+        }
+        ZSTD => {
+            let mut front = [0; LONGEST_FRONT];
+            for (to, from) in front.iter_mut().zip(MAGIC) {
+                *to = from;
+            }
+            (frame_size(rest, what)?, front, MAGIC.len())
+        }
+        found => return Err(Error::UnknownFormat { what: "packed part", found }),
+    };
+    bytes.reserve_exact(dense + len);
+    bytes.extend_from_slice(dense_bytes);
+    bytes.resize(dense + len, 0);
+    let at = scratch.len().checked_sub(rest.len() + front_len).ok_or_else(malformed)?;
+    let frame = scratch.get_mut(at..).ok_or_else(malformed)?;
+    for (to, from) in frame.iter_mut().zip(front.iter().take(front_len)) {
+        *to = *from;
+    }
     let written = CONTEXT.with_borrow_mut(|c| {
         let context = match &mut c.decoder {
             Some(context) => context,
             none => none.insert(DCtx::try_create()?),
         };
-        let to = out.get_mut(start..)?;
+        let to = bytes.get_mut(dense..)?;
         if method == ZSTD {
-            context.decompress(to, scratch).ok()
+            context.decompress(to, frame).ok()
         } else {
-            context.decompress_using_ddict(to, scratch, &DECODER).ok()
+            context.decompress_using_ddict(to, frame, DECODERS.get(kind.dictionary())?).ok()
         }
     });
-    if written == Some(size) { Ok(()) } else { Err(malformed()) }
+    if written == Some(len) { Ok(Plain { bytes, dense }) } else { Err(malformed()) }
+}
+
+/// What a frame without its magic number says of its content's length.
+fn frame_size(rest: &[u8], what: &'static str) -> Result<usize, Error> {
+    // The longest frame header has 14 bytes.
+    let mut frame = MAGIC.to_vec();
+    frame.extend(rest.iter().take(14));
+    let size = get_frame_content_size(&frame).ok().flatten().ok_or(Error::Malformed(what))?;
+    usize::try_from(size)
+        .ok()
+        .filter(|n| *n <= MAX_PART_BYTES)
+        .ok_or(Error::TooLarge { what: "part", limit: MAX_PART_BYTES })
 }
 
 #[cfg(test)]
@@ -196,47 +380,81 @@ mod tests {
 
     use super::*;
 
+    const KIND: Kind = Kind::Part(16);
+
     fn packed(text: &[u8]) -> Vec<u8> {
+        packed_with(b"", text)
+    }
+
+    fn packed_with(dense: &[u8], text: &[u8]) -> Vec<u8> {
         let mut out = b"before".to_vec();
-        let n = pack(text, SHORTEST, &mut out);
+        let n = pack(Text { dense, text }, KIND, &mut out);
         assert_eq!(out.len(), 6 + n);
         out.split_off(6)
     }
 
-    fn unpacked(bytes: &[u8]) -> Result<Vec<u8>, Error> {
-        let mut out = b"before".to_vec();
-        let result = unpack_into(bytes.len(), "test", &mut out, |to| {
+    fn opened(bytes: &[u8]) -> Result<Plain, Error> {
+        unpack(bytes.len(), KIND, "test", |to| {
             to.copy_from_slice(bytes);
             Ok(())
-        });
-        assert!(out.starts_with(b"before"));
-        if result.is_err() {
-            assert_eq!(out, b"before");
-        }
-        result.map(|()| out.split_off(6))
+        })
+    }
+
+    fn unpacked(bytes: &[u8]) -> Result<Vec<u8>, Error> {
+        let plain = opened(bytes)?;
+        assert!(plain.dense().is_empty());
+        Ok(plain.text().to_vec())
+    }
+
+    fn noise(n: usize) -> Vec<u8> {
+        (0u32..4000).flat_map(|n| crate::sha256(&n.to_be_bytes())).take(n).collect()
     }
 
     #[test]
     fn each_method_is_chosen_where_it_is_smallest() {
         assert_eq!(packed(b""), [0]);
         assert_eq!(packed(b"hi"), [0, b'h', b'i']);
+        assert_eq!(packed_with(b"\xff", b"hi"), [4, 0xff, b'h', b'i']);
         let fhir = br#"{"resourceType":"Observation","status":"final","code":{"coding":[{"system":"http://loinc.org","code":"8867-4"}]}}"#;
         let small = packed(fhir);
-        assert_eq!(small[0], ZSTD_DICTIONARY_1);
+        assert_eq!(small[0], BLOCK);
         assert!(small.len() < fhir.len());
         assert_eq!(unpacked(&small).unwrap(), fhir);
-        let large = vec![b'x'; DICTIONARY_UP_TO + 1];
+        let large = vec![b'x'; BLOCK_UP_TO + 1];
         assert_eq!(packed(&large)[0], ZSTD);
-        let random: Vec<u8> =
-            (0u32..4000).flat_map(|n| crate::sha256(&n.to_be_bytes())).take(1000).collect();
-        assert_eq!(packed(&random)[0], STORED);
+        assert_eq!(packed(&noise(1000))[0], STORED);
+        assert_eq!(packed(&noise(BLOCK_UP_TO + 1))[0], STORED);
     }
 
     #[test]
-    fn the_magic_number_is_not_stored() {
-        for text in [vec![b'x'; 200], vec![b'x'; DICTIONARY_UP_TO + 1]] {
+    fn dense_bytes_stand_as_they_are() {
+        for (n, text) in
+            [(62, &b"short"[..]), (63, b"short"), (64, &[b'x'; 300]), (5000, &[b'x'; 40_000])]
+        {
+            let dense = noise(n);
+            let bytes = packed_with(&dense, text);
+            assert!(bytes.windows(n).any(|w| w == dense));
+            let plain = opened(&bytes).unwrap();
+            assert_eq!((plain.dense(), plain.text()), (&dense[..], text));
+        }
+    }
+
+    #[test]
+    fn neither_magic_number_nor_block_header_is_stored() {
+        for text in [vec![b'x'; 200], vec![b'x'; 300], vec![b'x'; BLOCK_UP_TO + 1]] {
             assert!(!packed(&text).windows(4).any(|w| w == MAGIC));
         }
+        let text = b"\"status\":\"final\",\"status\":\"final\",\"status\":\"final\"";
+        let bytes = packed(text);
+        assert_eq!(bytes[..2], [BLOCK, u8::try_from(text.len()).unwrap()]);
+        // The same, as a frame: magic number, descriptor, content size, block header.
+        let (front, n) = frame_front(text.len(), bytes.len() - 2).unwrap();
+        let frame = [&front[..n], &bytes[2..]].concat();
+        assert_eq!(n, 9);
+        let mut out = vec![0; text.len()];
+        let dictionary = &DECODERS[KIND.dictionary()];
+        DCtx::create().decompress_using_ddict(&mut out[..], &frame, dictionary).unwrap();
+        assert_eq!(out, text);
     }
 
     #[test]
@@ -246,6 +464,10 @@ mod tests {
         bomb.extend_from_slice(&(1u64 << 40).to_le_bytes());
         bomb.extend_from_slice(&[1, 0, 0]);
         assert!(matches!(unpacked(&bomb), Err(Error::TooLarge { .. })));
+        assert!(matches!(
+            unpacked(&[BLOCK, 0xff, 0xff, 0xff, 0x7f, 1]),
+            Err(Error::TooLarge { .. })
+        ));
         // No content size: window descriptor instead.
         assert!(matches!(unpacked(&[ZSTD, 0, 0x58, 1, 0, 0]), Err(Error::Malformed("test"))));
         assert!(matches!(
@@ -254,18 +476,20 @@ mod tests {
         ));
         assert!(matches!(unpacked(&[]), Err(Error::Malformed("test"))));
         assert!(unpacked(&[ZSTD]).is_err());
-        assert!(unpacked(&[ZSTD_DICTIONARY_1, 0x20]).is_err());
+        assert!(unpacked(&[BLOCK]).is_err());
+        assert!(unpacked(&[BLOCK, 0x20]).is_err());
+        // More dense bytes than there are.
+        assert!(unpacked(&[2 << METHOD_BITS, 1]).is_err());
+        assert!(unpacked(&[0xfc, 0xff, 0xff, 0xff, 0xff, 0x0f]).is_err());
     }
 
     #[test]
     fn a_failed_decryption_leaves_nothing_behind() {
-        let mut out = b"before".to_vec();
-        let result = unpack_into(40, "test", &mut out, |to| {
+        let result = unpack(40, KIND, "test", |to| {
             to.fill(7);
             Err(Error::Refused("test"))
         });
         assert!(matches!(result, Err(Error::Refused(_))));
-        assert_eq!(out, b"before");
         CONTEXT.with_borrow(|c| assert!(c.scratch.iter().all(|b| *b == 0)));
     }
 
@@ -279,14 +503,19 @@ mod tests {
     }
 
     #[test]
-    fn dictionary_1_is_at_most_32_kib() {
-        assert!((256..=32 << 10).contains(&DICTIONARY_1.len()));
+    fn debug_shows_nothing() {
+        let plain = opened(&packed(b"a name")).unwrap();
+        assert_eq!(format!("{plain:?}"), "Plain { .. }");
     }
 
     proptest! {
         #[test]
-        fn any_text_round_trips(text in proptest::collection::vec(any::<u8>(), 0..3000)) {
-            prop_assert_eq!(unpacked(&packed(&text)).unwrap(), text);
+        fn any_text_round_trips(
+            dense in proptest::collection::vec(any::<u8>(), 0..200),
+            text in proptest::collection::vec(any::<u8>(), 0..3000),
+        ) {
+            let plain = opened(&packed_with(&dense, &text)).unwrap();
+            prop_assert_eq!((plain.dense(), plain.text()), (&dense[..], &text[..]));
         }
 
         #[test]
@@ -300,7 +529,15 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = unpacked(&bytes);
+            let _ = opened(&bytes);
+        }
+
+        #[test]
+        fn a_damaged_block_never_panics(at in 0usize..200, to in any::<u8>()) {
+            let mut bytes = packed(&br#"{"status":"final","code":{"text":"x"}}"#.repeat(9));
+            let at = at % bytes.len();
+            bytes[at] = to;
+            let _ = opened(&bytes);
         }
     }
 }

@@ -216,7 +216,7 @@ impl Engine {
         // Filled with the record concerned when a write is refused.
         let mut refused = entry::of(caller, EventKind::Denied);
         let prepare = |refused: &mut Entry| {
-            let (planned, written) = self.plan(tenant, caller, intent, settled, refused)?;
+            let (planned, written) = self.plan(tenant, caller, settled, refused)?;
             let mut sealed = Vec::with_capacity(planned.len());
             let mut e = entry::of(caller, kind);
             let mut announced = Vec::with_capacity(planned.len());
@@ -327,7 +327,6 @@ impl Engine {
         &self,
         tenant: &Tenant,
         caller: &Caller,
-        intent: [u8; 16],
         settled: &[Settled],
         refused: &mut Entry,
     ) -> Result<(Vec<Planned>, Vec<Written>), Failure> {
@@ -380,7 +379,6 @@ impl Engine {
                         patients: old.header.patients,
                         labels: old.header.labels,
                         last_updated,
-                        intent,
                         split: None,
                         classes: old.header.classes,
                         values: Extracted::default(),
@@ -397,7 +395,7 @@ impl Engine {
                 });
                 continue;
             }
-            match self.plan_content(tenant, caller, intent, now, s, row, old, &names, refused)? {
+            match self.plan_content(tenant, caller, now, s, row, old, &names, refused)? {
                 Ok(p) => {
                     written.push(Written {
                         ty,
@@ -465,7 +463,6 @@ impl Engine {
         &self,
         tenant: &Tenant,
         caller: &Caller,
-        intent: [u8; 16],
         now: jiff::Timestamp,
         s: &Settled,
         row: RowId,
@@ -577,7 +574,6 @@ impl Engine {
                 patients,
                 labels,
                 last_updated,
-                intent,
                 classes: split.classes,
                 split: Some(split),
                 values,

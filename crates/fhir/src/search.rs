@@ -22,8 +22,8 @@ mod term;
 
 pub use crate::definitions::{SearchParam as ParamDef, SearchType};
 pub use date::{Span, span};
-pub use extract::extract;
 pub(crate) use extract::references;
+pub use extract::{extract, extract_again, readable_classes};
 pub use fold::fold;
 pub use param::{ParamId, param, params, primary_date_param};
 pub use query::{Filter, Include, Modifier, On, Query, SortKey, Summary, Total, parse_query};

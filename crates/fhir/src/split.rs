@@ -2,37 +2,42 @@
 //! a reader may have back into JSON, without a parse. The plan that joins them holds
 //! structure only: member names, lengths and brackets, no value.
 //!
-//! Plan, version 1 (the format is final): version `u8`, class bits `u16` little-endian,
-//! then operations:
+//! Plan, version 2 (the format is final; the head's version implies it): operations:
 //!
 //! | byte | operation |
 //! |---|---|
-//! | `0x00..=0xbf` | leaf: class in the high nibble; low 3 bits of the length, bit 3: a varint with the rest follows |
-//! | `0xc0` | close the innermost object or array |
-//! | `0xc1` | open an object in an array |
-//! | `0xc2 name` | open an object member |
-//! | `0xc3 name` | open an array member |
-//! | `0xc4` | here a `tag` member belongs when something is withheld |
-//! | `0xc5` | here an item of `tag` belongs when something is withheld |
-//! | `0xc6` | here a `meta` member belongs when something is withheld |
-//! | `0xc7 name` | `0xc3 name`, then `0xc1` |
-//! | `0xc8` | `0xc0` twice |
-//! | `0xc9` | `0xc0`, then `0xc1` |
+//! | `0x00..=0x0b` | the next leaf of this class |
+//! | `0x10` | close the innermost object or array |
+//! | `0x11` | open an object in an array |
+//! | `0x12 name` | open an object member |
+//! | `0x13 name` | open an array member |
+//! | `0x14` | here a `tag` member belongs when something is withheld |
+//! | `0x15` | here an item of `tag` belongs when something is withheld |
+//! | `0x16` | here a `meta` member belongs when something is withheld |
+//! | `0x17 name` | `0x13 name`, then `0x11` |
+//! | `0x18` | `0x10` twice |
+//! | `0x19` | `0x10`, then `0x11` |
 //!
 //! A name is its number in `split/names.txt` (append only), or 255, a varint length and
-//! the bytes. A leaf is a run of whole members or items with the commas between them.
+//! the bytes. A leaf is a run of whole members or items with the commas between them. In
+//! a segment leaves are parted by a byte 0; a plan holds no length, so records of one
+//! shape have one plan.
 //!
 //! | text | plan | segments |
 //! |---|---|---|
-//! | `{"id":"a","note":[{"text":"b"}]}` | leaf administrative 8, leaf notes 23, `c6` | `"id":"a"`, `"note":[{"text":"b"}]` |
+//! | `{"id":"a","note":[{"text":"b"}]}` | leaf administrative, leaf notes, `16` | `"id":"a"`, `"note":[{"text":"b"}]` |
+//!
+//! Segments are sealed in short, see [`shorten`].
 
 mod plan;
+mod short;
 mod walk;
 
 use phial_base::{ClassSet, DataClass};
 
 use crate::Error;
 use crate::validate::Valid;
+pub use short::{Known, Piece, Short, shorten};
 pub(crate) use walk::classes;
 
 /// A resource in pieces.
@@ -40,7 +45,8 @@ pub(crate) use walk::classes;
 pub struct Split {
     /// How the pieces join. Structure only.
     pub plan: Vec<u8>,
-    /// The text of each class that occurs, in the order of the classes' numbers.
+    /// The text of each class that occurs, leaves parted by a byte 0, in the order of the
+    /// classes' numbers.
     pub segments: Vec<(DataClass, Vec<u8>)>,
     /// The classes that occur.
     pub classes: ClassSet,
@@ -62,23 +68,28 @@ pub fn split(v: &Valid) -> Split {
     plan::write(&ops, v.text())
 }
 
-/// Joins the segments that `segment` gives. Where it gives none, the class is withheld:
-/// nothing of it is left, nor any container that it alone filled, and the body carries
-/// the tag `SUBSETTED`. With every segment the body is the text that was split.
+/// Whether a body says that something was withheld.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// By the tag `SUBSETTED`.
+    Subsetted,
+    /// It does not: the body goes to no reader.
+    Nothing,
+}
+
+/// Joins the segments that `segment` gives in short, of a record with these `classes`.
+/// Where it gives none, the class is withheld: nothing of it is left, nor any container
+/// that it alone filled, and the body is marked as `mark` says. With every segment the
+/// body is the text that was split.
 ///
 /// # Errors
 /// [`Error::Stored`] when the plan is damaged or a segment is not the plan's.
 pub fn splice<'s>(
     plan: &[u8],
-    segment: &dyn Fn(DataClass) -> Option<&'s [u8]>,
+    classes: ClassSet,
+    known: &Known,
+    segment: &dyn Fn(DataClass) -> Option<Piece<'s>>,
+    mark: Mark,
 ) -> Result<Spliced, Error> {
-    plan::splice(plan, segment)
-}
-
-/// The classes that a plan speaks of.
-///
-/// # Errors
-/// [`Error::Stored`] when the plan is damaged.
-pub fn plan_classes(plan: &[u8]) -> Result<ClassSet, Error> {
-    plan::classes(plan)
+    plan::splice(plan, classes, known, segment, mark)
 }

@@ -1,13 +1,24 @@
 //! The header of a record version: what must be known before a policy decides,
 //! sealed under the record's own key and opened before any segment.
 //!
-//! Form, version 1, final: version `01`; flags (bit 0: deleted; others zero);
-//! type name (length byte, ASCII); logical id; number of patients (varint) and
-//! their ids; labels (varint); classes (u16); last update (i64, microseconds since
-//! the epoch); class-map version (u16); intent (16 bytes); the plan (the rest).
-//! Integers are little-endian; varints are LEB128. An id is a byte 0 and the 16
-//! bytes of a UUID when it is written as one in lower case, or else its length
-//! (1 to 64) and its ASCII bytes.
+//! Form, version 2, final. What does not compress stands apart (the dense bytes), the
+//! plan is the text. Dense bytes:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 1 | version 2 in the low 4 bits; above them: 1 deleted, 2 the id is a UUID, 4 there is one patient, whose id is a UUID |
+//! | 1 | number of the type |
+//! | varint | labels |
+//! | 2 | classes |
+//! | varint | class-map version |
+//! | varint | last update: `zigzag << 1`, milliseconds since 2020, or with bit 0 microseconds |
+//! | 16 or id | logical id |
+//! | 16, or varint and ids | patients |
+//!
+//! Integers are little-endian; varints are LEB128 in their shortest form. A UUID is one
+//! written in lower case, its 16 bytes. An id is a byte 0 and a UUID, or else its length
+//! (1 to 64) and its ASCII bytes. Which intent announced the version is not said here:
+//! the intent names row, version and hash of the blob.
 //!
 //! Refuses whatever it would not have written itself: one header has one encoding.
 
@@ -17,17 +28,19 @@ use phial_fhir::definitions::ResourceType;
 
 use crate::error::Error;
 
-/// The part that holds the extracted search values.
-pub const PART_SEARCH: PartId = 1;
-
 /// The part that holds the segment of a data class: 16 + its number.
 #[must_use]
 pub const fn part_of(class: DataClass) -> PartId {
     16 + class as u8
 }
 
-const FORMAT: u8 = 1;
-const DELETED: u8 = 1;
+const FORMAT: u8 = 2;
+const FORMAT_BITS: u8 = 0x0f;
+const DELETED: u8 = 0x10;
+const UUID_ID: u8 = 0x20;
+const UUID_PATIENT: u8 = 0x40;
+/// 2020-01-01T00:00:00Z in microseconds since the epoch.
+const UPDATES_FROM: i64 = 1_577_836_800_000_000;
 
 /// What is known of a record version before its segments are opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,67 +61,68 @@ pub struct Header {
     pub last_updated: i64,
     /// Version of the class map that it was split under.
     pub class_map: u16,
-    /// The audit intent that announced it.
-    pub intent: [u8; 16],
     /// How its segments are spliced together.
     pub plan: Vec<u8>,
 }
 
 impl Header {
-    /// The header's bytes.
+    /// The header's dense bytes; its text is the plan.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(80 + 17 * self.patients.len() + self.plan.len());
-        out.push(FORMAT);
-        out.push(if self.deleted { DELETED } else { 0 });
-        let name = self.ty.name().as_bytes();
-        // The longest R4 type name has 33 letters.
-        out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
-        out.extend_from_slice(name);
-        put_id(&mut out, &self.id);
-        put_varint(&mut out, self.patients.len() as u64);
-        for p in &self.patients {
-            put_id(&mut out, p);
-        }
+        let mut out = Vec::with_capacity(32 + 17 * (self.patients.len() + 1));
+        let id = packed_uuid(self.id.as_str());
+        let patient = match self.patients.as_slice() {
+            [one] => packed_uuid(one.as_str()),
+            _ => None,
+        };
+        let flag = |there: bool, bit: u8| if there { bit } else { 0 };
+        out.push(
+            FORMAT
+                | flag(self.deleted, DELETED)
+                | flag(id.is_some(), UUID_ID)
+                | flag(patient.is_some(), UUID_PATIENT),
+        );
+        out.push(self.ty.number());
         put_varint(&mut out, u64::from(self.labels.bits()));
         out.extend_from_slice(&self.classes.bits().to_le_bytes());
-        out.extend_from_slice(&self.last_updated.to_le_bytes());
-        out.extend_from_slice(&self.class_map.to_le_bytes());
-        out.extend_from_slice(&self.intent);
-        out.extend_from_slice(&self.plan);
+        put_varint(&mut out, u64::from(self.class_map));
+        put_time(&mut out, self.last_updated);
+        match id {
+            Some(uuid) => out.extend_from_slice(&uuid),
+            None => put_id(&mut out, &self.id),
+        }
+        match patient {
+            Some(uuid) => out.extend_from_slice(&uuid),
+            None => {
+                put_varint(&mut out, self.patients.len() as u64);
+                for p in &self.patients {
+                    put_id(&mut out, p);
+                }
+            }
+        }
         out
     }
 
-    /// Reads what [`Header::encode`] wrote.
+    /// Reads what [`Header::encode`] wrote, and the plan.
     ///
     /// # Errors
     /// [`Error::Corrupt`] for any other bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let mut r = Reader(bytes);
-        read(&mut r).ok_or(Error::Corrupt("a record's header does not decode"))
+    pub fn decode(dense: &[u8], plan: &[u8]) -> Result<Self, Error> {
+        let mut r = Reader(dense);
+        read(&mut r, plan)
+            .filter(|_| r.0.is_empty())
+            .ok_or(Error::Corrupt("a record's header does not decode"))
     }
 }
 
-fn read(r: &mut Reader<'_>) -> Option<Header> {
-    if r.byte()? != FORMAT {
+fn read(r: &mut Reader<'_>, plan: &[u8]) -> Option<Header> {
+    let first = r.byte()?;
+    if first & FORMAT_BITS != FORMAT
+        || first & !(FORMAT_BITS | DELETED | UUID_ID | UUID_PATIENT) != 0
+    {
         return None;
     }
-    let flags = r.byte()?;
-    if flags & !DELETED != 0 {
-        return None;
-    }
-    let n = usize::from(r.byte()?);
-    let ty = ResourceType::from_name(std::str::from_utf8(r.take(n)?).ok()?)?;
-    let id = r.id()?;
-    let count = usize::try_from(r.varint()?).ok()?;
-    let mut patients = Vec::with_capacity(count.min(64));
-    for _ in 0..count {
-        let p = r.id()?;
-        if patients.last().is_some_and(|last| *last >= p) {
-            return None;
-        }
-        patients.push(p);
-    }
+    let ty = ResourceType::from_number(r.byte()?)?;
     let labels = LabelSet::from_bits(u32::try_from(r.varint()?).ok()?);
     let bits = u16::from_le_bytes(r.array()?);
     let classes = ClassSet::from_bits(bits);
@@ -116,18 +130,63 @@ fn read(r: &mut Reader<'_>) -> Option<Header> {
         // A class that this program does not know can't be withheld by it either.
         return None;
     }
-    Some(Header {
-        ty,
-        id,
-        patients,
-        labels,
-        classes,
-        deleted: flags & DELETED != 0,
-        last_updated: i64::from_le_bytes(r.array()?),
-        class_map: u16::from_le_bytes(r.array()?),
-        intent: r.array()?,
-        plan: r.0.to_vec(),
-    })
+    let class_map = u16::try_from(r.varint()?).ok()?;
+    let last_updated = r.time()?;
+    let id = if first & UUID_ID != 0 {
+        r.uuid()?
+    } else {
+        let id = r.id()?;
+        // There is a shorter way to say it.
+        if packed_uuid(id.as_str()).is_some() {
+            return None;
+        }
+        id
+    };
+    let patients = if first & UUID_PATIENT != 0 {
+        vec![r.uuid()?]
+    } else {
+        let count = usize::try_from(r.varint()?).ok()?;
+        let mut patients = Vec::with_capacity(count.min(64));
+        for _ in 0..count {
+            let p = r.id()?;
+            if patients.last().is_some_and(|last| *last >= p) {
+                return None;
+            }
+            patients.push(p);
+        }
+        if let [one] = patients.as_slice()
+            && packed_uuid(one.as_str()).is_some()
+        {
+            return None;
+        }
+        patients
+    };
+    let deleted = first & DELETED != 0;
+    let plan = plan.to_vec();
+    Some(Header { ty, id, patients, labels, classes, deleted, last_updated, class_map, plan })
+}
+
+fn zigzag(n: i64) -> u64 {
+    (n << 1 ^ n >> 63).cast_unsigned()
+}
+
+fn unzigzag(n: u64) -> i64 {
+    (n >> 1).cast_signed() ^ -(n & 1).cast_signed()
+}
+
+fn put_time(out: &mut Vec<u8>, t: i64) {
+    // Wrapping, so that every time has a form.
+    let since = t.wrapping_sub(UPDATES_FROM);
+    if since % 1000 == 0 {
+        put_varint(out, zigzag(since / 1000) << 1);
+        return;
+    }
+    // 65 bits: the lowest 6 and the flag first.
+    let n = zigzag(since);
+    let more = n >> 6;
+    let low = (n & 0x3f) as u8;
+    out.push(0x80 | low << 1 | 1);
+    put_varint(out, more);
 }
 
 fn put_varint(out: &mut Vec<u8>, mut n: u64) {
@@ -214,9 +273,35 @@ impl<'a> Reader<'a> {
         None
     }
 
+    fn time(&mut self) -> Option<i64> {
+        let first = *self.0.first()?;
+        let since = if first & 1 == 0 {
+            unzigzag(self.varint()? >> 1).checked_mul(1000)?
+        } else {
+            self.byte()?;
+            if first & 0x80 == 0 {
+                return None;
+            }
+            let more = self.varint()?;
+            if more >> 58 != 0 {
+                return None;
+            }
+            let since = unzigzag(more << 6 | u64::from(first >> 1 & 0x3f));
+            if since % 1000 == 0 {
+                return None;
+            }
+            since
+        };
+        Some(since.wrapping_add(UPDATES_FROM))
+    }
+
+    fn uuid(&mut self) -> Option<LogicalId> {
+        LogicalId::new(&unpacked_uuid(self.array()?)).ok()
+    }
+
     fn id(&mut self) -> Option<LogicalId> {
         match self.byte()? {
-            0 => LogicalId::new(&unpacked_uuid(self.array()?)).ok(),
+            0 => self.uuid(),
             n => {
                 let text = std::str::from_utf8(self.take(usize::from(n))?).ok()?;
                 if packed_uuid(text).is_some() { None } else { LogicalId::new(text).ok() }
@@ -245,20 +330,22 @@ mod tests {
             deleted: false,
             last_updated: 1_700_000_000_000_000,
             class_map: 1,
-            intent: [0xab; 16],
             plan: vec![9, 8, 7],
         }
     }
 
-    const FROZEN: &str = "01000b4f62736572766174696f6e000f1e2d3c4b5a69788796a5b4c3d2e1f002\
-                          0000112233445566778899aabbccddeeff03702d318202010200401e18240a06\
-                          000100abababababababababababababababab090807";
+    fn decoded(h: &Header) -> Header {
+        Header::decode(&h.encode(), &h.plan).unwrap()
+    }
+
+    const FROZEN: &str = "225f82020102018080e8af9c0e0f1e2d3c4b5a69788796a5b4c3d2e1f0\
+                          020000112233445566778899aabbccddeeff03702d31";
 
     #[test]
-    fn version_1_is_frozen() {
+    fn version_2_is_frozen() {
         let frozen: String = FROZEN.split_whitespace().collect();
         assert_eq!(hex::encode(sample().encode()), frozen);
-        assert_eq!(Header::decode(&hex::decode(frozen).unwrap()).unwrap(), sample());
+        assert_eq!(Header::decode(&hex::decode(frozen).unwrap(), &[9, 8, 7]).unwrap(), sample());
         let deleted = Header {
             ty: ResourceType::from_name("Patient").unwrap(),
             id: id("P"),
@@ -268,44 +355,75 @@ mod tests {
             deleted: true,
             last_updated: -1,
             class_map: 0x0201,
-            intent: [0; 16],
             plan: vec![],
         };
-        let bytes =
-            "01010750617469656e74015000000000ffffffffffffffff010200000000000000000000000000000000";
-        assert_eq!(hex::encode(deleted.encode()), bytes);
-        assert_eq!(Header::decode(&deleted.encode()).unwrap(), deleted);
+        assert_eq!(hex::encode(deleted.encode()), "126600000081048380a4bfb0849b0b015000");
+        assert_eq!(decoded(&deleted), deleted);
+        let one = Header { patients: vec![sample().patients[0].clone()], ..sample() };
+        assert_eq!(
+            hex::encode(one.encode()),
+            "625f82020102018080e8af9c0e0f1e2d3c4b5a69788796a5b4c3d2e1f0\
+             00112233445566778899aabbccddeeff"
+        );
+        assert_eq!(decoded(&one), one);
     }
 
     #[test]
-    fn every_prefix_that_cuts_a_field_is_refused() {
-        let mut header = sample();
-        header.plan.clear();
-        let bytes = header.encode();
+    fn every_prefix_and_every_addition_is_refused() {
+        let bytes = sample().encode();
         for n in 0..bytes.len() {
-            assert!(Header::decode(&bytes[..n]).is_err(), "{n}");
+            assert!(Header::decode(&bytes[..n], &[]).is_err(), "{n}");
         }
+        assert!(Header::decode(&[&bytes[..], &[0]].concat(), &[]).is_err());
     }
 
     #[test]
     fn unknown_versions_flags_types_and_classes_are_refused() {
         let good = sample().encode();
-        for (at, value) in [(0usize, 2u8), (1, 2), (3, b'X')] {
+        assert!(Header::decode(&good, &[]).is_ok());
+        for (at, value) in [(0usize, 0x21u8), (0, 0xa2), (1, 255), (5, 0xf2)] {
             let mut bad = good.clone();
             bad[at] = value;
-            assert!(Header::decode(&bad).is_err(), "{at}");
+            assert!(Header::decode(&bad, &[]).is_err(), "{at}");
         }
-        let classes = good.len() - 3 - 16 - 2 - 8 - 1;
+    }
+
+    #[test]
+    fn a_longer_way_to_say_the_same_is_refused() {
+        let h = Header { patients: vec![id("00112233-4455-6677-8899-aabbccddeeff")], ..sample() };
+        let good = h.encode();
+        let n = good.len();
+        // The id behind a byte 0, as in a list of patients.
+        let mut bad = good.clone();
+        bad[0] &= !UUID_ID;
+        bad.insert(n - 32, 0);
+        assert!(Header::decode(&bad, &[]).is_err());
+        // The one patient as a list of one.
         let mut bad = good;
-        bad[classes] = 0xf2;
-        assert!(Header::decode(&bad).is_err());
+        bad[0] &= !UUID_PATIENT;
+        bad.splice(n - 16..n - 16, [1, 0]);
+        assert!(Header::decode(&bad, &[]).is_err());
+        // Whole milliseconds in microseconds.
+        assert!(Reader(&[0x81, 0]).time().is_none());
+        assert!(Reader(&[0x01, 0]).time().is_none());
+    }
+
+    #[test]
+    fn every_time_has_one_form() {
+        for t in [0, 1, -1, 999, 1000, i64::MIN, i64::MAX, UPDATES_FROM, UPDATES_FROM + 1] {
+            let mut out = Vec::new();
+            put_time(&mut out, t);
+            let mut r = Reader(&out);
+            assert_eq!(r.time(), Some(t), "{t}");
+            assert!(r.0.is_empty());
+        }
     }
 
     #[test]
     fn a_uuid_in_capitals_stays_in_capitals() {
         let mut h = sample();
         h.id = id("0F1E2D3C-4B5A-6978-8796-A5B4C3D2E1F0");
-        assert_eq!(Header::decode(&h.encode()).unwrap(), h);
+        assert_eq!(decoded(&h), h);
     }
 
     proptest! {
@@ -317,7 +435,7 @@ mod tests {
             for (at, value) in flips {
                 if let Some(b) = bytes.get_mut(at) { *b = value; }
             }
-            if let Ok(h) = Header::decode(&bytes)
+            if let Ok(h) = Header::decode(&bytes, &[9, 8, 7])
                 // Unknown label bits fold into "unknown", the one thing that is not kept.
                 && h.labels == sample().labels
             {
@@ -339,7 +457,7 @@ mod tests {
             h.last_updated = at;
             h.plan = plan;
             h.deleted = deleted;
-            prop_assert_eq!(Header::decode(&h.encode()).unwrap(), h);
+            prop_assert_eq!(decoded(&h), h);
         }
     }
 }

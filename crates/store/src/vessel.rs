@@ -5,6 +5,8 @@
 //! It refuses to open a segment without a [`Permit`] that names the very record
 //! version, and it never hands index values out.
 
+mod unopened;
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,53 +16,25 @@ use phial_base::step::Step;
 use phial_base::{
     ClassSet, Clock, DataClass, KeyHandle, LabelSet, LogicalId, Rng, RowId, Seq, TenantId, Version,
 };
-use phial_crypto::{OpenRecord, RecordKey, RecordName};
+use phial_crypto::{RecordKey, RecordName, Text};
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::search::{Extracted, Include, Query};
-use phial_fhir::split::{Spliced, Split};
-use phial_policy::{Facts, Permit, RelationshipSet};
+use phial_fhir::split::{Mark, Short, Spliced, Split, shorten};
+use phial_policy::{Permit, RelationshipSet};
 use zeroize::Zeroizing;
 
 use crate::auditlog::AuditLog;
 use crate::control::ControlLog;
 use crate::error::Error;
-use crate::header::{Header, PART_SEARCH, part_of};
+use crate::header::{Header, part_of};
 use crate::home::Home;
 use crate::index::{Access, Hit, Index, Indexed, Page, PageKey, Viewer};
 use crate::keystore::Keystore;
 use crate::open::Options;
 use crate::records::{NewRow, RecordLog, Row};
 use crate::recovery::{Recovered, close_open_intents};
-
-/// A record version whose facts are known and whose body is still sealed.
-pub struct Unopened {
-    /// Its name in the record log.
-    pub row: RowId,
-    /// Its version.
-    pub version: Version,
-    /// The facts about it.
-    pub header: Header,
-    sealed: OpenRecord,
-}
-
-impl Unopened {
-    /// What a policy may know of the record.
-    #[must_use]
-    pub fn facts(&self) -> Facts {
-        facts_of(&self.header)
-    }
-}
-
-/// What a policy may know of a record with this header.
-#[must_use]
-pub fn facts_of(header: &Header) -> Facts {
-    Facts {
-        resource_type: header.ty.name(),
-        classes: header.classes,
-        labels: header.labels,
-        about_patient: !header.patients.is_empty(),
-    }
-}
+use unopened::known_of;
+pub use unopened::{Unopened, facts_of};
 
 /// A record version opened under a permit: only the permitted segments were
 /// decrypted. It is not released yet.
@@ -104,8 +78,6 @@ pub struct Sealing {
     pub labels: LabelSet,
     /// Microseconds since the epoch.
     pub last_updated: i64,
-    /// The intent that announces it.
-    pub intent: [u8; 16],
     /// The body by class; `None` for a deletion.
     pub split: Option<Split>,
     /// The classes that the record had before, kept for a deletion.
@@ -322,7 +294,7 @@ impl Vessel {
             return Ok(None);
         };
         let sealed = phial_crypto::unlock_record(blob, &name, &locator, &key.key)?;
-        let header = Header::decode(sealed.header())?;
+        let header = Header::decode(sealed.header().dense(), sealed.header().text())?;
         Ok(Some(Unopened { row, version, header, sealed }))
     }
 
@@ -336,16 +308,7 @@ impl Vessel {
             return Err(Error::WrongPermit);
         }
         let allowed = permit.classes().and(found.header.classes);
-        let mut parts: [Option<Zeroizing<Vec<u8>>>; DataClass::ALL.len()] = Default::default();
-        for (slot, class) in parts.iter_mut().zip(DataClass::ALL) {
-            if allowed.has(class) {
-                *slot = Some(found.sealed.open(part_of(class))?);
-            }
-        }
-        let segment = |class: DataClass| {
-            parts.get(class as usize).and_then(|p| p.as_ref()).map(|p| p.as_slice())
-        };
-        let Spliced { body, withheld } = phial_fhir::split::splice(&found.header.plan, &segment)?;
+        let Spliced { body, withheld } = found.join(allowed, Mark::Subsetted)?;
         Ok(Opened {
             row: found.row,
             version: found.version,
@@ -377,26 +340,24 @@ impl Vessel {
             deleted,
             last_updated: s.last_updated,
             class_map: phial_fhir::class::CLASS_MAP_VERSION,
-            intent: s.intent,
             plan,
         };
-        let search = Zeroizing::new(s.values.encode());
-        let segments: Vec<(DataClass, Zeroizing<Vec<u8>>)> =
-            segments.into_iter().map(|(c, b)| (c, Zeroizing::new(b))).collect();
-        let mut parts: Vec<(u8, &[u8])> = Vec::with_capacity(segments.len() + 1);
-        if !deleted {
-            parts.push((PART_SEARCH, search.as_slice()));
-        }
-        for (class, bytes) in &segments {
-            parts.push((part_of(*class), bytes.as_slice()));
-        }
+        let known = known_of(&header);
+        let segments: Vec<(DataClass, Short)> = segments
+            .into_iter()
+            .map(|(class, text)| (class, shorten(&Zeroizing::new(text), &known)))
+            .collect();
+        let parts: Vec<(u8, Text<'_>)> = segments
+            .iter()
+            .map(|(class, s)| (part_of(*class), Text { dense: &s.dense, text: &s.text }))
+            .collect();
         let name = RecordName { tenant: &self.tenant, row, version: s.version };
         let key = RecordKey { handle: held.handle, version: held.version, key: &held.key };
         let blob = phial_crypto::seal_record(
             &name,
             &key,
             &keys.locator,
-            &Zeroizing::new(header.encode()),
+            Text { dense: &Zeroizing::new(header.encode()), text: &header.plan },
             &parts,
             self.rng.as_ref(),
         )?;
@@ -495,11 +456,7 @@ impl Vessel {
 
     fn indexed(&self, seq: Seq, found: Row) -> Result<Option<Indexed>, Error> {
         let Some(un) = self.unseal_head(found)? else { return Ok(None) };
-        let values = if un.header.deleted {
-            Extracted::default()
-        } else {
-            Extracted::decode(&un.sealed.open(PART_SEARCH)?)?
-        };
+        let values = un.values()?;
         let h = un.header;
         Ok(Some(Indexed {
             seq,

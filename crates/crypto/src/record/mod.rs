@@ -1,31 +1,34 @@
 //! Sealed record versions. Refuses any record that is not, bit for bit, the one
 //! sealed under this tenant, key, row and version.
 //!
-//! # Suite 1
+//! # Suite 2
 //!
 //! A blob has one of the sizes in [`SIZE_BUCKETS`], or a multiple of the largest.
 //! Apart from the first byte all of it looks random.
 //!
 //! | offset | bytes | what |
 //! |---|---|---|
-//! | 0 | 1 | suite, `01` |
-//! | 1 | 12 | random nonce of the locator |
-//! | 13 | 24 | locator, AES-256-GCM under the tenant's locator key |
-//! | 37 | 16 | its tag |
-//! | 53 | 32 | random salt |
-//! | 85 | 32 | key commitment |
-//! | 117 | 12 | random nonce of the record version |
-//! | 129 | h | head, AES-256-GCM; its tag is the last 16 bytes |
-//! | 129+h | to the end | the parts, one after the other, AES-256-GCM; their tags stand in the head |
+//! | 0 | 1 | suite, `02` |
+//! | 1 | 32 | random salt |
+//! | 33 | 32 | key commitment |
+//! | 65 | 24 | locator, AES-256-GCM under the tenant's locator key |
+//! | 89 | 16 | its tag |
+//! | 105 | h | head, AES-256-GCM; its tag is the last 16 bytes |
+//! | 105+h | c | the covered parts, one after the other, AES-256-CTR; the head's tag covers them |
+//! | 105+h+c | to the end | the other parts, AES-256-GCM; their tags stand in the head |
 //!
-//! Locator (24 bytes): key handle 16 ‖ key version u32 ‖ h as u32.
+//! A part is covered when its sealed text is shorter than 1,024 bytes, unless more
+//! than 65,535 bytes are covered already. Parts of either kind keep the order in
+//! which they were given.
+//!
+//! Locator (24 bytes): key handle 16 ‖ key version u24 ‖ h as u24 ‖ c as u16.
 //!
 //! Head (h − 16 bytes):
 //!
 //! | bytes | what |
 //! |---|---|
 //! | 1 | number p of parts |
-//! | per part | part id u8 ‖ length of its sealed text (varint) ‖ tag 16 |
+//! | per part | part id u8 ‖ length of its sealed text (varint) ‖ tag 16 unless covered |
 //! | varint | length n of the packed header |
 //! | n | the caller's header, packed (see `pack`) |
 //! | rest | zeros up to the size bucket; checked on opening |
@@ -37,26 +40,26 @@
 //!
 //! | key | made by |
 //! |---|---|
-//! | commitment ‖ record key (32 + 32) | HKDF-SHA-256(salt, ikm = patient key, info = `"phial record" 01` ‖ record version u32) |
-//! | part key (32) | HKDF-Expand-SHA-256(record key, info = `"phial part" 01` ‖ part id u8 ‖ record version u32); part id 0 is the head |
-//! | locator's message key | HKDF-Expand-SHA-256(locator key, info = `"phial locator" 01` ‖ row id 16 ‖ record version u32) |
+//! | commitment ‖ record key (32 + 32) | HKDF-SHA-256(salt, ikm = patient key, info = `"phial record" 02` ‖ record version u32) |
+//! | part key (32) | HKDF-Expand-SHA-256(record key, info = `"phial part" 02` ‖ part id u8 ‖ record version u32); part id 0 is the head |
+//! | locator's message key | HKDF-Expand-SHA-256(locator key, info = `"phial locator" 02` ‖ row id 16 ‖ record version u32 ‖ salt 32) |
 //!
-//! The record's nonce is used once under each part key, and each part key seals
-//! one text, so no nonce repeats under a key. The locator's key is per row and
-//! version, so the locator key never nears a nonce limit either.
+//! Every one of these keys depends on a fresh salt and seals one text, so every
+//! nonce and counter starts at zero and none is stored (decision 30).
 //!
 //! # AAD
 //!
 //! Items, each behind its length (u32, big-endian): suite, tenant name, key
-//! handle, key version u32, row id, record version u32, part id u8. For the
-//! locator: suite, tenant name, row id, record version u32.
+//! handle, key version u32, row id, record version u32, part id u8; for the head
+//! also the covered parts as sealed. For the locator: suite, tenant name, row id,
+//! record version u32.
 //!
 //! # Worked
 //!
 //! Header of 3 bytes, one part of 5 bytes, both stored: the header is packed in
-//! 4, the part in 6 bytes. Head: 1 + (1 + 1 + 16) + 1 + 4 = 24 bytes and the tag,
-//! h = 40. So far 129 + 40 + 6 = 175; the bucket is 512, so 337 zeros follow the
-//! header inside the head and h = 377. The part stands at 506..512.
+//! 4, the part in 6 bytes. Head: 1 + (1 + 1) + 1 + 4 = 8 bytes and the tag, h = 24.
+//! So far 105 + 24 + 6 = 135; the smallest bucket is 384, so 249 zeros follow the
+//! header inside the head and h = 273. The part stands at 378..384.
 
 mod open;
 mod seal;
@@ -72,21 +75,25 @@ use crate::{SecretKey, aead};
 pub use open::{Locator, OpenRecord, locate, unlock_record};
 pub use seal::seal_record;
 
-/// Number of a part: 1 for the search block, 16 + n for data class n. 0 is the
-/// head's and refused.
+/// Number of a part: 16 + n for data class n. 0 is the head's and refused.
 pub type PartId = u8;
 
 /// The sizes that a blob may have, in bytes; above the largest, its multiples.
 /// They are all that an onlooker learns of a record's size.
-pub const SIZE_BUCKETS: &[usize] = &[512, 640, 832, 1056, 1600, 1920, 2560, LARGEST_BUCKET];
+pub const SIZE_BUCKETS: &[usize] = &[384, 512, 640, 832, 1056, 1600, 2560, LARGEST_BUCKET];
 
 const LARGEST_BUCKET: usize = 8192;
-const SUITE: u8 = 1;
+const SUITE: u8 = 2;
 const WHAT: &str = "record";
-/// Suite, locator, salt, commitment, nonce.
-const FIXED: usize = 129;
+/// Suite, salt, commitment, locator with its tag.
+const FIXED: usize = 105;
 const LOCATOR: usize = 24;
 const HEAD: PartId = 0;
+/// A sealed text of so many bytes has a tag of its own, so that it need not be read
+/// when another part is wanted.
+const OWN_TAG_FROM: usize = 1024;
+/// The most bytes that the head's tag covers; the locator has two bytes for them.
+const MAX_COVERED: usize = u16::MAX as usize;
 /// A blob stays far below what SQLite and a u32 hold.
 const MAX_BLOB_BYTES: usize = 512 << 20;
 
@@ -106,7 +113,7 @@ pub struct RecordName<'a> {
 pub struct RecordKey<'a> {
     /// The key's name in the keystore.
     pub handle: KeyHandle,
-    /// The key's version.
+    /// The key's version, below 2²⁴.
     pub version: u32,
     /// The key.
     pub key: &'a SecretKey,
@@ -121,9 +128,16 @@ fn bucket(bytes: usize) -> usize {
         .unwrap_or_else(|| bytes.next_multiple_of(LARGEST_BUCKET))
 }
 
-fn locator_key(locator_key: &SecretKey, name: &RecordName<'_>) -> aead::Key {
+/// Whether the head's tag covers a sealed text of `len` bytes when it covers `covered`
+/// bytes already.
+fn is_covered(len: usize, covered: usize) -> bool {
+    len < OWN_TAG_FROM && covered + len <= MAX_COVERED
+}
+
+fn locator_key(locator_key: &SecretKey, name: &RecordName<'_>, salt: &[u8; 32]) -> aead::Key {
     let version = name.version.0.to_be_bytes();
-    aead::Key::expanded(locator_key.expose(), &[b"phial locator", &[SUITE], &name.row.0, &version])
+    let info: [&[u8]; 5] = [b"phial locator", &[SUITE], &name.row.0, &version, salt];
+    aead::Key::expanded(locator_key.expose(), &info)
 }
 
 fn locator_aad(name: &RecordName<'_>) -> Vec<u8> {
@@ -141,7 +155,6 @@ struct Secrets {
     version: Version,
     /// AAD without its last byte, the part id.
     aad: Vec<u8>,
-    nonce: [u8; aead::NONCE],
 }
 
 impl Secrets {
@@ -152,7 +165,6 @@ impl Secrets {
         key_version: u32,
         key: &SecretKey,
         salt: &[u8; 32],
-        nonce: [u8; aead::NONCE],
     ) -> (Self, [u8; 32]) {
         let version = name.version.0.to_be_bytes();
         let mut both = Zeroizing::new([0u8; 64]);
@@ -172,32 +184,50 @@ impl Secrets {
         push_item(&mut aad, &version);
         // Of the last item only the length; the part id is added for each part.
         aad.extend_from_slice(&1u32.to_be_bytes());
-        (Secrets { key: record_key, version: name.version, aad, nonce }, commitment)
+        (Secrets { key: record_key, version: name.version, aad }, commitment)
     }
 
-    fn part(&self, part: PartId) -> (aead::Key, Vec<u8>) {
+    fn key(&self, part: PartId) -> Zeroizing<[u8; 32]> {
         let version = self.version.0.to_be_bytes();
-        let key = aead::Key::expanded(&self.key, &[b"phial part", &[SUITE], &[part], &version]);
+        let mut key = Zeroizing::new([0u8; 32]);
+        aead::expand(&self.key, &[b"phial part", &[SUITE], &[part], &version], &mut key);
+        key
+    }
+
+    fn aad(&self, part: PartId) -> Vec<u8> {
         let mut aad = Vec::with_capacity(self.aad.len() + 1);
         aad.extend_from_slice(&self.aad);
         aad.push(part);
-        (key, aad)
+        aad
+    }
+
+    /// The AAD of the head, which covers these sealed parts.
+    fn head_aad(&self, covered: &[u8]) -> Vec<u8> {
+        let mut aad = Vec::with_capacity(self.aad.len() + 5 + covered.len());
+        aad.extend_from_slice(&self.aad);
+        aad.push(HEAD);
+        push_item(&mut aad, covered);
+        aad
     }
 
     /// Seals `text` in place; the tag.
-    fn seal(&self, part: PartId, text: &mut [u8]) -> [u8; aead::TAG] {
-        let (key, aad) = self.part(part);
-        key.seal(self.nonce, &aad, text)
+    fn seal(&self, part: PartId, aad: &[u8], text: &mut [u8]) -> [u8; aead::TAG] {
+        aead::Key::new(&self.key(part)).seal(aead::ZERO, aad, text)
     }
 
     fn open(
         &self,
         part: PartId,
+        aad: &[u8],
         text: &[u8],
         tag: &[u8],
         out: &mut [u8],
     ) -> Result<(), aead::NotOpened> {
-        let (key, aad) = self.part(part);
-        key.open(self.nonce, &aad, text, tag, out)
+        aead::Key::new(&self.key(part)).open(aead::ZERO, aad, text, tag, out)
+    }
+
+    /// Seals or opens a covered part in place. Who authenticates it is the head.
+    fn cover(&self, part: PartId, text: &mut [u8]) {
+        aead::stream(&self.key(part), text);
     }
 }

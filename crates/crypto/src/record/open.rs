@@ -7,12 +7,13 @@ use phial_base::KeyHandle;
 use zeroize::Zeroizing;
 
 use super::{
-    FIXED, HEAD, LOCATOR, PartId, RecordName, SUITE, Secrets, WHAT, bucket, locator_aad,
-    locator_key as message_key,
+    FIXED, HEAD, LOCATOR, PartId, RecordName, SUITE, Secrets, WHAT, bucket, is_covered,
+    locator_aad, locator_key as message_key,
 };
-use crate::aead::{NONCE, TAG};
+use crate::aead::{self, TAG};
 use crate::encode::Reader;
-use crate::{Error, SecretKey, constant_time_eq, pack};
+use crate::pack::{self, Kind, Plain};
+use crate::{Error, SecretKey, constant_time_eq};
 
 /// What a blob's locator says: which key opens it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,16 +24,16 @@ pub struct Locator {
     pub version: u32,
     /// Length of the sealed head, tag included.
     pub(super) head: u32,
+    /// Length of the parts that the head's tag covers.
+    pub(super) covered: u16,
 }
 
 /// The fixed fields at the front of a blob.
 struct Front<'a> {
-    locator_nonce: [u8; NONCE],
-    locator: &'a [u8],
-    locator_tag: &'a [u8],
     salt: [u8; 32],
     commitment: [u8; 32],
-    nonce: [u8; NONCE],
+    locator: &'a [u8],
+    locator_tag: &'a [u8],
 }
 
 impl<'a> Front<'a> {
@@ -48,12 +49,10 @@ impl<'a> Front<'a> {
         }
         let mut front = || {
             Some(Front {
-                locator_nonce: r.array()?,
-                locator: r.take(LOCATOR)?,
-                locator_tag: r.take(TAG)?,
                 salt: r.array()?,
                 commitment: r.array()?,
-                nonce: r.array()?,
+                locator: r.take(LOCATOR)?,
+                locator_tag: r.take(TAG)?,
             })
         };
         front().ok_or(Error::Malformed(WHAT))
@@ -72,20 +71,26 @@ pub fn locate(
 ) -> Result<Locator, Error> {
     let front = Front::read(blob)?;
     let mut text = [0u8; LOCATOR];
-    message_key(locator_key, name)
-        .open(front.locator_nonce, &locator_aad(name), front.locator, front.locator_tag, &mut text)
+    message_key(locator_key, name, &front.salt)
+        .open(aead::ZERO, &locator_aad(name), front.locator, front.locator_tag, &mut text)
         .map_err(|_| Error::Refused("record locator"))?;
     let mut r = Reader::new(&text);
-    let mut locator =
-        || Some(Locator { handle: KeyHandle(r.array()?), version: r.u32()?, head: r.u32()? });
+    let mut locator = || {
+        Some(Locator {
+            handle: KeyHandle(r.array()?),
+            version: r.u24()?,
+            head: r.u24()?,
+            covered: u16::from_be_bytes(r.array()?),
+        })
+    };
     locator().ok_or(Error::Malformed(WHAT))
 }
 
-/// Where a part stands, and its tag.
+/// Where a part stands, and its own tag if the head's does not cover it.
 struct Entry {
     part: PartId,
     range: Range<usize>,
-    tag: [u8; TAG],
+    tag: Option<[u8; TAG]>,
 }
 
 /// An unlocked record version: header read, parts still sealed. Its keys and its
@@ -94,17 +99,18 @@ struct Entry {
 pub struct OpenRecord {
     blob: Vec<u8>,
     secrets: Secrets,
-    header: Zeroizing<Vec<u8>>,
+    header: Plain,
     entries: Vec<Entry>,
 }
 
 /// Unlocks a blob with the key that its locator names: checks the key commitment,
-/// opens the head, checks that manifest and padding account for every byte.
+/// opens the head and with it authenticates the covered parts, checks that manifest
+/// and padding account for every byte.
 ///
 /// # Errors
 /// [`Error::WrongKey`] when the commitment is another key's (or altered),
-/// [`Error::Refused`] when name, locator or head are not what was sealed,
-/// [`Error::Malformed`] when lengths do not add up.
+/// [`Error::Refused`] when name, locator, head or a covered part are not what was
+/// sealed, [`Error::Malformed`] when lengths do not add up.
 pub fn unlock_record(
     blob: Vec<u8>,
     name: &RecordName<'_>,
@@ -113,7 +119,7 @@ pub fn unlock_record(
 ) -> Result<OpenRecord, Error> {
     let front = Front::read(&blob)?;
     let (secrets, commitment) =
-        Secrets::new(name, locator.handle, locator.version, key, &front.salt, front.nonce);
+        Secrets::new(name, locator.handle, locator.version, key, &front.salt);
     if !constant_time_eq(&commitment, &front.commitment) {
         return Err(Error::WrongKey);
     }
@@ -123,46 +129,60 @@ pub fn unlock_record(
         .ok()
         .and_then(|len| FIXED.checked_add(len))
         .ok_or_else(malformed)?;
+    let covered_end = head_end.checked_add(usize::from(locator.covered)).ok_or_else(malformed)?;
     let sealed = blob.get(FIXED..head_end).ok_or_else(malformed)?;
+    let covered = blob.get(head_end..covered_end).ok_or_else(malformed)?;
     let text_len = sealed.len().checked_sub(TAG).ok_or_else(malformed)?;
     let (text, tag) = sealed.split_at_checked(text_len).ok_or_else(malformed)?;
     let mut head = Zeroizing::new(vec![0u8; text_len]);
-    secrets.open(HEAD, text, tag, &mut head).map_err(|_| Error::Refused("record head"))?;
+    secrets
+        .open(HEAD, &secrets.head_aad(covered), text, tag, &mut head)
+        .map_err(|_| Error::Refused("record head"))?;
 
     let mut r = Reader::new(&head);
-    let (entries, end) = manifest(&mut r, head_end).ok_or_else(malformed)?;
+    let (entries, ends) = manifest(&mut r, head_end, covered_end).ok_or_else(malformed)?;
     let packed = r.varint().and_then(|n| r.take(usize::try_from(n).ok()?)).ok_or_else(malformed)?;
-    if end != blob.len() || r.rest().iter().any(|b| *b != 0) {
+    if ends != (covered_end, blob.len()) || r.rest().iter().any(|b| *b != 0) {
         return Err(malformed());
     }
-    let mut header = Zeroizing::new(Vec::with_capacity(packed.len()));
-    pack::unpack_into(packed.len(), "record header", &mut header, |to| {
+    let header = pack::unpack(packed.len(), Kind::Header, "record header", |to| {
         to.copy_from_slice(packed);
         Ok(())
     })?;
     Ok(OpenRecord { blob, secrets, header, entries })
 }
 
-/// The manifest's entries, and where the last part ends.
-fn manifest(r: &mut Reader<'_>, mut at: usize) -> Option<(Vec<Entry>, usize)> {
+/// The manifest's entries, and where the last covered and the last other part end.
+fn manifest(
+    r: &mut Reader<'_>,
+    head_end: usize,
+    covered_end: usize,
+) -> Option<(Vec<Entry>, (usize, usize))> {
     let count = usize::from(r.byte()?);
     let mut entries: Vec<Entry> = Vec::with_capacity(count);
+    let (mut covered, mut other) = (head_end, covered_end);
     for _ in 0..count {
         let part = r.byte()?;
         if part == HEAD || entries.iter().any(|e| e.part == part) {
             return None;
         }
-        let end = at.checked_add(usize::try_from(r.varint()?).ok()?)?;
-        entries.push(Entry { part, range: at..end, tag: r.array()? });
-        at = end;
+        let len = usize::try_from(r.varint()?).ok()?;
+        let (at, tag) = if is_covered(len, covered.checked_sub(head_end)?) {
+            (&mut covered, None)
+        } else {
+            (&mut other, Some(r.array()?))
+        };
+        let end = at.checked_add(len)?;
+        entries.push(Entry { part, range: *at..end, tag });
+        *at = end;
     }
-    Some((entries, at))
+    Some((entries, (covered, other)))
 }
 
 impl OpenRecord {
     /// The header given to [`crate::seal_record`].
     #[must_use]
-    pub fn header(&self) -> &[u8] {
+    pub fn header(&self) -> &Plain {
         &self.header
     }
 
@@ -181,23 +201,20 @@ impl OpenRecord {
     ///
     /// # Errors
     /// [`Error::NoSuchPart`], and [`Error::Refused`] when the part was altered.
-    pub fn open(&self, part: PartId) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let mut out = Zeroizing::new(Vec::new());
-        self.open_into(part, &mut out)?;
-        Ok(out)
-    }
-
-    /// Decrypts one part and appends it to `out`; on an error `out` is as before.
-    /// Growing a `Vec` leaves its old memory behind unwiped: give it enough room,
-    /// or call [`OpenRecord::open`].
-    ///
-    /// # Errors
-    /// As [`OpenRecord::open`].
-    pub fn open_into(&self, part: PartId, out: &mut Vec<u8>) -> Result<(), Error> {
+    pub fn open(&self, part: PartId) -> Result<Plain, Error> {
         let entry = self.entries.iter().find(|e| e.part == part).ok_or(Error::NoSuchPart(part))?;
         let text = self.blob.get(entry.range.clone()).ok_or(Error::Malformed(WHAT))?;
-        pack::unpack_into(text.len(), "record part", out, |to| {
-            self.secrets.open(part, text, &entry.tag, to).map_err(|_| Error::Refused("record part"))
+        pack::unpack(text.len(), Kind::of(part), "record part", |to| match &entry.tag {
+            None => {
+                // The head's tag was checked over these very bytes.
+                to.copy_from_slice(text);
+                self.secrets.cover(part, to);
+                Ok(())
+            }
+            Some(tag) => self
+                .secrets
+                .open(part, &self.secrets.aad(part), text, tag, to)
+                .map_err(|_| Error::Refused("record part")),
         })
     }
 }

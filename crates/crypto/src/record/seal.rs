@@ -5,16 +5,17 @@ use zeroize::Zeroizing;
 
 use super::{
     FIXED, HEAD, LOCATOR, MAX_BLOB_BYTES, PartId, RecordKey, RecordName, SUITE, Secrets, bucket,
-    locator_aad, locator_key as message_key,
+    is_covered, locator_aad, locator_key as message_key,
 };
-use crate::aead::{NONCE, TAG};
-use crate::encode::push_varint;
-use crate::{Error, MAX_PART_BYTES, SecretKey, pack};
+use crate::aead::{self, TAG};
+use crate::encode::{push_u24, push_varint};
+use crate::pack::{self, Kind, Text};
+use crate::{Error, MAX_PART_BYTES, SecretKey};
 
-/// Room taken for a sealed text before its size is known: one page.
-const USUAL: usize = 4096;
-/// Shorter headers are mostly ids and numbers, which do not compress.
-const HEADER_TRY_FROM: usize = 256;
+/// Room taken for a sealed text before its size is known.
+const USUAL: usize = 1024;
+/// What a u24 holds.
+const MAX_U24: usize = (1 << 24) - 1;
 
 /// Seals one record version: the header and each part under a key of its own,
 /// each compressed when that makes it smaller. Part ids are unique and not 0;
@@ -22,69 +23,84 @@ const HEADER_TRY_FROM: usize = 256;
 ///
 /// # Errors
 /// [`Error::BadPart`], and [`Error::TooLarge`] for a header or part above
-/// [`MAX_PART_BYTES`], more than 255 parts, or a blob above 512 MiB.
+/// [`MAX_PART_BYTES`], more than 255 parts, a packed header of 16 MiB, a key version
+/// of 2²⁴, or a blob above 512 MiB.
 pub fn seal_record(
     name: &RecordName<'_>,
     key: &RecordKey<'_>,
     locator_key: &SecretKey,
-    header: &[u8],
-    parts: &[(PartId, &[u8])],
+    header: Text<'_>,
+    parts: &[(PartId, Text<'_>)],
     rng: &dyn Rng,
 ) -> Result<Vec<u8>, Error> {
     check(header, parts)?;
 
-    let mut random = Random::default();
-    rng.fill(&mut random.0);
-    let (locator_nonce, salt, nonce) = random.split();
-    let (secrets, commitment) = Secrets::new(name, key.handle, key.version, key.key, &salt, nonce);
+    let mut salt = [0u8; 32];
+    rng.fill(&mut salt);
+    let (secrets, commitment) = Secrets::new(name, key.handle, key.version, key.key, &salt);
 
-    // Pack and seal the parts first: the head holds their tags.
-    let mut sealed = Zeroizing::new(Vec::with_capacity(USUAL));
+    // Pack and seal the parts first: the head covers them or holds their tags.
     let mut head = Zeroizing::new(Vec::with_capacity(USUAL));
     head.push(u8::try_from(parts.len()).map_err(|_| too_many_parts())?);
+    let mut covered = Zeroizing::new(Vec::with_capacity(USUAL));
+    let mut others = Zeroizing::new(Vec::new());
     for (part, text) in parts {
-        let start = sealed.len();
-        let len = pack::pack(text, pack::SHORTEST, &mut sealed);
-        let tag = secrets.seal(*part, sealed.get_mut(start..).unwrap_or_default());
+        let start = covered.len();
+        let len = pack::pack(*text, Kind::of(*part), &mut covered);
         head.push(*part);
         push_varint(&mut head, u32::try_from(len).map_err(|_| too_large())?);
-        head.extend_from_slice(&tag);
+        let sealed = covered.get_mut(start..).unwrap_or_default();
+        if is_covered(len, start) {
+            secrets.cover(*part, sealed);
+        } else {
+            let tag = secrets.seal(*part, &secrets.aad(*part), sealed);
+            head.extend_from_slice(&tag);
+            others.extend_from_slice(sealed);
+            covered.truncate(start);
+        }
     }
-    let mut packed_header = Zeroizing::new(Vec::with_capacity(header.len() + 1));
-    let len = u32::try_from(pack::pack(header, HEADER_TRY_FROM, &mut packed_header))
+    let mut packed_header = Zeroizing::new(Vec::with_capacity(USUAL));
+    let len = u32::try_from(pack::pack(header, Kind::Header, &mut packed_header))
         .map_err(|_| too_large())?;
     push_varint(&mut head, len);
     head.extend_from_slice(&packed_header);
 
-    let size = bucket(FIXED + head.len() + TAG + sealed.len());
+    let sealed = covered.len() + others.len();
+    let size = bucket(FIXED + head.len() + TAG + sealed);
     if size > MAX_BLOB_BYTES {
         return Err(too_large());
     }
-    let padded = size - FIXED - TAG - sealed.len();
-    let head_len = u32::try_from(padded + TAG).map_err(|_| too_large())?;
+    let padded = size - FIXED - TAG - sealed;
+    if padded + TAG > MAX_U24 {
+        return Err(Error::TooLarge { what: "header", limit: MAX_U24 });
+    }
 
-    let mut locator = [0u8; LOCATOR];
-    fill(&mut locator, &[&key.handle.0, &key.version.to_be_bytes(), &head_len.to_be_bytes()]);
+    let mut text = Vec::with_capacity(LOCATOR);
+    text.extend_from_slice(&key.handle.0);
+    let limit = Error::TooLarge { what: "key version", limit: MAX_U24 };
+    push_u24(&mut text, usize::try_from(key.version).ok().filter(|v| *v <= MAX_U24).ok_or(limit)?);
+    push_u24(&mut text, padded + TAG);
+    text.extend_from_slice(&u16::try_from(covered.len()).map_err(|_| too_large())?.to_be_bytes());
     let locator_tag =
-        message_key(locator_key, name).seal(locator_nonce, &locator_aad(name), &mut locator);
+        message_key(locator_key, name, &salt).seal(aead::ZERO, &locator_aad(name), &mut text);
 
     let mut blob = Vec::with_capacity(size);
     blob.push(SUITE);
-    blob.extend_from_slice(&locator_nonce);
-    blob.extend_from_slice(&locator);
-    blob.extend_from_slice(&locator_tag);
     blob.extend_from_slice(&salt);
     blob.extend_from_slice(&commitment);
-    blob.extend_from_slice(&nonce);
+    blob.extend_from_slice(&text);
+    blob.extend_from_slice(&locator_tag);
     blob.extend_from_slice(&head);
     blob.resize(FIXED + padded, 0);
-    let tag = secrets.seal(HEAD, blob.get_mut(FIXED..).unwrap_or_default());
+    let aad = secrets.head_aad(&covered);
+    let tag = secrets.seal(HEAD, &aad, blob.get_mut(FIXED..).unwrap_or_default());
     blob.extend_from_slice(&tag);
-    blob.extend_from_slice(&sealed);
+    blob.extend_from_slice(&covered);
+    blob.extend_from_slice(&others);
     Ok(blob)
 }
 
-fn check(header: &[u8], parts: &[(PartId, &[u8])]) -> Result<(), Error> {
+fn check(header: Text<'_>, parts: &[(PartId, Text<'_>)]) -> Result<(), Error> {
     let mut seen = [false; 256];
     for (part, text) in parts {
         match seen.get_mut(usize::from(*part)) {
@@ -107,31 +123,4 @@ fn too_large() -> Error {
 
 fn too_many_parts() -> Error {
     Error::TooLarge { what: "number of parts", limit: 255 }
-}
-
-/// Copies `from`, one after the other, to the front of `to`.
-fn fill(to: &mut [u8], from: &[&[u8]]) {
-    for (to, from) in to.iter_mut().zip(from.iter().copied().flatten()) {
-        *to = *from;
-    }
-}
-
-/// All randomness of a record version, drawn in one call.
-struct Random([u8; NONCE + 32 + NONCE]);
-
-impl Default for Random {
-    fn default() -> Self {
-        Random([0; NONCE + 32 + NONCE])
-    }
-}
-
-impl Random {
-    fn split(&self) -> ([u8; NONCE], [u8; 32], [u8; NONCE]) {
-        let (mut a, mut b, mut c) = ([0; NONCE], [0; 32], [0; NONCE]);
-        let mut rest = self.0.iter();
-        for to in a.iter_mut().chain(b.iter_mut()).chain(c.iter_mut()) {
-            *to = rest.next().copied().unwrap_or_default();
-        }
-        (a, b, c)
-    }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use phial_base::{KeyHandle, SeededRng, TenantId, Version};
 use phial_crypto::{
-    Error, KeyFile, KeyKind, KeyLabel, RecordKey, RecordName, SecretKey, locate, row_id,
+    Error, KeyFile, KeyKind, KeyLabel, RecordKey, RecordName, SecretKey, Text, locate, row_id,
     seal_record, unlock_record, unwrap, unwrap_under_root, wrap, wrap_under_root,
 };
 
@@ -51,7 +51,15 @@ fn rotating_root_and_tenant_key_leaves_records_as_they_are() {
     let row = row_id(&ids, "Patient", "a");
     let name = RecordName { tenant: &tenant, row, version: Version(1) };
     let key = RecordKey { handle: patient_label.handle, version: 1, key: &patient };
-    let blob = seal_record(&name, &key, &locator_key, b"header", &[(17, TEXT)], &rng).unwrap();
+    let blob = seal_record(
+        &name,
+        &key,
+        &locator_key,
+        Text::plain(b"header"),
+        &[(17, Text::plain(TEXT))],
+        &rng,
+    )
+    .unwrap();
 
     // Rotate both: keys are wrapped anew, the blob is not touched.
     let opened = unwrap_under_root(&old_root, &tenant_label, &wrapped_tenant).unwrap();
@@ -66,8 +74,8 @@ fn rotating_root_and_tenant_key_leaves_records_as_they_are() {
     let locator = locate(&blob, &name, &locator_key).unwrap();
     assert_eq!((locator.handle, locator.version), (patient_label.handle, 1));
     let record = unlock_record(blob, &name, &locator, &patient).unwrap();
-    assert_eq!(record.header(), b"header");
-    assert_eq!(&**record.open(17).unwrap(), TEXT);
+    assert_eq!(record.header().text(), b"header");
+    assert_eq!(record.open(17).unwrap().text(), TEXT);
 
     // What the old keys wrapped is not openable with the new ones, nor the reverse.
     assert!(unwrap(&tenant_key, &patient_label, &wrapped_patient).is_err());
@@ -110,7 +118,15 @@ fn no_error_shows_a_key_or_a_text() {
     let row = row_id(&other, "Patient", "a");
     let name = RecordName { tenant: &tenant, row, version: Version(1) };
     let key = RecordKey { handle: KeyHandle([1; 16]), version: 1, key: &patient };
-    let blob = seal_record(&name, &key, &locator_key, b"header", &[(17, TEXT)], &rng).unwrap();
+    let blob = seal_record(
+        &name,
+        &key,
+        &locator_key,
+        Text::plain(b"header"),
+        &[(17, Text::plain(TEXT))],
+        &rng,
+    )
+    .unwrap();
     let locator = locate(&blob, &name, &locator_key).unwrap();
     let record = unlock_record(blob.clone(), &name, &locator, &patient).unwrap();
     let wrapped = wrap(&patient, &label(KeyKind::Patient, 1), &other, &rng);

@@ -84,6 +84,11 @@ impl Program {
         self.parts.get(&param).map_or(&[], Vec::as_slice)
     }
 
+    /// The classes that any parameter reads.
+    pub(super) fn all_classes(&self) -> ClassSet {
+        self.classes.values().fold(ClassSet::NONE, |all, classes| all.or(*classes))
+    }
+
     /// What references of the parameter may point at, where the elements say so.
     pub(super) fn targets(&self, param: ParamId) -> Option<&BTreeSet<ResourceType>> {
         self.targets.get(&param)?.as_ref()

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use phial_base::DataClass;
+use phial_base::{ClassSet, DataClass};
 
 use super::chain::Condition;
 use super::composite::Found;
@@ -27,9 +27,15 @@ use crate::validate::Valid;
 /// `_id` and `_lastUpdated` are not among them: the record's header has them.
 #[must_use]
 pub fn extract(v: &Valid) -> Extracted {
-    let ty = v.resource_type();
-    let root = v.doc().root();
-    let mut out = Out::new(v.doc(), ty);
+    extract_again(v.doc(), v.resource_type())
+}
+
+/// As [`extract`], of a document that was found valid when it was stored, of type `ty`.
+/// Classes beyond [`readable_classes`] may be missing from it.
+#[must_use]
+pub fn extract_again(doc: &Doc, ty: ResourceType) -> Extracted {
+    let root = doc.root();
+    let mut out = Out::new(doc, ty);
     each_end(root, ty, &mut |end, node, path| {
         if end.part.is_some() {
             out.path.clear();
@@ -57,6 +63,15 @@ pub fn extract(v: &Valid) -> Extracted {
         _ => None,
     });
     Extracted { values, primary_date }
+}
+
+/// The classes that a resource of type `ty` may have values of, or that decide which
+/// values it has: all but those of free text and attachments, which no parameter reads
+/// in most types.
+#[must_use]
+pub fn readable_classes(ty: ResourceType) -> ClassSet {
+    let unread = ClassSet::of(DataClass::Notes).with(DataClass::Attachment);
+    ClassSet::ALL.minus(unread.minus(programs(ty).all_classes()))
 }
 
 /// What the reference parameters with these codes point at, for a resource that may be

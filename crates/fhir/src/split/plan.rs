@@ -5,21 +5,21 @@ use std::sync::OnceLock;
 
 use phial_base::{ClassSet, DataClass};
 
+use super::short::{Expander, Known, Piece, SEPARATOR};
 use super::walk::Op;
-use super::{Spliced, Split};
+use super::{Mark, Spliced, Split};
 use crate::Error;
 
-const VERSION: u8 = 1;
-const CLOSE: u8 = 0xc0;
-const ITEM: u8 = 0xc1;
-const OBJECT: u8 = 0xc2;
-const ARRAY: u8 = 0xc3;
-const TAG_MEMBER: u8 = 0xc4;
-const TAG_ITEM: u8 = 0xc5;
-const META_MEMBER: u8 = 0xc6;
-const ARRAY_ITEM: u8 = 0xc7;
-const CLOSE_TWICE: u8 = 0xc8;
-const NEXT_ITEM: u8 = 0xc9;
+const CLOSE: u8 = 0x10;
+const ITEM: u8 = 0x11;
+const OBJECT: u8 = 0x12;
+const ARRAY: u8 = 0x13;
+const TAG_MEMBER: u8 = 0x14;
+const TAG_ITEM: u8 = 0x15;
+const META_MEMBER: u8 = 0x16;
+const ARRAY_ITEM: u8 = 0x17;
+const CLOSE_TWICE: u8 = 0x18;
+const NEXT_ITEM: u8 = 0x19;
 /// Says that a name follows in full.
 const INLINE: u8 = 255;
 
@@ -46,18 +46,21 @@ fn names() -> &'static (Vec<&'static str>, HashMap<&'static str, u8>) {
 pub(super) fn write(ops: &[Op<'_>], text: &str) -> Split {
     let mut segments: [Vec<u8>; 12] = Default::default();
     let mut classes = ClassSet::NONE;
-    let mut plan = vec![VERSION, 0, 0];
+    let mut plan = Vec::with_capacity(ops.len() + 16);
     let mut rest = ops;
     while let Some((op, after)) = rest.split_first() {
         rest = after;
         match op {
             Op::Leaf(class, start, end) => {
-                classes = classes.with(*class);
                 if let Some(segment) = segments.get_mut(*class as usize) {
+                    if classes.has(*class) {
+                        segment.push(SEPARATOR);
+                    }
                     segment
                         .extend_from_slice(text.as_bytes().get(*start..*end).unwrap_or_default());
                 }
-                leaf(&mut plan, *class, end - start);
+                classes = classes.with(*class);
+                plan.push(*class as u8);
             }
             Op::Object(Some(n)) => {
                 plan.push(OBJECT);
@@ -89,24 +92,9 @@ pub(super) fn write(ops: &[Op<'_>], text: &str) -> Split {
             Op::MetaMember => plan.push(META_MEMBER),
         }
     }
-    let [low, high] = classes.bits().to_le_bytes();
-    if let Some([_, a, b, ..]) = plan.get_mut(..) {
-        (*a, *b) = (low, high);
-    }
     let segments =
         DataClass::ALL.into_iter().zip(segments).filter(|(c, _)| classes.has(*c)).collect();
     Split { plan, segments, classes }
-}
-
-fn leaf(plan: &mut Vec<u8>, class: DataClass, len: usize) {
-    let low = u8::try_from(len & 7).unwrap_or_default();
-    let first = (class as u8) << 4 | low;
-    if len < 8 {
-        plan.push(first);
-    } else {
-        plan.push(first | 8);
-        varint(plan, len >> 3);
-    }
 }
 
 fn varint(out: &mut Vec<u8>, mut n: usize) {
@@ -127,17 +115,6 @@ fn name(plan: &mut Vec<u8>, name: &str) {
     }
 }
 
-pub(super) fn classes(plan: &[u8]) -> Result<ClassSet, Error> {
-    match plan {
-        [VERSION, low, high, ..] => {
-            let bits = u16::from_le_bytes([*low, *high]);
-            let set = ClassSet::from_bits(bits);
-            if set.bits() == bits { Ok(set) } else { Err(DAMAGED) }
-        }
-        _ => Err(DAMAGED),
-    }
-}
-
 struct Frame {
     /// Where the container begins in the body, its comma included.
     start: usize,
@@ -152,46 +129,42 @@ struct Splicer {
 
 pub(super) fn splice<'s>(
     plan: &[u8],
-    segment: &dyn Fn(DataClass) -> Option<&'s [u8]>,
+    classes: ClassSet,
+    known: &Known,
+    segment: &dyn Fn(DataClass) -> Option<Piece<'s>>,
+    mark: Mark,
 ) -> Result<Spliced, Error> {
-    let classes = classes(plan)?;
     // What is left of each segment that is given.
-    let mut given: [Option<&'s [u8]>; 12] = [None; 12];
+    let mut given: [Option<Expander<'s>>; 12] = Default::default();
     let mut withheld = ClassSet::NONE;
     let mut size = 2 + TAG.len() + 24;
     for class in classes.iter() {
         match segment(class) {
-            Some(bytes) => {
-                size += bytes.len();
+            Some(piece) => {
+                size += piece.text.len() / 3 * 4 + 4 * piece.dense.len() + 64;
                 if let Some(slot) = given.get_mut(class as usize) {
-                    *slot = Some(bytes);
+                    *slot = Some(Expander::new(piece));
                 }
             }
             None => withheld = withheld.with(class),
         }
     }
-    let tag = !withheld.is_empty();
+    let tag = mark == Mark::Subsetted && !withheld.is_empty();
     let mut s = Splicer { body: Vec::with_capacity(size + plan.len() * 4), frames: Vec::new() };
     s.body.push(b'{');
     s.frames.push(Frame { start: 0, filled: false, end: b'}' });
-    let mut plan = plan.get(3..).unwrap_or_default();
+    let mut plan = plan;
     while let Some((op, rest)) = plan.split_first() {
         plan = rest;
         match *op {
             0..CLOSE => {
-                let mut len = usize::from(*op & 7);
-                if *op & 8 != 0 {
-                    len |= read_varint(&mut plan)?.checked_mul(8).ok_or(DAMAGED)?;
-                }
-                let class = DataClass::from_number(*op >> 4).map_err(|_| DAMAGED)?;
+                let class = DataClass::from_number(*op).map_err(|_| DAMAGED)?;
                 if !classes.has(class) {
                     return Err(DAMAGED);
                 }
-                if let Some(Some(bytes)) = given.get_mut(usize::from(*op >> 4)) {
-                    let (piece, after) = bytes.split_at_checked(len).ok_or(DAMAGED)?;
-                    *bytes = after;
+                if let Some(Some(left)) = given.get_mut(class as usize) {
                     s.part()?;
-                    s.body.extend_from_slice(piece);
+                    left.leaf(known, &mut s.body)?;
                 }
             }
             CLOSE => s.close()?,
@@ -233,7 +206,7 @@ pub(super) fn splice<'s>(
             _ => return Err(DAMAGED),
         }
     }
-    if s.frames.len() != 1 || given.iter().flatten().any(|left| !left.is_empty()) {
+    if s.frames.len() != 1 || given.iter().flatten().any(|left| !left.is_done()) {
         return Err(DAMAGED);
     }
     s.body.push(b'}');
@@ -333,8 +306,18 @@ mod tests {
         );
     }
 
+    fn splice<'s>(
+        plan: &[u8],
+        classes: ClassSet,
+        segment: &dyn Fn(DataClass) -> Option<&'s [u8]>,
+    ) -> Result<Spliced, Error> {
+        let known = Known::new("a", None, 0);
+        let piece = |c| segment(c).map(|text| Piece { dense: &[], text });
+        super::splice(plan, classes, &known, &piece, Mark::Subsetted)
+    }
+
     #[test]
-    fn the_bytes_of_version_1_are_frozen() {
+    fn the_bytes_of_version_2_are_frozen() {
         use DataClass::{Administrative, Notes};
         let text = r#"{"id":"a","x_y":[{"k":1,"n":"b"}]}"#;
         let ops = [
@@ -348,39 +331,45 @@ mod tests {
             Op::MetaMember,
         ];
         let split = write(&ops, text);
-        assert_eq!(
-            split.plan,
-            [1, 1, 4, 0x08, 1, 0xc7, 255, 3, b'x', b'_', b'y', 0x05, 0xa7, 0xc8, 0xc6]
-        );
+        assert_eq!(split.plan, [0, 0x17, 255, 3, b'x', b'_', b'y', 0, 10, 0x18, 0x16]);
+        assert_eq!(split.segments[0].1, b"\"id\":\"a\"\0\"k\":1");
         let get = |c| split.segments.iter().find(|(s, _)| *s == c).map(|(_, b)| b.as_slice());
-        assert_eq!(splice(&split.plan, &get).unwrap().body, text.as_bytes());
-        let part = splice(&split.plan, &|c| if c == Notes { get(c) } else { None }).unwrap();
+        assert_eq!(splice(&split.plan, split.classes, &get).unwrap().body, text.as_bytes());
+        let notes = |c| if c == Notes { get(c) } else { None };
+        let part = splice(&split.plan, split.classes, &notes).unwrap();
         let want = format!(
             r#"{{"x_y":[{{"n":"b"}}],"meta":{{"tag":[{}]}}}}"#,
             std::str::from_utf8(TAG).unwrap()
         );
         assert_eq!(String::from_utf8(part.body).unwrap(), want);
         assert_eq!(part.withheld, ClassSet::of(Administrative));
+        let known = Known::new("a", None, 0);
+        let notes = |c| notes(c).map(|text| Piece { dense: &[], text });
+        let quiet =
+            super::splice(&split.plan, split.classes, &known, &notes, Mark::Nothing).unwrap();
+        assert_eq!(quiet.body, br#"{"x_y":[{"n":"b"}]}"#);
     }
 
     #[test]
     fn a_damaged_plan_is_refused() {
         let none = |_| None;
         for bad in [
-            &[][..],
-            &[2, 0, 0],
-            &[1, 0],
-            &[1, 0, 0xf0],
-            &[1, 0, 0, CLOSE],
-            &[1, 0, 0, ITEM],
-            &[1, 0, 0, 0xcf],
-            &[1, 0, 0, OBJECT],
-            &[1, 0, 0, OBJECT, 255, 1, b'"', CLOSE],
-            &[1, 0, 0, 0x01],
+            &[CLOSE][..],
+            &[ITEM],
+            &[0x1a],
+            &[0xff],
+            &[12],
+            &[OBJECT],
+            &[OBJECT, 254, CLOSE],
+            &[OBJECT, 255, 1, b'"', CLOSE],
+            &[1],
         ] {
-            assert!(splice(bad, &none).is_err(), "{bad:?}");
+            assert!(splice(bad, ClassSet::NONE, &none).is_err(), "{bad:?}");
         }
-        assert!(splice(&[1, 1, 0, 0x02], &|_| Some(b"abc")).is_err(), "bytes left over");
-        assert!(splice(&[1, 1, 0, 0x05], &|_| Some(b"abc")).is_err(), "bytes missing");
+        let one = ClassSet::of(DataClass::Administrative);
+        assert!(splice(&[0], one, &|_| Some(b"a")).is_ok());
+        assert!(splice(&[0], one, &|_| Some(b"a\0b")).is_err(), "leaves left over");
+        assert!(splice(&[0, 0], one, &|_| Some(b"a")).is_err(), "leaves missing");
+        assert!(splice(&[], one, &|_| Some(b"")).is_err(), "a segment that no leaf is of");
     }
 }

@@ -18,7 +18,7 @@ use phial_base::{RowId, Seq, Version};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
-use super::{NewRow, Place, Readers, Removal, SCHEMA, head_of, place_of, seq_to_sql};
+use super::{NewRow, Place, Readers, Removal, SCHEMA, head_of, of_row, place_of, seq_to_sql};
 use crate::durable;
 use crate::error::Error;
 use crate::open::{Db, Options, open_store};
@@ -226,8 +226,11 @@ fn append_batch(
     rows: &[NewRow],
     last: &mut i64,
 ) -> Result<Result<Vec<Seq>, Error>, Error> {
-    let mut current = conn
-        .prepare_cached("SELECT version FROM record WHERE row=?1 ORDER BY version DESC LIMIT 1")?;
+    let mut current = conn.prepare_cached(concat!(
+        "SELECT version FROM record WHERE ",
+        of_row!(),
+        " ORDER BY version DESC LIMIT 1"
+    ))?;
     let mut within: HashMap<RowId, u32> = HashMap::new();
     for new in rows {
         let before = match within.get(&new.row) {
@@ -256,8 +259,11 @@ fn delete(conn: &Connection, what: &Deletion) -> Result<Vec<Place>, Error> {
     let mut removed = Vec::new();
     match what {
         Deletion::Rows(rows) => {
-            let mut statement =
-                conn.prepare_cached("DELETE FROM record WHERE row=?1 RETURNING seq, row, version")?;
+            let mut statement = conn.prepare_cached(concat!(
+                "DELETE FROM record WHERE ",
+                of_row!(),
+                " RETURNING seq, row, version"
+            ))?;
             for row in rows {
                 for place in statement.query_map([row.0], place_of)? {
                     removed.push(place?);
@@ -265,9 +271,11 @@ fn delete(conn: &Connection, what: &Deletion) -> Result<Vec<Place>, Error> {
             }
         }
         Deletion::Versions(versions) => {
-            let mut statement = conn.prepare_cached(
-                "DELETE FROM record WHERE row=?1 AND version=?2 RETURNING seq, row, version",
-            )?;
+            let mut statement = conn.prepare_cached(concat!(
+                "DELETE FROM record WHERE ",
+                of_row!(),
+                " AND version=?2 RETURNING seq, row, version"
+            ))?;
             for (row, version) in versions {
                 for place in statement.query_map(params![row.0, version.0], place_of)? {
                     removed.push(place?);

@@ -9,7 +9,7 @@ use phial_audit::{Entry, EventKind, IntentId, Seqs, Target, Write};
 use phial_base::{
     ClassSet, Clock, LogicalId, ManualClock, Rng, RowId, SeededRng, Seq, TenantId, Version,
 };
-use phial_crypto::{KeyFile, RecordKey, RecordName, content_hash, seal_record};
+use phial_crypto::{KeyFile, RecordKey, RecordName, Text, content_hash, seal_record};
 use phial_store::Options;
 use phial_store::auditlog::AuditLog;
 use phial_store::home::Home;
@@ -120,8 +120,8 @@ impl World {
             &name,
             &key,
             &keys.locator,
-            b"header",
-            &[(1, b"search"), (23, body)],
+            Text::plain(b"header"),
+            &[(17, Text::plain(b"other")), (23, Text::plain(body))],
             self.rng.as_ref(),
         )
         .unwrap();
