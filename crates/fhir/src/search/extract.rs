@@ -70,6 +70,10 @@ pub fn extract_again(doc: &Doc, ty: ResourceType) -> Extracted {
 /// in most types.
 #[must_use]
 pub fn readable_classes(ty: ResourceType) -> ClassSet {
+    if !programs(ty).evaluated.is_empty() {
+        // Such an expression may look anywhere.
+        return ClassSet::ALL;
+    }
     let unread = ClassSet::of(DataClass::Notes).with(DataClass::Attachment);
     ClassSet::ALL.minus(unread.minus(programs(ty).all_classes()))
 }
