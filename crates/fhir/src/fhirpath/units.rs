@@ -202,25 +202,6 @@ impl Unit {
     pub(super) fn alike(&self, other: &Unit) -> bool {
         self.dimensions == other.dimensions && self.arbitrary == other.arbitrary
     }
-
-    /// A code for the dimensions alone, such as `g.m-1`; `1` when there are none.
-    pub(super) fn base_code(&self) -> String {
-        const NAMES: [&str; 8] = ["m", "g", "s", "mol", "K", "C", "cd", "rad"];
-        let mut out = String::new();
-        let names = NAMES.into_iter().chain(self.arbitrary);
-        for (name, power) in names.zip(self.dimensions) {
-            if power != 0 {
-                if !out.is_empty() {
-                    out.push('.');
-                }
-                out.push_str(name);
-                if power != 1 {
-                    out.push_str(&power.to_string());
-                }
-            }
-        }
-        if out.is_empty() { "1".to_owned() } else { out }
-    }
 }
 
 struct Reader<'t> {
@@ -390,6 +371,5 @@ mod tests {
         let alike = |a: &str, b: &str| Unit::parse(a).unwrap().alike(&Unit::parse(b).unwrap());
         assert!(alike("cm", "[in_i]") && alike("g/L", "mg/dL") && alike("J", "N.m"));
         assert!(!alike("cm", "s") && !alike("[IU]", "Cel") && !alike("Cel", "K"));
-        assert_eq!(Unit::parse("g/m").unwrap().base_code(), "m-1.g");
     }
 }

@@ -354,11 +354,20 @@ impl<'a> Quantity<'a> {
             return Some(Quantity { value, measure: other.measure.clone() });
         }
         let (a, b) = self.in_units(other)?;
-        let unit = a.times(&b, over)?;
+        a.times(&b, over)?;
         let value = plain(self.value, other.value)?;
-        let value = value.checked_mul(unit.factor.0)?.checked_div(unit.factor.1)?;
-        Some(Quantity { value, measure: Measure::Code(Cow::Owned(unit.base_code())) })
+        // The units are put together and not worked out, so that the number stays exact.
+        let code = match (self.code(), other.code()) {
+            (a, b) if over && a == b => "1".to_owned(),
+            (a, b) => format!("{}{}{}", bracketed(a), if over { '/' } else { '.' }, bracketed(b)),
+        };
+        Some(Quantity { value, measure: Measure::Code(Cow::Owned(code)) })
     }
+}
+
+/// A unit as a part of another.
+fn bracketed(code: &str) -> Cow<'_, str> {
+    if code.contains(['.', '/']) { Cow::Owned(format!("({code})")) } else { Cow::Borrowed(code) }
 }
 
 /// Whether both numbers are the same, rounded to the less precise of the two.

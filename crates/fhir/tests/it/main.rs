@@ -8,6 +8,8 @@
 )]
 
 mod extract;
+mod fhirpath_cases;
+mod fhirpath_invariants;
 mod fhirpath_suite;
 mod json_parse;
 mod search;
