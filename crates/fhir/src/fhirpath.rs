@@ -109,7 +109,7 @@ pub(crate) fn evaluate<'a>(
 /// How much an evaluation may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Evaluated parts, visited items, compared values.
+    /// Evaluated parts, visited items, compared values; and 16 bytes of text that is made.
     pub steps: u64,
     /// Items of one collection.
     pub items: usize,
@@ -118,9 +118,9 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 20 million steps, a million items, texts of 4 MiB.
+    /// 10 million steps, 500,000 items, texts of 4 MiB.
     fn default() -> Self {
-        Limits { steps: 20_000_000, items: 1_000_000, text: 4 << 20 }
+        Limits { steps: 10_000_000, items: 500_000, text: 4 << 20 }
     }
 }
 

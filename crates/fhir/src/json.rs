@@ -130,11 +130,19 @@ impl<'a> Node<'a> {
     /// The values that this one stands within, the outermost first, itself last.
     #[must_use]
     pub fn lineage(self) -> Vec<Node<'a>> {
+        self.counted_lineage(&mut 0)
+    }
+
+    /// The same, adding how many values were looked at.
+    pub(crate) fn counted_lineage(self, seen: &mut usize) -> Vec<Node<'a>> {
         let start = self.range().start;
         let mut at = self.root();
         let mut out = vec![at];
         while at.at != self.at {
-            let inner = at.children(at.kind()).find(|child| child.range().contains(&start));
+            let inner = at.children(at.kind()).find(|child| {
+                *seen += 1;
+                child.range().contains(&start)
+            });
             let Some(inner) = inner else { break };
             at = inner;
             out.push(at);

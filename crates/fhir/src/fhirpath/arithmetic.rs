@@ -59,6 +59,7 @@ impl<'a> Evaluator<'a, '_> {
             }
         }
         self.fits(at, out.len())?;
+        self.make(at, out.len())?;
         Ok(one(Value::String(out.into())))
     }
 
@@ -75,6 +76,7 @@ impl<'a> Evaluator<'a, '_> {
         match (operator, &x, &y) {
             (Operator::Add, Value::String(s), Value::String(t)) => {
                 self.fits(at, s.len() + t.len())?;
+                self.make(at, s.len() + t.len())?;
                 return Ok(one(Value::String(format!("{s}{t}").into())));
             }
             (_, Value::Integer(m), Value::Integer(n)) => {

@@ -49,7 +49,16 @@ impl<'a> Evaluator<'a, '_> {
             }
         }
         let (Some(x), Some(y)) = (a.value(), b.value()) else { return Ok(Some(false)) };
+        self.weigh(at, &x)?;
         Ok(equal_values(&x, &y))
+    }
+
+    /// Long texts take their time to be compared.
+    fn weigh(&self, at: u32, value: &Value<'a>) -> Result<(), Error> {
+        match value {
+            Value::String(text) => self.make(at, text.len()),
+            _ => Ok(()),
+        }
     }
 
     /// Whether two elements have the same content: type aside, since that follows from
@@ -141,14 +150,15 @@ impl<'a> Evaluator<'a, '_> {
             }
         }
         let (Some(x), Some(y)) = (a.value(), b.value()) else { return Ok(false) };
+        self.weigh(at, &x)?;
         Ok(equivalent_values(&x, &y))
     }
 
     /// Elements are equivalent when their elements are, in any order.
     fn equivalent_elements(&self, at: u32, p: &Place<'a>, q: &Place<'a>) -> Result<bool, Error> {
         let (mut a, mut b) = (Vec::new(), Vec::new());
-        p.children(&mut a);
-        q.children(&mut b);
+        let seen = p.children(&mut a) + q.children(&mut b);
+        self.spend(at, seen)?;
         // Ids of elements don't take part.
         let told = |items: Collection<'a>| -> Collection<'a> {
             items.into_iter().filter(|i| !i.place().is_some_and(is_element_id)).collect()

@@ -2,7 +2,7 @@
 //!
 //! Source: <https://hl7.org/fhirpath/N1/#path-selection>, `#boolean-logic`, `#types`
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
@@ -19,8 +19,13 @@ pub(super) fn evaluate<'a>(
     context: &Context<'a>,
     input: &[Item<'a>],
 ) -> Result<Collection<'a>, Error> {
-    let evaluator =
-        Evaluator { context, input, steps: Cell::new(0), patterns: RefCell::new(HashMap::new()) };
+    let evaluator = Evaluator {
+        context,
+        input,
+        steps: Cell::new(0),
+        resources: OnceCell::new(),
+        patterns: RefCell::new(HashMap::new()),
+    };
     evaluator.eval(root, Frame { focus: input, index: None, total: None })
 }
 
@@ -29,6 +34,7 @@ pub(super) struct Evaluator<'a, 'c> {
     pub(super) context: &'c Context<'a>,
     pub(super) input: &'c [Item<'a>],
     steps: Cell<u64>,
+    resources: OnceCell<Option<(Place<'a>, Place<'a>)>>,
     /// Compiled regular expressions.
     pub(super) patterns: RefCell<HashMap<String, regex::Regex>>,
 }
@@ -70,7 +76,17 @@ pub(super) fn one<'a>(value: Value<'a>) -> Collection<'a> {
 impl<'a> Evaluator<'a, '_> {
     /// Counts a step.
     pub(super) fn step(&self, at: u32) -> Result<(), Error> {
-        let steps = self.steps.get() + 1;
+        self.spend(at, 1)
+    }
+
+    /// Counts what making a text costs.
+    pub(super) fn make(&self, at: u32, bytes: usize) -> Result<(), Error> {
+        self.spend(at, bytes / 16)
+    }
+
+    /// Counts many steps at once.
+    pub(super) fn spend(&self, at: u32, many: usize) -> Result<(), Error> {
+        let steps = self.steps.get().saturating_add(many as u64);
         self.steps.set(steps);
         if steps > self.context.limits.steps {
             return Err(Error::new(at, ErrorKind::Limit("many steps")));
@@ -98,7 +114,12 @@ impl<'a> Evaluator<'a, '_> {
         self.step(e.at)?;
         let out = match &e.kind {
             Kind::Empty => Vec::new(),
-            Kind::Literal(value) => one(value.clone()),
+            Kind::Literal(value) => {
+                if let Value::String(text) = value {
+                    self.make(e.at, text.len())?;
+                }
+                one(value.clone())
+            }
             Kind::This => f.focus.to_vec(),
             Kind::Index => {
                 let index = f.index.and_then(|n| i32::try_from(n).ok());
@@ -138,6 +159,7 @@ impl<'a> Evaluator<'a, '_> {
             },
         };
         self.sized(e.at, &out)?;
+        self.spend(e.at, out.len())?;
         Ok(out)
     }
 
@@ -154,7 +176,8 @@ impl<'a> Evaluator<'a, '_> {
                     continue;
                 }
             }
-            push_member(item, name, &mut out);
+            let seen = push_member(item, name, &mut out);
+            self.spend(at, seen)?;
         }
         Ok(out)
     }
@@ -168,7 +191,8 @@ impl<'a> Evaluator<'a, '_> {
         let mut out = Vec::new();
         for item in items {
             self.step(at)?;
-            push_member(item, name, &mut out);
+            let seen = push_member(item, name, &mut out);
+            self.spend(at, seen)?;
         }
         Ok(out)
     }
@@ -183,8 +207,9 @@ impl<'a> Evaluator<'a, '_> {
             "context" => Ok(self.input.to_vec()),
             "resource" => place(self.context.resource.or_else(|| Some(self.resources()?.0))),
             "rootResource" => {
-                let given = self.context.root_resource.or(self.context.resource);
-                place(self.context.root_resource.or_else(|| Some(self.resources()?.1)).or(given))
+                let given = self.context.root_resource;
+                let found = given.or_else(|| Some(self.resources()?.1));
+                place(found.or(self.context.resource))
             }
             "ucum" => text("http://unitsofmeasure.org".to_owned()),
             "sct" => text("http://snomed.info/sct".to_owned()),
@@ -201,9 +226,10 @@ impl<'a> Evaluator<'a, '_> {
         }
     }
 
-    /// The resource of the input, and the one that contains it.
+    /// The resource of the input, and the one that contains it. Looked for once.
     pub(super) fn resources(&self) -> Option<(Place<'a>, Place<'a>)> {
-        self.input.iter().find_map(|i| i.place())?.resources()
+        let find = || self.input.iter().find_map(|i| i.place())?.resources(&mut 0);
+        *self.resources.get_or_init(find)
     }
 
     fn type_test(
@@ -385,18 +411,20 @@ pub(super) fn empty_primitive(item: &Item<'_>) -> bool {
     item.place().is_some_and(|p| p.type_id().kind() == TypeKind::Primitive && p.node().is_none())
 }
 
-fn push_member<'a>(item: &Item<'a>, name: &str, out: &mut Collection<'a>) {
+/// Gives how many members were looked at.
+fn push_member<'a>(item: &Item<'a>, name: &str, out: &mut Collection<'a>) -> usize {
     match item {
         Item::Place(place) => place.member(name, out),
         Item::Value(Value::Type(namespace, of)) => {
             let text = match name {
                 "namespace" => namespace,
                 "name" => of,
-                _ => return,
+                _ => return 0,
             };
             out.push(Item::Value(Value::String((*text).into())));
+            0
         }
-        Item::Value(_) => {}
+        Item::Value(_) => 0,
     }
 }
 

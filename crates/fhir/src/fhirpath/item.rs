@@ -169,10 +169,10 @@ impl<'a> Place<'a> {
     /// The resource that it stands in, and the one that contains that, which is the same
     /// unless it is contained. A Bundle does not contain its entries.
     #[must_use]
-    pub(super) fn resources(&self) -> Option<(Place<'a>, Place<'a>)> {
+    pub(super) fn resources(&self, seen: &mut usize) -> Option<(Place<'a>, Place<'a>)> {
         let mut found: Option<(Place<'a>, Place<'a>)> = None;
         let mut in_contained = false;
-        for node in self.any_node()?.lineage() {
+        for node in self.any_node()?.counted_lineage(seen) {
             if node.name() == "contained" {
                 in_contained = true;
             } else if let Some(place) = Place::resource(node) {
@@ -217,26 +217,33 @@ impl<'a> Place<'a> {
     }
 
     /// The element of this name, with all its items. Nothing for a name that the type
-    /// does not have.
-    pub(super) fn member(&self, name: &str, out: &mut Collection<'a>) {
-        let (Some(object), Some(element)) = (self.object(), self.ty.element(name)) else { return };
+    /// does not have. Gives how many members were looked at.
+    pub(super) fn member(&self, name: &str, out: &mut Collection<'a>) -> usize {
+        let (Some(object), Some(element)) = (self.object(), self.ty.element(name)) else {
+            return 0;
+        };
+        let mut seen = 0;
         if !element.choice {
-            let Some(ty) = element.types.first() else { return };
+            let Some(ty) = element.types.first() else { return 0 };
             let (mut node, mut side) = (None, None);
             for (n, value) in object.members() {
+                seen += 1;
                 if n == name {
                     node = Some(value);
                 } else if n.strip_prefix('_') == Some(name) {
                     side = Some(value);
                 }
             }
-            return Place::items(*ty, node, side, out);
+            Place::items(*ty, node, side, out);
+            return seen;
         }
-        self.choice(object, element, out);
+        self.choice(object, element, out)
     }
 
-    fn choice(&self, object: Node<'a>, element: &Element, out: &mut Collection<'a>) {
+    fn choice(&self, object: Node<'a>, element: &Element, out: &mut Collection<'a>) -> usize {
+        let mut seen = 0;
         for (name, node) in object.members() {
+            seen += 1;
             let plain = name.strip_prefix('_').unwrap_or(name);
             if !plain.starts_with(element.name) {
                 continue;
@@ -244,27 +251,32 @@ impl<'a> Place<'a> {
             let member = self.ty.member(plain).filter(|m| m.element().id == element.id);
             let Some(member) = member else { continue };
             if plain == name {
-                let side = object.members().find(|(n, _)| n.strip_prefix('_') == Some(name));
-                Place::items(member.ty, Some(node), side.map(|(_, n)| n), out);
+                let side = side_of(object, name, &mut seen);
+                Place::items(member.ty, Some(node), side, out);
             } else if object.member(plain).is_none() {
                 Place::items(member.ty, None, Some(node), out);
             }
         }
+        seen
     }
 
-    /// All elements that are there, in the order of the document.
-    pub(super) fn children(&self, out: &mut Collection<'a>) {
-        let Some(object) = self.object() else { return };
+    /// All elements that are there, in the order of the document. Gives how many members
+    /// were looked at.
+    pub(super) fn children(&self, out: &mut Collection<'a>) -> usize {
+        let Some(object) = self.object() else { return 0 };
+        let mut seen = object.members().count();
+        let sides = object.members().filter(|(name, _)| name.starts_with('_')).count();
         for (name, node) in object.members() {
             let plain = name.strip_prefix('_').unwrap_or(name);
             let Some(member) = self.ty.member(plain) else { continue };
             if plain == name {
-                let side = object.members().find(|(n, _)| n.strip_prefix('_') == Some(name));
-                Place::items(member.ty, Some(node), side.map(|(_, n)| n), out);
+                let side = if sides == 0 { None } else { side_of(object, name, &mut seen) };
+                Place::items(member.ty, Some(node), side, out);
             } else if object.member(plain).is_none() {
                 Place::items(member.ty, None, Some(node), out);
             }
         }
+        seen
     }
 
     /// Whether it is of this type or of one that derives from it.
@@ -341,6 +353,16 @@ impl<'a> Place<'a> {
     pub(super) fn type_info(&self) -> Value<'static> {
         Value::Type("FHIR", self.ty.name())
     }
+}
+
+/// The `_name` beside a member.
+fn side_of<'a>(object: Node<'a>, name: &str, seen: &mut usize) -> Option<Node<'a>> {
+    let mut all = object.members();
+    let side = all.find(|(n, _)| {
+        *seen += 1;
+        n.strip_prefix('_') == Some(name)
+    });
+    side.map(|(_, node)| node)
 }
 
 /// What `type()` says of a value.

@@ -345,10 +345,8 @@ impl<'a> Evaluator<'a, '_> {
         let mut children = Vec::new();
         while let Some(item) = open.pop() {
             let Item::Place(place) = &item else { continue };
-            place.children(&mut children);
-            for _ in &children {
-                self.step(at)?;
-            }
+            let seen = place.children(&mut children);
+            self.spend(at, seen)?;
             if all {
                 // Below the item itself: an item that was given is no descendant.
                 open.extend(children.iter().rev().cloned());

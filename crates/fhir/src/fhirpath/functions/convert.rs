@@ -23,6 +23,9 @@ impl<'a> Evaluator<'a, '_> {
     ) -> Result<Collection<'a>, Error> {
         use Function as F;
         let Some(value) = self.input(at, items, function)? else { return Ok(Vec::new()) };
+        if let Value::String(text) = &value {
+            self.make(at, text.len())?;
+        }
         let result = match function {
             F::ToBoolean | F::ConvertsToBoolean => to_boolean(&value).map(Value::Boolean),
             F::ToInteger | F::ConvertsToInteger => to_integer(&value).map(Value::Integer),

@@ -166,14 +166,19 @@ impl<'a> Evaluator<'a, '_> {
         item: &Item<'a>,
         reference: &str,
     ) -> Result<Option<Place<'a>>, Error> {
-        let resources = item.place().and_then(Place::resources).or_else(|| self.resources());
+        let mut seen = 0;
+        let own = item.place().and_then(|p| p.resources(&mut seen));
+        self.spend(at, seen)?;
+        let resources = own.or_else(|| self.resources());
         let container = self.context.root_resource.or_else(|| Some(resources?.1));
         if let RefKind::Contained(id) = classify(reference) {
             let Some(node) = container.and_then(|c| c.node()) else { return Ok(None) };
             if id.is_empty() {
                 return Ok(container);
             }
-            let mut all = node.member("contained").into_iter().flat_map(Node::items);
+            let all = node.member("contained");
+            self.spend(at, all.map_or(0, |a| a.items().count()))?;
+            let mut all = all.into_iter().flat_map(Node::items);
             let named =
                 |n: &Node<'a>| n.member("id").and_then(Node::as_str).is_some_and(|i| i == id);
             return Ok(all.find(named).and_then(Place::resource));

@@ -61,6 +61,23 @@ impl<'a> Evaluator<'a, '_> {
         let first = given.first().map_or("", |s| s);
         let second = given.get(1).map_or("", |s| s);
         self.fits(at, input.len())?;
+        self.make(at, input.len())?;
+        let result = self.text_function(at, function, input, first, second)?;
+        for made in result.iter().filter_map(Item::string) {
+            self.make(at, made.len())?;
+        }
+        Ok(result)
+    }
+
+    fn text_function(
+        &self,
+        at: u32,
+        function: Function,
+        input: Cow<'a, str>,
+        first: &str,
+        second: &str,
+    ) -> Result<Collection<'a>, Error> {
+        use Function as F;
         Ok(match function {
             F::IndexOf => position(&input, input.find(first)),
             F::LastIndexOf => position(&input, input.rfind(first)),
@@ -77,8 +94,12 @@ impl<'a> Evaluator<'a, '_> {
             F::Split if first.is_empty() => self.pieces(at, input.chars().map(String::from))?,
             F::Split => self.pieces(at, input.split(first).map(str::to_owned))?,
             F::Replace => text(self.replaced(at, &input, first, second)?),
-            F::Matches => truth(Some(self.pattern(at, first, false)?.is_match(&input))),
-            F::MatchesFull => truth(Some(self.pattern(at, first, true)?.is_match(&input))),
+            F::Matches | F::MatchesFull => {
+                // A step for each byte: how long one takes depends on the pattern.
+                self.spend(at, input.len())?;
+                let pattern = self.pattern(at, first, function == F::MatchesFull)?;
+                truth(Some(pattern.is_match(&input)))
+            }
             F::ReplaceMatches if first.is_empty() => one(Value::String(input)),
             F::ReplaceMatches => text(self.replaced_matches(at, &input, first, second)?),
             F::Encode => match first {
@@ -172,6 +193,7 @@ impl<'a> Evaluator<'a, '_> {
             }
             self.fits(at, out.len())?;
         }
+        self.make(at, out.len())?;
         Ok(text(out))
     }
 
@@ -196,11 +218,14 @@ impl<'a> Evaluator<'a, '_> {
         pattern: &str,
         with: &str,
     ) -> Result<String, Error> {
+        self.spend(at, input.len())?;
         let pattern = self.pattern(at, pattern, false)?;
         let mut out = String::new();
         let mut from = 0;
         for captures in pattern.captures_iter(input) {
             let Some(whole) = captures.get(0) else { continue };
+            // To find the next one may take a look at all that is left.
+            self.spend(at, 1 + (input.len() - from) / 16)?;
             out.push_str(input.get(from..whole.start()).unwrap_or_default());
             // Each group may be the whole input and be named many times.
             let times = with.matches('$').count();
