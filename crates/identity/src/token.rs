@@ -1,12 +1,13 @@
 //! Tokens: issued for an account and a purpose, looked up at every request.
 
-use std::sync::{PoisonError, RwLock};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use jiff::{SignedDuration, Timestamp};
 use phial_base::{Purpose, Subject, SubjectId, TenantId};
 use phial_policy::PolicySet;
 use phial_store::control::ControlLog;
-use phial_store::sessions::{Issued, NewSession, Sessions};
+use phial_store::sessions::{Issued, NewSession, SessionRow, Sessions};
 
 use crate::account::Accounts;
 use crate::error::Error;
@@ -26,17 +27,30 @@ impl Default for Limits {
     }
 }
 
+/// Subjects remembered between requests.
+const REMEMBERED: usize = 10_000;
+
+/// Who a session's holder was found to be.
+struct Known {
+    /// As it was found; another row, even an equal one, is looked at anew.
+    session: Arc<SessionRow>,
+    /// How many versions the control log held then.
+    control: u64,
+    subject: Arc<Subject>,
+}
+
 /// Issues and recognises tokens.
 pub struct Tokens {
     sessions: Sessions,
     limits: RwLock<Limits>,
+    known: Mutex<HashMap<String, Known>>,
 }
 
 impl Tokens {
     /// Tokens kept in this store, with these limits.
     #[must_use]
     pub fn new(sessions: Sessions, limits: Limits) -> Self {
-        Tokens { sessions, limits: RwLock::new(limits) }
+        Tokens { sessions, limits: RwLock::new(limits), known: Mutex::new(HashMap::new()) }
     }
 
     /// Other limits, for tokens issued from now on.
@@ -104,17 +118,26 @@ impl Tokens {
         tenant: &TenantId,
         token: &str,
         now: Timestamp,
-    ) -> Result<Option<Subject>, Error> {
+    ) -> Result<Option<Arc<Subject>>, Error> {
         let Some(session) = self.sessions.lookup(token, now)? else { return Ok(None) };
         if session.tenant != *tenant {
             return Ok(None);
+        }
+        // Asked at each request, so that any change of any account is seen by it. What
+        // follows depends on nothing but the session and the log at this version.
+        let version = control.version()?;
+        if let Some(known) = self.known().get(&session.handle)
+            && Arc::ptr_eq(&known.session, &session)
+            && known.control == version
+        {
+            return Ok(Some(Arc::clone(&known.subject)));
         }
         let accounts = Accounts::new(control, policy);
         let Some(account) = accounts.find(&session.user)?.filter(|a| a.active) else {
             return Ok(None);
         };
-        Ok(Some(Subject {
-            tenant: session.tenant,
+        let subject = Arc::new(Subject {
+            tenant: session.tenant.clone(),
             practitioner: account.practitioner_id(),
             patient: account.patient_id(),
             id: account.id,
@@ -122,7 +145,18 @@ impl Tokens {
             unit: account.unit,
             purpose: session.purpose,
             mfa: session.mfa,
-            session: Some(session.handle),
-        }))
+            session: Some(session.handle.clone()),
+        });
+        let mut known = self.known();
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        let found = Known { control: version, subject: Arc::clone(&subject), session };
+        known.insert(found.session.handle.clone(), found);
+        Ok(Some(subject))
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

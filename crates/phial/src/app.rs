@@ -160,7 +160,7 @@ impl App {
     pub(crate) async fn start(&self) -> anyhow::Result<()> {
         for tenant in self.engine.tenants() {
             let mut caller = self.local("operator", &["operator"], Surface::Job);
-            caller.subject.tenant = tenant.vessel.tenant().clone();
+            caller.subject_mut().tenant = tenant.vessel.tenant().clone();
             let policy = hex::encode(self.engine.policy().hash());
             self.engine.recover(tenant, &caller).await.map_err(into_anyhow)?;
             self.engine
@@ -219,7 +219,7 @@ impl App {
     ) -> anyhow::Result<()> {
         for tenant in self.engine.tenants() {
             let mut caller = self.local("operator", &["operator"], Surface::Job);
-            caller.subject.tenant = tenant.vessel.tenant().clone();
+            caller.subject_mut().tenant = tenant.vessel.tenant().clone();
             self.engine.record_event(&caller, kind, detail).await.map_err(into_anyhow)?;
         }
         Ok(())
@@ -229,7 +229,7 @@ impl App {
     pub(crate) async fn stop(&self) -> anyhow::Result<()> {
         for tenant in self.engine.tenants() {
             let mut caller = self.local("operator", &["operator"], Surface::Job);
-            caller.subject.tenant = tenant.vessel.tenant().clone();
+            caller.subject_mut().tenant = tenant.vessel.tenant().clone();
             self.engine.record_event(&caller, EventKind::Stop, &[]).await.map_err(into_anyhow)?;
             tenant.vessel.audit().flush()?;
         }
@@ -246,7 +246,7 @@ impl App {
         #[expect(clippy::expect_used, reason = "a constant of this file")]
         let subject_id = subject_id.expect("`local` is a valid name");
         Caller {
-            subject: Subject {
+            subject: Arc::new(Subject {
                 tenant: TenantId::default_tenant(),
                 id: subject_id,
                 roles: roles.iter().map(|r| (*r).to_owned()).collect(),
@@ -256,7 +256,7 @@ impl App {
                 purpose: Purpose::HOPERAT,
                 mfa: 0,
                 session: None,
-            },
+            }),
             request: RequestInfo {
                 id: RequestId(id),
                 at: self.clock.now(),

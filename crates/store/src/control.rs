@@ -24,7 +24,7 @@ use crate::durable;
 use crate::error::Error;
 use crate::home::Home;
 use crate::keystore::Keystore;
-use crate::open::{Db, Options, Schema, Slot, create_store, open_store};
+use crate::open::{Db, Glance, Options, Schema, Slot, create_store, open_store};
 
 /// `entry`: one row a version. `n` counts from 1 without gaps, `name` is the HMAC of
 /// kind and name, 16 bytes, and `sealed` holds [`Content`].
@@ -80,6 +80,8 @@ struct State {
     last: u64,
     hash: [u8; 32],
     data_version: Option<(i64, i64)>,
+    /// As long as a glance equals this one, the records are those of the file.
+    seen: Option<Glance>,
 }
 
 /// A tenant's control log.
@@ -135,8 +137,14 @@ impl ControlLog {
         keystore: Arc<Keystore>,
         rng: Arc<dyn Rng>,
     ) -> Result<Self, Error> {
-        let state =
-            State { slot, records: BTreeMap::new(), last: 0, hash: [0; 32], data_version: None };
+        let state = State {
+            slot,
+            records: BTreeMap::new(),
+            last: 0,
+            hash: [0; 32],
+            data_version: None,
+            seen: None,
+        };
         let log = ControlLog { tenant: tenant.clone(), state: Mutex::new(state), keystore, rng };
         log.refresh()?;
         Ok(log)
@@ -157,7 +165,11 @@ impl ControlLog {
 
     fn fresh(&self) -> Result<MutexGuard<'_, State>, Error> {
         let mut guard = self.state();
-        let State { slot, records, last, hash, data_version } = &mut *guard;
+        let State { slot, records, last, hash, data_version, seen } = &mut *guard;
+        let glance = slot.glance();
+        if glance.is_some() && glance == *seen {
+            return Ok(guard);
+        }
         let done = slot.with(|db| {
             let version = change_counter(db)?;
             if *data_version == Some(version) {
@@ -167,6 +179,8 @@ impl ControlLog {
             *data_version = Some(version);
             Ok(())
         });
+        // Taken before the look, so that a commit during it shows at the next one.
+        *seen = glance.filter(|_| done.is_ok());
         if done.is_err() {
             *data_version = None;
         }
@@ -357,7 +371,7 @@ impl ControlLog {
         let keys = self.keystore.tenant_keys(&self.tenant)?;
         let opaque = name_of(&keys.control, kind, name);
         let mut guard = self.state();
-        let State { slot, records, last, hash, data_version } = &mut *guard;
+        let State { slot, records, last, hash, data_version, .. } = &mut *guard;
         let done = slot.with(|db| {
             // Holding the write lock, what is read here stays so until the commit.
             db.execute_batch("BEGIN IMMEDIATE")?;

@@ -8,15 +8,19 @@
 //! same process: closing any descriptor of a file drops this process's POSIX locks
 //! on it, SQLite's included. `stat` is harmless.
 
+mod glance;
+
+use std::ffi::CString;
 use std::fs;
 use std::ops::{Deref, DerefMut};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use phial_base::step::Step;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
+pub(crate) use self::glance::Glance;
 use crate::durable;
 use crate::error::{Error, Fault};
 
@@ -49,11 +53,17 @@ pub(crate) struct Schema {
 /// Device and inode of a file.
 type FileId = (u64, u64);
 
+/// The name of a file as the system takes it: it is asked for at every look.
+fn name_of(path: &Path) -> Result<CString, Error> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::Unavailable(Fault::Missing))
+}
+
 /// A connection together with the identity of the files it was opened on.
 #[derive(Debug)]
 pub(crate) struct Db {
     conn: Connection,
-    path: PathBuf,
+    path: CString,
+    wal_path: CString,
     main: FileId,
     wal: Option<FileId>,
 }
@@ -71,20 +81,18 @@ impl DerefMut for Db {
     }
 }
 
-fn file_id(path: &Path) -> Result<FileId, Error> {
-    match fs::metadata(path) {
-        Ok(m) => Ok((m.dev(), m.ino())),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            Err(Error::Unavailable(Fault::Missing))
-        }
-        Err(e) => Err(Error::Unavailable(Fault::Io(e.raw_os_error().unwrap_or(-1)))),
+fn file_id(path: &CString) -> Result<FileId, Error> {
+    match rustix::fs::stat(path.as_c_str()) {
+        Ok(m) => Ok((m.st_dev, m.st_ino)),
+        Err(rustix::io::Errno::NOENT) => Err(Error::Unavailable(Fault::Missing)),
+        Err(e) => Err(Error::Unavailable(Fault::Io(e.raw_os_error()))),
     }
 }
 
-fn wal_path(path: &Path) -> PathBuf {
+fn wal_path(path: &Path) -> Result<CString, Error> {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");
-    PathBuf::from(name)
+    name_of(Path::new(&name))
 }
 
 impl Db {
@@ -102,11 +110,19 @@ impl Db {
     pub(crate) fn check_present(&self) -> Result<(), Error> {
         self.check_main_present()?;
         if let Some(wal) = self.wal
-            && file_id(&wal_path(&self.path))? != wal
+            && file_id(&self.wal_path)? != wal
         {
             return Err(Error::Unavailable(Fault::Replaced));
         }
         Ok(())
+    }
+
+    /// What stands committed, as far as it can be seen without a transaction: two equal
+    /// glances mean that no process committed between them, and that the path still
+    /// leads to this handle's file. `None` when that can't be seen.
+    pub(crate) fn glance(&self) -> Option<Glance> {
+        self.check_main_present().ok()?;
+        glance::glance(&self.conn)
     }
 }
 
@@ -139,7 +155,8 @@ fn connect(path: &Path, options: &Options, mode: OpenFlags) -> Result<Connection
 }
 
 fn open_inner(path: &Path, options: &Options, read_only: bool) -> Result<Db, Error> {
-    let main = file_id(path)?;
+    let (name, wal_path) = (name_of(path)?, wal_path(path)?);
+    let main = file_id(&name)?;
     // An empty file was never a store. SQLite would take it for a new one and delete the
     // write-ahead log of the file whose place it took.
     if fs::metadata(path)?.len() == 0 {
@@ -169,11 +186,11 @@ fn open_inner(path: &Path, options: &Options, read_only: bool) -> Result<Db, Err
     }
     // The first read makes SQLite open the write-ahead log, so that its identity is known.
     let _: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
-    let wal = file_id(&wal_path(path)).ok();
-    if file_id(path)? != main {
+    let wal = file_id(&wal_path).ok();
+    if file_id(&name)? != main {
         return Err(Error::Unavailable(Fault::Replaced));
     }
-    Ok(Db { conn, path: path.to_owned(), main, wal })
+    Ok(Db { conn, path: name, wal_path, main, wal })
 }
 
 /// Makes a store's file (and its directory) and brings it to the newest format. An
@@ -292,6 +309,13 @@ impl Slot {
     /// A slot holding a handle that was opened before.
     pub(crate) fn new(path: &Path, options: &Options, schema: Schema, db: Db) -> Self {
         Slot { path: path.to_owned(), options: options.clone(), schema, db: Some(db) }
+    }
+
+    /// [`Db::glance`] at the handle as it is, opening nothing. Whoever remembers what
+    /// [`Slot::with`] gave may use it again while a later glance equals the one taken
+    /// before it.
+    pub(crate) fn glance(&self) -> Option<Glance> {
+        self.db.as_ref()?.glance()
     }
 
     /// Runs `work` on the handle. On [`Error::Unavailable`], [`Error::Unknown`] and

@@ -24,7 +24,7 @@ use crate::durable;
 use crate::error::Error;
 use crate::home::Home;
 use crate::keystore::Keystore;
-use crate::open::{Db, Options, Schema, Slot, create_store, open_store};
+use crate::open::{Db, Glance, Options, Schema, Slot, create_store, open_store};
 
 /// `session`: one row a token.
 ///
@@ -146,8 +146,10 @@ struct Content {
 
 struct State {
     slot: Slot,
-    remembered: HashMap<[u8; 32], SessionRow>,
+    remembered: HashMap<[u8; 32], Arc<SessionRow>>,
     data_version: Option<(i64, i64)>,
+    /// As long as a glance equals this one, what is remembered is true.
+    seen: Option<Glance>,
 }
 
 /// The sessions store.
@@ -195,7 +197,7 @@ impl Sessions {
     }
 
     fn over(slot: Slot, keystore: Arc<Keystore>, rng: Arc<dyn Rng>) -> Self {
-        let state = State { slot, remembered: HashMap::new(), data_version: None };
+        let state = State { slot, remembered: HashMap::new(), data_version: None, seen: None };
         Sessions { state: Mutex::new(state), keystore, rng }
     }
 
@@ -264,13 +266,22 @@ impl Sessions {
     /// # Errors
     /// [`Error::Unavailable`] when the store or the keys can't be had: no session
     /// can be judged then, and none is good.
-    pub fn lookup(&self, token: &str, now: Timestamp) -> Result<Option<SessionRow>, Error> {
+    pub fn lookup(&self, token: &str, now: Timestamp) -> Result<Option<Arc<SessionRow>>, Error> {
         if token.len() != TOKEN_PREFIX.len() + 43 || !token.starts_with(TOKEN_PREFIX) {
             return Ok(None);
         }
         let hash = phial_crypto::sha256(token.as_bytes());
         let mut state = self.state();
-        let State { slot, remembered, data_version } = &mut *state;
+        let State { slot, remembered, data_version, seen } = &mut *state;
+        let glance = slot.glance();
+        if glance.is_some()
+            && glance == *seen
+            && let Some(row) = remembered.get(&hash)
+            && row.is_alive(now)
+            && !row.wants_touch(now)
+        {
+            return Ok(Some(Arc::clone(row)));
+        }
         let found = slot.with(|db| {
             // Another connection's commit, a withdrawal by the command line say, shows
             // in the counter.
@@ -280,8 +291,8 @@ impl Sessions {
                 *data_version = Some(version);
             }
             let row = match remembered.get(&hash) {
-                Some(row) => Some(row.clone()),
-                None => self.read(db, &hash)?,
+                Some(row) => Some(Arc::clone(row)),
+                None => self.read(db, &hash)?.map(Arc::new),
             };
             let Some(mut row) = row else { return Ok(None) };
             if !row.is_alive(now) {
@@ -298,16 +309,18 @@ impl Sessions {
                 if changed == 0 {
                     return Ok(None);
                 }
-                row.last_used = now;
+                Arc::make_mut(&mut row).last_used = now;
             }
             Ok(Some(row))
         });
+        // Taken before the look, so that a commit during it shows at the next one.
+        *seen = glance;
         match &found {
             Ok(Some(row)) => {
                 if remembered.len() >= REMEMBERED {
                     remembered.clear();
                 }
-                remembered.insert(hash, row.clone());
+                remembered.insert(hash, Arc::clone(row));
             }
             Ok(None) => {
                 remembered.remove(&hash);
@@ -315,6 +328,7 @@ impl Sessions {
             Err(_) => {
                 remembered.clear();
                 *data_version = None;
+                *seen = None;
             }
         }
         found

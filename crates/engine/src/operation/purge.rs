@@ -208,7 +208,7 @@ impl Engine {
         // Operators see no records: the rewriting is a job of its own, with the role
         // that may read and write all, and an audit record of each read.
         let mut job = caller.clone();
-        job.subject.roles = vec!["import-client".to_owned()];
+        job.subject_mut().roles = vec!["import-client".to_owned()];
         job.request.surface = Surface::Job;
         for found in self.joint_records(tenant, caller, &joint)? {
             let (ty, id, version) = (found.header.ty, found.header.id, found.version);

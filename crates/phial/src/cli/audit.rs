@@ -68,15 +68,15 @@ fn tail(home: &Path, args: &TailArgs, out: &Out) -> anyhow::Result<ExitCode> {
     let app = App::open(home, Use::Beside)?;
     let entries = super::runtime()?.block_on(async {
         let mut caller = app.local("operator", &["operator", "auditor"], Surface::Cli);
-        caller.subject.tenant = args.tenant.clone();
+        caller.subject_mut().tenant = args.tenant.clone();
         if let Some(user) = &args.user {
             let tenant = app.engine.tenant(&args.tenant).context("there is no such tenant")?;
             let account = Accounts::new(tenant.vessel.control(), app.engine.policy())
                 .find(user)?
                 .filter(|a| a.active)
                 .ok_or(phial_identity::Error::NoAccount)?;
-            caller.subject.id = account.id;
-            caller.subject.roles = account.roles;
+            caller.subject_mut().id = account.id;
+            caller.subject_mut().roles = account.roles;
         }
         app.engine.audit_tail(&caller, args.count).await.map_err(into_anyhow)
     })?;

@@ -48,7 +48,7 @@ pub(super) fn run(home: &Path, command: &KeysCommand, out: &Out) -> anyhow::Resu
         let mut caller = app.local("operator", &["operator"], Surface::Cli);
         match command {
             KeysCommand::Rotate(args) => {
-                caller.subject.tenant = args.tenant.clone();
+                caller.subject_mut().tenant = args.tenant.clone();
                 let r = app.engine.rotate_tenant_key(&caller).await.map_err(into_anyhow)?;
                 out.result(
                     &format!(
@@ -60,7 +60,7 @@ pub(super) fn run(home: &Path, command: &KeysCommand, out: &Out) -> anyhow::Resu
                 );
             }
             KeysCommand::Destroy(args) => {
-                caller.subject.tenant = args.tenant.tenant.clone();
+                caller.subject_mut().tenant = args.tenant.tenant.clone();
                 let kept = SignedDuration::from_hours(24 * app.config().keys.backup_retention_days);
                 let c = app
                     .engine

@@ -53,7 +53,7 @@ async fn issue(app: &App, args: &TokenArgs) -> anyhow::Result<(String, serde_jso
         now,
     )?;
     let mut caller = app.local("operator", &["operator"], Surface::Cli);
-    caller.subject.tenant = args.tenant.clone();
+    caller.subject_mut().tenant = args.tenant.clone();
     // The token is shown only once its issue is on record.
     app.engine
         .record_event(

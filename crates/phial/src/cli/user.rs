@@ -115,7 +115,7 @@ pub(super) fn run(home: &Path, command: &UserCommand, out: &Out) -> anyhow::Resu
 pub(super) async fn add(app: &App, tenant: &TenantId, account: &Account) -> anyhow::Result<()> {
     let found = app.engine.tenant(tenant).context("there is no such tenant")?;
     let mut caller = app.local("operator", &["operator"], Surface::Cli);
-    caller.subject.tenant = tenant.clone();
+    caller.subject_mut().tenant = tenant.clone();
     app.engine
         .record_event(
             &caller,
@@ -156,7 +156,7 @@ async fn set_active(app: &App, args: &NameArgs, active: bool, out: &Out) -> anyh
     let mut account = accounts.find(&args.name)?.ok_or(phial_identity::Error::NoAccount)?;
     account.active = active;
     let mut caller = app.local("operator", &["operator"], Surface::Cli);
-    caller.subject.tenant = args.tenant.tenant.clone();
+    caller.subject_mut().tenant = args.tenant.tenant.clone();
     let state = if active { "active" } else { "suspended" };
     app.engine
         .record_event(

@@ -55,7 +55,7 @@ pub(super) fn run(home: &Path, args: &VerifyArgs, out: &Out) -> anyhow::Result<E
     let app = App::open(home, Use::Beside)?;
     super::runtime()?.block_on(async {
         let mut caller = app.local("operator", &["operator"], Surface::Cli);
-        caller.subject.tenant = args.tenant.clone();
+        caller.subject_mut().tenant = args.tenant.clone();
         app.engine
             .record_event(&caller, EventKind::Verify, &[(DetailKey::Findings, "0".to_owned())])
             .await

@@ -1,5 +1,7 @@
 //! Authentication: from a bearer token to a subject (164.312(d)).
 
+use std::sync::Arc;
+
 use axum::http::{HeaderMap, header};
 use phial_audit::{DetailKey, EventKind};
 use phial_base::{RequestInfo, Subject, SubjectId, TenantId};
@@ -41,7 +43,7 @@ pub(crate) async fn authenticate(
         }
     }
     let reason = if token.is_some() { "not a living token" } else { "no token" };
-    let nobody = Caller { subject: nobody(tenant)?, request };
+    let nobody = Caller { subject: Arc::new(nobody(tenant)?), request };
     app.engine
         .record_event(&nobody, EventKind::TokenRefused, &[(DetailKey::Reason, reason.to_owned())])
         .await?;

@@ -89,7 +89,7 @@ impl Bench {
 
     fn caller(&self) -> Caller {
         Caller {
-            subject: Subject {
+            subject: Arc::new(Subject {
                 tenant: TenantId::default_tenant(),
                 id: SubjectId::new("ivo").unwrap(),
                 roles: vec!["import-client".to_owned()],
@@ -99,7 +99,7 @@ impl Bench {
                 purpose: Purpose::HOPERAT,
                 mfa: 0,
                 session: None,
-            },
+            }),
             request: RequestInfo {
                 id: RequestId([7; 16]),
                 at: self.clock.now(),

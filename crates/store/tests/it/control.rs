@@ -65,6 +65,13 @@ fn another_processes_change_holds_at_once() {
     a.put("user", "bo", &json!(1), None).unwrap();
     b.put("user", "cy", &json!(1), None).unwrap();
     assert_eq!(a.list("user").unwrap().len(), 3);
+    for n in 2..50 {
+        for _ in 0..3 {
+            assert_eq!(a.get("user", "ana").unwrap().unwrap().version, Version(n));
+        }
+        b.put("user", "ana", &json!(n), Some(Version(n))).unwrap();
+        assert_eq!(a.get("user", "ana").unwrap().unwrap().value, json!(n));
+    }
     assert_eq!(a.head_hash().unwrap(), b.head_hash().unwrap());
 }
 

@@ -86,7 +86,8 @@ fn a_withdrawal_elsewhere_holds_at_once() {
     let a = tool.issue(&new_session(&w, "a"), now).unwrap();
     let b = tool.issue(&new_session(&w, "b"), now).unwrap();
     let b2 = server.issue(&new_session(&w, "b"), now).unwrap();
-    for t in [&a, &b, &b2] {
+    // More than once, so that what is remembered is what is asked.
+    for t in [&a, &b, &b2, &a, &b, &b2, &a, &b, &b2] {
         assert!(server.lookup(&t.token, now).unwrap().is_some());
     }
     assert!(tool.revoke(&w.tenant, &a.handle, now).unwrap());
@@ -96,6 +97,29 @@ fn a_withdrawal_elsewhere_holds_at_once() {
     assert_eq!(tool.revoke_user(&w.tenant, &SubjectId::new("b").unwrap(), now).unwrap(), 2);
     assert!(server.lookup(&b.token, now).unwrap().is_none());
     assert!(server.lookup(&b2.token, now).unwrap().is_none());
+}
+
+#[test]
+fn each_of_many_withdrawals_holds_at_the_very_next_look() {
+    let w = World::new();
+    let (server, tool) = (open(&w), open(&w));
+    let now = w.clock.now();
+    let kept = tool.issue(&new_session(&w, "kept"), now).unwrap();
+    for n in 0..100 {
+        let t = tool.issue(&new_session(&w, "a"), now).unwrap();
+        for _ in 0..3 {
+            assert!(server.lookup(&t.token, now).unwrap().is_some());
+            assert!(server.lookup(&kept.token, now).unwrap().is_some());
+        }
+        if n % 7 == 0 {
+            // A write-back of the log between them changes nothing.
+            let db = rusqlite::Connection::open(w.home.sessions()).unwrap();
+            let _ = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get::<_, i64>(0));
+        }
+        assert!(tool.revoke(&w.tenant, &t.handle, now).unwrap());
+        assert!(server.lookup(&t.token, now).unwrap().is_none(), "{n}");
+    }
+    assert!(server.lookup(&kept.token, now).unwrap().is_some());
 }
 
 #[test]
@@ -163,6 +187,7 @@ fn without_the_store_no_session_is_good() {
     let s = open(&w);
     let now = w.clock.now();
     let issued = s.issue(&new_session(&w, "a"), now).unwrap();
+    assert!(s.lookup(&issued.token, now).unwrap().is_some());
     assert!(s.lookup(&issued.token, now).unwrap().is_some());
     let (path, aside) = (w.home.sessions(), w.home.sessions().with_extension("aside"));
     std::fs::rename(&path, &aside).unwrap();
