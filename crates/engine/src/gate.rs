@@ -16,7 +16,7 @@ use phial_store::vessel::{Unopened, Vessel};
 use crate::caller::Caller;
 use crate::entry;
 use crate::failure::Failure;
-use crate::released::{Released, ReleasedFacts};
+use crate::released::{Output, Released, ReleasedFacts};
 
 /// Limits of the engine.
 #[derive(Clone, Debug)]
@@ -226,9 +226,9 @@ impl Engine {
         body: Bytes,
         facts: Option<ReleasedFacts>,
     ) -> Result<Released, Failure> {
-        let digest = phial_crypto::sha256(&body);
-        let receipt = self.record(tenant, caller, vec![entry], Some(digest)).await?;
-        Released::new(permits, &receipt, body, facts).map_err(|_| Failure::Internal {
+        let output = Output::new(body);
+        let receipt = self.record(tenant, caller, vec![entry], Some(output.digest())).await?;
+        Released::new(permits, &receipt, output, facts).map_err(|_| Failure::Internal {
             incident: caller.request.id,
             source: StoreError::WrongPermit,
         })

@@ -25,6 +25,24 @@ pub struct ReleasedFacts {
     pub last_updated: i64,
 }
 
+/// Bytes on their way out, with their digest. The bytes can't be changed any more, so
+/// the digest that the audit entry is written with is theirs when they leave.
+pub(crate) struct Output {
+    body: Bytes,
+    digest: [u8; 32],
+}
+
+impl Output {
+    pub(crate) fn new(body: Bytes) -> Self {
+        Output { digest: phial_crypto::sha256(&body), body }
+    }
+
+    /// SHA-256 of the bytes.
+    pub(crate) const fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+}
+
 /// A receipt that does not belong to these bytes or permits: a defect.
 #[derive(Debug, thiserror::Error)]
 #[error("the receipt does not cover what would be released")]
@@ -34,10 +52,10 @@ impl Released {
     pub(crate) fn new(
         permits: &[Permit],
         receipt: &Receipt,
-        body: Bytes,
+        output: Output,
         facts: Option<ReleasedFacts>,
     ) -> Result<Self, NotCovered> {
-        let digest = phial_crypto::sha256(&body);
+        let Output { body, digest } = output;
         let named = permits.iter().all(|p| receipt.covers(p.row(), p.version()));
         if receipt.output_digest() == Some(digest) && named {
             Ok(Released { body, facts })

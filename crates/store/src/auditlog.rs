@@ -13,7 +13,6 @@ mod appender;
 mod disk;
 mod notes;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -49,14 +48,15 @@ const LINGER_US: u64 = 300;
 pub struct Receipt {
     first: u64,
     count: u64,
-    records: HashSet<(RowId, Version)>,
+    /// Sorted.
+    records: Vec<(RowId, Version)>,
     output: Option<[u8; 32]>,
 }
 
 impl Receipt {
     fn new(first: u64, count: u64, entries: &[Entry], output: Option<[u8; 32]>) -> Self {
         // A refusal names records too; it must not help to release them.
-        let records = entries
+        let mut records: Vec<_> = entries
             .iter()
             .filter(|e| {
                 e.outcome == OutcomeCode::Success && e.kind != phial_audit::EventKind::Denied
@@ -64,13 +64,14 @@ impl Receipt {
             .flat_map(|e| &e.what)
             .filter_map(|t| t.version.map(|v| (t.row, v)))
             .collect();
+        records.sort_unstable();
         Receipt { first, count, records, output }
     }
 
     /// Whether the entries say that this very version of the record was given.
     #[must_use]
     pub fn covers(&self, row: RowId, version: Version) -> bool {
-        self.records.contains(&(row, version))
+        self.records.binary_search(&(row, version)).is_ok()
     }
 
     /// SHA-256 of the bytes that the entries were written for, if any.

@@ -12,23 +12,30 @@ use phial_fhir::issue::{Issue, IssueCode, Severity, operation_outcome};
 pub(crate) const FHIR_JSON: &str = "application/fhir+json; charset=utf-8";
 
 /// Security headers on every answer. Nothing may be cached, framed or sniffed.
-const ALWAYS: [(&str, &str); 7] = [
-    ("strict-transport-security", "max-age=63072000; includeSubDomains"),
-    ("x-content-type-options", "nosniff"),
-    ("cache-control", "no-store"),
-    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
-    ("referrer-policy", "no-referrer"),
-    ("cross-origin-resource-policy", "same-origin"),
-    ("permissions-policy", "interest-cohort=()"),
+static ALWAYS: [(HeaderName, HeaderValue); 7] = [
+    always("strict-transport-security", "max-age=63072000; includeSubDomains"),
+    always("x-content-type-options", "nosniff"),
+    always("cache-control", "no-store"),
+    always("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    always("referrer-policy", "no-referrer"),
+    always("cross-origin-resource-policy", "same-origin"),
+    always("permissions-policy", "interest-cohort=()"),
 ];
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const fn always(name: &'static str, value: &'static str) -> (HeaderName, HeaderValue) {
+    (HeaderName::from_static(name), HeaderValue::from_static(value))
+}
 
 pub(crate) fn harden(response: &mut Response<Body>, id: RequestId) {
     let headers = response.headers_mut();
-    for (name, value) in ALWAYS {
-        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    // These, the request's number, and what HTTP adds by itself.
+    headers.reserve(ALWAYS.len() + 4);
+    for (name, value) in &ALWAYS {
+        headers.insert(name, value.clone());
     }
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
-        headers.insert(HeaderName::from_static("x-request-id"), value);
+        headers.insert(&REQUEST_ID, value);
     }
 }
 
@@ -111,9 +118,62 @@ fn stamp(response: &mut Response<Body>, etag: &str, last_updated: i64) {
         headers.insert(header::ETAG, value);
     }
     if let Ok(at) = jiff::Timestamp::from_microsecond(last_updated) {
-        let date = at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        if let Ok(value) = HeaderValue::from_str(&date) {
+        if let Ok(value) = HeaderValue::from_str(&http_date(at)) {
             headers.insert(header::LAST_MODIFIED, value);
         }
+    }
+}
+
+/// RFC 9110 §5.6.7, IMF-fixdate, years 1 to 9999.
+fn http_date(at: jiff::Timestamp) -> String {
+    let utc = jiff::tz::Offset::UTC.to_datetime(at);
+    let day = match utc.weekday() {
+        jiff::civil::Weekday::Monday => "Mon",
+        jiff::civil::Weekday::Tuesday => "Tue",
+        jiff::civil::Weekday::Wednesday => "Wed",
+        jiff::civil::Weekday::Thursday => "Thu",
+        jiff::civil::Weekday::Friday => "Fri",
+        jiff::civil::Weekday::Saturday => "Sat",
+        jiff::civil::Weekday::Sunday => "Sun",
+    };
+    let month = match utc.month() {
+        1 => "Jan",
+        2 => "Feb",
+        3 => "Mar",
+        4 => "Apr",
+        5 => "May",
+        6 => "Jun",
+        7 => "Jul",
+        8 => "Aug",
+        9 => "Sep",
+        10 => "Oct",
+        11 => "Nov",
+        _ => "Dec",
+    };
+    format!(
+        "{day}, {:02} {month} {:04} {:02}:{:02}:{:02} GMT",
+        utc.day(),
+        utc.year(),
+        utc.hour(),
+        utc.minute(),
+        utc.second()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_http() {
+        // Every month and weekday, leap days included.
+        for day in 0..1500 {
+            let at: jiff::Timestamp = "2023-12-31T23:59:58.9Z".parse().unwrap();
+            let at = at + jiff::SignedDuration::from_hours(24 * day);
+            let expected = at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+            assert_eq!(http_date(at), expected);
+        }
+        let at: jiff::Timestamp = "1994-11-06T08:49:37Z".parse().unwrap();
+        assert_eq!(http_date(at), "Sun, 06 Nov 1994 08:49:37 GMT");
     }
 }

@@ -345,7 +345,8 @@ impl Worker<'_> {
         late: &[Late],
         with_checkpoint: bool,
     ) -> Result<Done, Error> {
-        db.execute_batch("BEGIN IMMEDIATE")?;
+        // Prepared once: these run thousands of times a second.
+        db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         match self.inside(db, group, late, with_checkpoint) {
             Ok(done) => {
                 // Crash or failure here: saved or not, nobody is told that it was.
@@ -463,18 +464,22 @@ impl Worker<'_> {
 
     fn seal(&self, p: &Prepared, number: u64, period: &HeldKey) -> Result<Vec<u8>, Error> {
         let place = Place { tenant: self.tenant.clone(), node: *self.node, number };
-        let keys: HashMap<&LogicalId, &HeldKey> = p
-            .entry
-            .patients
-            .iter()
-            .zip(&p.keys)
-            .filter_map(|(patient, key)| patient.id.as_ref().map(|id| (id, key.as_ref())))
-            .collect();
+        let pairs = || {
+            let both = p.entry.patients.iter().zip(&p.keys);
+            both.filter_map(|(patient, key)| patient.id.as_ref().map(|id| (id, key.as_ref())))
+        };
+        // A table is worth its making for many patients only.
+        let table: Option<HashMap<&LogicalId, &HeldKey>> =
+            (p.keys.len() > 8).then(|| pairs().collect());
+        let key_of = |id: &LogicalId| match &table {
+            Some(table) => table.get(id).copied(),
+            None => pairs().find(|(found, _)| *found == id).map(|(_, key)| key),
+        };
         seal_entry(
             &p.entry,
             &place,
             &(period.handle, &period.key),
-            &|id| keys.get(id).map(|k| (k.handle, &k.key)),
+            &|id| key_of(id).map(|k| (k.handle, &k.key)),
             self.rng,
         )
         .map_err(|e| audit_error(&e))
