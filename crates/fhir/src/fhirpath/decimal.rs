@@ -164,7 +164,7 @@ impl Decimal {
             return None;
         }
         let (a, b) = (self.trimmed(), other.trimmed());
-        let (mut top, mut bottom) = (a.mantissa, b.mantissa);
+        let (mut top, bottom) = (a.mantissa, b.mantissa);
         // scale of the quotient = a.scale - b.scale + digits added to the top.
         let mut scale = i32::from(a.scale) - i32::from(b.scale);
         while scale < i32::from(QUOTIENT_SCALE) {
@@ -172,19 +172,13 @@ impl Decimal {
             top = more;
             scale += 1;
         }
-        while scale < 0 {
-            // Only when the top is full: the bottom loses digits instead.
-            bottom /= 10;
-            scale += 1;
-            if bottom == 0 {
-                return None;
-            }
-        }
+        // Below zero only where the number before the division fills all digits.
+        let scale = u8::try_from(scale).ok()?;
         let (mut quotient, rest) = (top.checked_div(bottom)?, top.checked_rem(bottom)?);
         if rest.unsigned_abs() >= bottom.unsigned_abs().div_ceil(2) {
             quotient = quotient.checked_add(if (top < 0) == (bottom < 0) { 1 } else { -1 })?;
         }
-        Some(Decimal::new(quotient, u8::try_from(scale).ok()?)?.trimmed())
+        Some(Decimal::new(quotient, scale)?.trimmed())
     }
 
     /// The whole part of the quotient; `None` for a division by zero.

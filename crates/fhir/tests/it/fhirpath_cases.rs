@@ -288,6 +288,27 @@ fn limits_end_what_is_hostile() {
     assert_eq!(end(&"1 ".repeat(40_000)), ErrorKind::Limit("long an expression"));
 }
 
+#[test]
+fn what_is_as_deep_as_may_be_is_evaluated_on_a_small_stack() {
+    let run = || {
+        let doc = doc(PATIENT);
+        for (text, want) in [
+            ("iif(true, ".repeat(120) + "1" + &")".repeat(120), "1"),
+            ("1 + (".repeat(60) + "1" + &")".repeat(60), "61"),
+            ("$this.select(".repeat(60) + "id" + &")".repeat(60), "p"),
+            ("id".to_owned() + &".first()".repeat(120), "p"),
+            ("(".repeat(120) + "id" + &")".repeat(120), "p"),
+            ("1".to_owned() + &" + 1".repeat(120), "121"),
+        ] {
+            let parsed = Expression::parse(&text).unwrap();
+            parsed.check(TypeId::from_name("Patient").unwrap()).unwrap();
+            let items = parsed.evaluate(&Context::default(), &[start(&doc)]).unwrap();
+            assert_eq!(items[0].value().unwrap().text().unwrap(), want);
+        }
+    };
+    std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap().join().unwrap();
+}
+
 /// Pieces that expressions are made of.
 fn piece() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
