@@ -13,11 +13,12 @@ pub mod dice;
 pub mod ledger;
 pub mod load;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::fixture;
@@ -90,6 +91,7 @@ struct Tally {
     imports: u64,
     imports_acknowledged: u64,
     beside: u64,
+    receipts: u64,
     entries: u64,
 }
 
@@ -234,7 +236,8 @@ impl<'a> Run<'a> {
         let mut workers = std::mem::take(&mut self.workers);
         let cycle = self.cycle;
         let (world, ledger, next) = (&self.world, &self.ledger, &self.next);
-        let shared = Shared { access, ledger, next, cycle, until };
+        let answered = Mutex::default();
+        let shared = Shared { access, ledger, next, cycle, until, answered: &answered };
         let ran: Option<Ran> = std::thread::scope(|s| {
             let shared = &shared;
             for worker in &mut workers {
@@ -251,6 +254,10 @@ impl<'a> Run<'a> {
         if ended.err.contains("panicked") || ended.err.contains("ERROR") {
             self.wrong(format!("the server said: {}", ended.err));
         }
+        if self.dice.chance(15) {
+            let answered = answered.into_inner().unwrap_or_else(PoisonError::into_inner);
+            self.receipts(&answered);
+        }
         if let (Some(which), Some(ran)) = (beside, ran) {
             self.tally.beside += 1;
             if ran.code != Some(0) {
@@ -259,6 +266,23 @@ impl<'a> Run<'a> {
                 self.users.push(format!("user-{cycle}"));
             } else if which == 1 {
                 self.token = ran.json()["token"].as_str().unwrap_or_default().to_owned();
+            }
+        }
+    }
+
+    /// Every answer of the load has its entry in the audit log: it was durable before the
+    /// answer left.
+    fn receipts(&mut self, answered: &[(&'static str, String)]) {
+        // Each request has a few entries; those of the start and of looks come before.
+        let most = (answered.len() * 8 + 400).to_string();
+        let ran = self.world.run(&["audit", "tail", "-n", &most]);
+        let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap_or_default();
+        let all = json.as_array().cloned().unwrap_or_default();
+        let entered: BTreeSet<&str> = all.iter().filter_map(|e| e["request"].as_str()).collect();
+        self.tally.receipts += answered.len() as u64;
+        for (kind, number) in answered {
+            if !entered.contains(number.as_str()) {
+                self.wrong(format!("the audit log has no entry of request {number} ({kind})"));
             }
         }
     }
@@ -397,7 +421,7 @@ impl<'a> Run<'a> {
     fn report(self, took: Duration) -> Report {
         let table = self.table(took);
         let Run { world, ledger, kills, .. } = self;
-        let mut ledger = ledger.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut ledger = ledger.into_inner().unwrap_or_else(PoisonError::into_inner);
         let wrong = std::mem::take(&mut ledger.wrong);
         let home = (!wrong.is_empty()).then(|| world.keep());
         if let Some(home) = &home {
@@ -460,6 +484,7 @@ impl<'a> Run<'a> {
                     self.tally.imports, self.tally.imports_acknowledged
                 ),
             ),
+            ("answers with entries", format!("{} looked for", self.tally.receipts)),
             ("commands beside", self.tally.beside.to_string()),
             ("time", format!("{} s", took.as_secs())),
             ("wrong", ledger.wrong.len().to_string()),

@@ -114,6 +114,17 @@ pub struct Shared<'a> {
     pub cycle: u64,
     /// When to stop even if the server still stands.
     pub until: Instant,
+    /// What was answered with success: the number of each request.
+    pub answered: &'a Mutex<Vec<(&'static str, String)>>,
+}
+
+impl Shared<'_> {
+    fn heard(&self, kind: &'static str, answer: &Answer) {
+        if answer.status < 300 {
+            let number = answer.header("x-request-id").to_owned();
+            self.answered.lock().unwrap_or_else(PoisonError::into_inner).push((kind, number));
+        }
+    }
 }
 
 /// One client. Its records live as long as the run.
@@ -156,7 +167,8 @@ impl Worker {
                 70..75 => self.bundle(shared, false),
                 75..80 => self.counter(shared),
                 80..90 => self.read(shared),
-                90..97 => self.search(shared),
+                90..96 => self.search(shared),
+                96..98 => self.history(shared),
                 _ => self.old(shared),
             };
             if step.is_err() {
@@ -195,6 +207,9 @@ impl Worker {
     ) -> Result<Vec<String>, Gone> {
         held(shared.ledger).count(attempt.kind).sent += 1;
         let answer = try_send(request);
+        if let Some(answer) = &answer {
+            shared.heard(attempt.kind, answer);
+        }
         let mut ledger = held(shared.ledger);
         let Some(answer) = answer else {
             ledger.doubt(attempt);
@@ -466,6 +481,22 @@ impl Worker {
         Ok(())
     }
 
+    /// The history has every version, each once.
+    fn history(&mut self, shared: &Shared<'_>) -> Step {
+        let Some((own, version, _)) = self.choose(shared, false) else { return Ok(()) };
+        let path = format!("{}/_history?_count=1000", own.path);
+        let answer = self.ask(shared, "history", shared.access.request(Method::GET, &path))?;
+        let json = answer.json();
+        let listed = json["entry"].as_array().map_or(0, Vec::len) as u64;
+        if json["total"].as_u64() != Some(version) || listed != version {
+            held(shared.ledger).find(format!(
+                "the history of {} at version {version} was answered {} with {listed} of {}",
+                own.path, answer.status, json["total"]
+            ));
+        }
+        Ok(())
+    }
+
     /// What was just written is found, once; what was deleted is not.
     fn search(&mut self, shared: &Shared<'_>) -> Step {
         let Some((own, version, state)) = self.choose(shared, false) else { return Ok(()) };
@@ -499,6 +530,7 @@ impl Worker {
             held(shared.ledger).count(kind).absent += 1;
             return Err(Gone);
         };
+        shared.heard(kind, &answer);
         held(shared.ledger).count(kind).acknowledged += 1;
         Ok(answer)
     }
