@@ -1,7 +1,8 @@
 //! Measures the local index on synthetic observations: how fast it takes them in, how
 //! long searches last, and what a resource costs on disk.
 //!
-//! `cargo run --release -p phial-store --example index_bench [observations]`
+//! `cargo run --release -p phial-store --example index_bench [observations]`, or with a
+//! file of resources, one a line, instead of the number: those are taken in as they are.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -15,7 +16,7 @@ use phial_base::{ClassSet, DataClass, LabelSet, LogicalId, RowId, Seq, Version};
 use phial_crypto::SecretKey;
 use phial_fhir::ResourceType;
 use phial_fhir::search::{
-    Extracted, Filter, Modifier, On, Operand, ParamId, Prefix, Query, SortKey, Term, param,
+    Extracted, Filter, Include, Modifier, On, Operand, ParamId, Prefix, Query, SortKey, Term, param,
 };
 use phial_policy::RelationshipSet;
 use phial_store::Options;
@@ -113,6 +114,9 @@ fn observation(p: &Params, seq: u64, n: u64, patient: &str, date_span: i64) -> I
         unit: Some("mg/dL".into()),
     };
     let (lab, admin) = (DataClass::Laboratory, DataClass::Administrative);
+    let pair = Term::Parts {
+        parts: [[(lab, code.clone())].into(), [(lab, quantity.clone())].into()].into(),
+    };
     let values = vec![
         (o("code"), lab, code.clone()),
         (o("combo-code"), lab, code),
@@ -127,7 +131,9 @@ fn observation(p: &Params, seq: u64, n: u64, patient: &str, date_span: i64) -> I
         (o("subject"), admin, who),
         (o("encounter"), admin, encounter),
         (o("value-quantity"), lab, quantity.clone()),
-        (o("combo-value-quantity"), lab, quantity),
+        (o("combo-value-quantity"), lab, quantity.clone()),
+        (o("code-value-quantity"), lab, pair.clone()),
+        (o("combo-code-value-quantity"), lab, pair),
     ];
     record(seq, p.observation, uuid(1, n), patient.to_owned(), values)
 }
@@ -172,7 +178,40 @@ fn measure(what: &str, rounds: u64, mut run: impl FnMut(u64) -> usize) {
     println!("{what}: median {:?}, p95 {:?}, p99 {:?} ({} hits)", at(50), at(95), at(99), hits);
 }
 
+/// Takes in the resources of a file and says what they cost.
+fn file(path: &str) {
+    use phial_fhir::search::extract;
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut all = Vec::new();
+    for (seq, line) in (1_u64..).zip(text.lines()) {
+        let doc = phial_fhir::Doc::parse(line.as_bytes(), &phial_fhir::Limits::default()).unwrap();
+        let Ok(valid) = phial_fhir::validate(doc) else { continue };
+        let id = valid.doc().root().member("id").unwrap().as_str().unwrap().into_owned();
+        let mut one = record(seq, valid.resource_type(), id, "x".to_owned(), Vec::new());
+        one.patients = phial_fhir::compartment::patients(&valid);
+        one.values = extract(&valid);
+        all.push(one);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let key = SecretKey::from_bytes(&[7; 32]).unwrap();
+    let index = Index::open(dir.path(), 1, &key, &Options::default()).unwrap();
+    let start = Instant::now();
+    for batch in all.chunks(2000) {
+        index.apply(batch).unwrap();
+    }
+    let (n, spent) = (all.len(), start.elapsed());
+    let values: usize = all.iter().map(|r| r.values.encode().len()).sum();
+    drop(index);
+    let bytes = std::fs::metadata(Index::file(dir.path(), 1)).unwrap().len();
+    println!("{n} resources, {:.0}/s", n as f64 / spent.as_secs_f64());
+    println!("disk: {} bytes a resource", bytes / n as u64);
+    println!("search blocks: {} bytes a resource", values / n);
+}
+
 fn main() {
+    if let Some(path) = std::env::args().nth(1).filter(|a| a.parse::<u64>().is_err()) {
+        return file(&path);
+    }
     let total: u64 = std::env::args().nth(1).and_then(|a| a.parse().ok()).unwrap_or(200_000);
     let p = Params {
         observation: ResourceType::from_name("Observation").unwrap(),
@@ -278,6 +317,44 @@ fn main() {
         search(&q, 20, false)
     });
     measure("population code+date, count", 200, |n| search(&population(n), 0, true));
+    measure("family:contains", 500, |n| {
+        let mut q = Query::all(p.patient);
+        let part = format!("ily{}", 10 + mix(n) % 490);
+        q.filters.push(filter(p.of(p.patient, "family"), Operand::Str(part.into())));
+        q.filters[0].modifier = Modifier::Contains;
+        search(&q, 20, false)
+    });
+    let pair = |n: u64, low: f64| {
+        let above = Operand::Quantity {
+            prefix: Prefix::Gt,
+            value: low,
+            low,
+            high: low,
+            system: None,
+            code: None,
+        };
+        filter(p.of(p.observation, "code-value-quantity"), Operand::Parts([loinc(n), above].into()))
+    };
+    measure("patient, code and value together, 20", 2000, |n| {
+        let mut q = in_patient(&uuid(2, mix(n) % patients), n);
+        q.filters[1] = pair(n, 100.0);
+        search(&q, 20, false)
+    });
+    measure("population code and value together, 20", 100, |n| {
+        let mut q = Query::all(p.observation);
+        q.filters.push(pair(n, 150.0));
+        search(&q, 20, false)
+    });
+    measure("what refers to 20 patients, all", 100, |n| {
+        let mut q = Query::all(p.patient);
+        let ids = (0..20).map(|i| LogicalId::new(&uuid(2, mix(n * 20 + i) % patients)).unwrap());
+        let values = ids.map(Operand::Id).collect();
+        q.filters.push(Filter { on: On::Id, modifier: Modifier::None, values });
+        let hits = index.search(&q, &viewer, &access, at, None, 20, false).unwrap().hits;
+        let by =
+            Include { source: p.observation, param: p.of(p.observation, "patient"), target: None };
+        index.referring(&[by], &hits, &viewer, &access, at, 1 << 20).unwrap().unwrap().len()
+    });
     measure("a page of a type", 200, |_| search(&Query::all(p.observation), 20, false));
     measure("newest of a type, 20", 200, |_| {
         let mut q = Query::all(p.observation);

@@ -50,9 +50,11 @@ mod relate;
 mod search;
 mod span;
 mod stored;
+mod text;
 mod values;
 mod walk;
 mod write;
+mod young;
 
 use std::collections::HashMap;
 use std::fs;

@@ -10,6 +10,7 @@ use phial_fhir::ResourceType;
 use rusqlite::Connection;
 
 use super::Shape;
+use super::values::{Cursor, put_uint};
 use crate::error::Error;
 
 /// What sort of value a pcode's rows hold.
@@ -75,6 +76,25 @@ pub(super) struct Tag {
     pub span: u8,
     /// The pcode of the references to the record's only patient; 0: there is none.
     pub own: u32,
+    /// The number of the record's facet; 0: all its codes stand in its block.
+    pub facet: u32,
+}
+
+/// The codes of a record that many records have in common: pcode and term, sorted. Told
+/// by the tag alone, so that a filter on them reads no version.
+pub(super) type Facet = Box<[(u32, i64)]>;
+
+/// More codes than this are no facet.
+pub(super) const FACET_CODES: usize = 12;
+
+/// More facets than this for a type, and what is new stands in the versions' blocks: the
+/// dictionary is held in memory.
+const MAX_FACETS: u32 = 4096;
+
+/// Whether codes of this kind and class go into facets: not those that tell people apart.
+pub(super) fn faceted(p: &Pcode) -> bool {
+    use DataClass::{Contact, GovernmentIdentifier, Identifier, Notes};
+    p.kind == Kind::Token && !matches!(p.class, Contact | GovernmentIdentifier | Identifier | Notes)
 }
 
 /// Pcodes and tags, counted from 1; 0 is none.
@@ -86,6 +106,9 @@ pub(super) struct Names {
     per_kind: HashMap<(u8, Kind), u32>,
     tags: Vec<Tag>,
     by_tag: HashMap<Tag, u32>,
+    facets: Vec<Facet>,
+    by_facet: HashMap<Facet, u32>,
+    facets_of: HashMap<u8, u32>,
 }
 
 /// More sets of parameters than this for a type and kind of value, and new sets are
@@ -107,8 +130,17 @@ impl Names {
                 return Err(Error::Unusable);
             }
         }
+        let mut stmt = conn.prepare("SELECT num, ty, codes FROM facet ORDER BY num")?;
+        let mut rows = stmt.query([])?;
+        while let Some(r) = rows.next()? {
+            let codes = r.get_ref(2)?.as_blob().map_err(|_| Error::Unusable)?;
+            let facet = read_facet(codes).ok_or(Error::Unusable)?;
+            if names.push_facet(r.get(1)?, facet) != r.get::<_, u32>(0)? {
+                return Err(Error::Unusable);
+            }
+        }
         let mut stmt =
-            conn.prepare("SELECT num, ty, labels, about, span, own FROM tag ORDER BY num")?;
+            conn.prepare("SELECT num, ty, labels, about, span, own, facet FROM tag ORDER BY num")?;
         let mut rows = stmt.query([])?;
         while let Some(r) = rows.next()? {
             let shape = Shape {
@@ -116,7 +148,7 @@ impl Names {
                 labels: LabelSet::from_bits(r.get(2)?),
                 about_patient: r.get(3)?,
             };
-            let tag = Tag { shape, span: r.get(4)?, own: r.get(5)? };
+            let tag = Tag { shape, span: r.get(4)?, own: r.get(5)?, facet: r.get(6)? };
             if names.push_tag(tag) != r.get::<_, u32>(0)? {
                 return Err(Error::Unusable);
             }
@@ -130,6 +162,12 @@ impl Names {
 
     pub(super) fn tag(&self, num: u32) -> Option<&Tag> {
         self.tags.get(usize::try_from(num).ok()?.checked_sub(1)?)
+    }
+
+    /// The codes of a tag's facet.
+    pub(super) fn facet(&self, tag: u32) -> &[(u32, i64)] {
+        let at = self.tag(tag).and_then(|t| usize::try_from(t.facet).ok()?.checked_sub(1));
+        at.and_then(|at| self.facets.get(at)).map_or(&[], |f| f)
     }
 
     /// The pcodes of a parameter of a type.
@@ -162,6 +200,42 @@ impl Names {
             self.by_param.entry((ty, *p)).or_default().push(num);
         }
         *self.per_kind.entry((ty, kind)).or_default() += 1;
+        Ok(num)
+    }
+
+    fn push_facet(&mut self, ty: u8, facet: Facet) -> u32 {
+        self.facets.push(facet.clone());
+        let num = u32::try_from(self.facets.len()).unwrap_or(u32::MAX);
+        self.by_facet.insert(facet, num);
+        *self.facets_of.entry(ty).or_default() += 1;
+        num
+    }
+
+    /// The number of these codes, made when they are new; 0 when the type has too many.
+    /// Pcodes are of one type, so a facet is.
+    pub(super) fn intern_facet(
+        &mut self,
+        conn: &Connection,
+        ty: u8,
+        codes: &[(u32, i64)],
+        changed: &mut bool,
+    ) -> Result<u32, Error> {
+        if let Some(n) = self.by_facet.get(codes) {
+            return Ok(*n);
+        }
+        if self.facets_of.get(&ty).is_some_and(|n| *n >= MAX_FACETS) {
+            return Ok(0);
+        }
+        let num = self.push_facet(ty, codes.into());
+        let mut bytes = Vec::new();
+        for (pcode, term) in codes {
+            put_uint(&mut bytes, u64::from(*pcode));
+            put_uint(&mut bytes, (term >> 32).cast_unsigned());
+            put_uint(&mut bytes, (term & 0xffff_ffff).cast_unsigned());
+        }
+        conn.prepare_cached("INSERT INTO facet VALUES(?1, ?2, ?3)")?
+            .execute(rusqlite::params![num, ty, bytes])?;
+        *changed = true;
         Ok(num)
     }
 
@@ -209,19 +283,31 @@ impl Names {
             return Ok(*n);
         }
         let num = self.push_tag(tag);
-        conn.prepare_cached("INSERT INTO tag VALUES(?1, ?2, ?3, ?4, ?5, ?6)")?.execute(
+        conn.prepare_cached("INSERT INTO tag VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(
             rusqlite::params![
                 num,
                 tag.shape.ty.number(),
                 tag.shape.labels.bits(),
                 tag.shape.about_patient,
                 tag.span,
-                tag.own
+                tag.own,
+                tag.facet
             ],
         )?;
         *changed = true;
         Ok(num)
     }
+}
+
+fn read_facet(codes: &[u8]) -> Option<Facet> {
+    let mut c = Cursor(codes);
+    let mut all = Vec::new();
+    while !c.0.is_empty() {
+        let pcode = u32::try_from(c.uint()?).ok()?;
+        let system = c.uint()?;
+        all.push((pcode, (system << 32 | c.uint()?).cast_signed()));
+    }
+    Some(all.into_boxed_slice())
 }
 
 /// A bounded cache of two generations: a full young one becomes the old one, and what

@@ -7,11 +7,10 @@ use rusqlite::Connection;
 
 use super::dict::{Kind, Names};
 use super::list::{self, ABOUT, Which};
-use super::span;
 use super::stored::{read_body, res_text, term_text};
 use super::values::Val;
 use super::write::members;
-use super::{Index, db, unusable};
+use super::{Index, db, span, text, unusable};
 use crate::error::Error;
 
 struct Dumper<'a> {
@@ -216,13 +215,14 @@ impl Index {
         let (about, posts) = d.lists()?;
         put("about", about);
         put("post", posts);
-        put(
-            "str",
-            d.rows("SELECT seq, pcode, text FROM str", &|r| {
-                let text: String = r.get(2)?;
-                Ok(format!("{} {} {text}", r.get::<_, i64>(0)?, d.pcode(r.get(1)?)?))
-            })?,
-        );
+        let mut texts = Vec::new();
+        text::all(&conn, &mut |seq, pcode, text| {
+            if self.live(seq, at) {
+                texts.push(format!("{seq} {} {text}", d.pcode(pcode)?));
+            }
+            Ok(())
+        })?;
+        put("str", texts);
         put("dat", d.dates()?);
         put(
             "num",

@@ -14,8 +14,9 @@ use rusqlite::{Connection, OptionalExtension};
 use super::dict::{Kind, Names};
 use super::predicate::{Pred, Test, UnitTest};
 use super::stored::{resource, terms};
+use super::text::Like;
 use super::values::LONG;
-use super::write::{patient_type, primary_date, text_prefix};
+use super::write::{patient_type, primary_date};
 use crate::error::Error;
 
 /// Rows to read.
@@ -25,8 +26,8 @@ pub(super) enum What {
     Post { pcode: u32, low: i64, high: i64, patient: Option<i64> },
     /// Everything of the type about a patient column.
     Member { patient: i64 },
-    /// `str` rows that start with this.
-    Text { pcode: u32, prefix: String },
+    /// `str` rows with such texts.
+    Text { pcode: u32, like: Like },
     /// `dat` rows that start in this span.
     Date { pcode: u32, low: i64, high: i64 },
     /// `num` rows in this closed range.
@@ -405,15 +406,17 @@ impl Planner<'_> {
                     // These know no patient: no use within one.
                     _ if columns.is_some() => return None,
                     Test::Prefix(p) if kind == Kind::Str => scans.push(Scan {
-                        what: What::Text { pcode, prefix: text_prefix(p).to_owned() },
+                        what: What::Text { pcode, like: Like::Starts(p.clone()) },
                         by: None,
                     }),
                     Test::Exact(t) if kind == Kind::Str => scans.push(Scan {
-                        what: What::Text { pcode, prefix: text_prefix(&fold(t)).to_owned() },
+                        what: What::Text { pcode, like: Like::Starts(fold(t)) },
                         by: None,
                     }),
-                    Test::Contains(_) if kind == Kind::Str => scans
-                        .push(Scan { what: What::Text { pcode, prefix: String::new() }, by: None }),
+                    Test::Contains(p) if kind == Kind::Str => scans.push(Scan {
+                        what: What::Text { pcode, like: Like::Holds(p.clone()) },
+                        by: None,
+                    }),
                     Test::Date { prefix, low, high }
                         if matches!(kind, Kind::Date | Kind::DateLong) =>
                     {

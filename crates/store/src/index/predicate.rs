@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use phial_base::ClassSet;
 use phial_fhir::search::{Prefix, fold};
 
-use super::dict::{Kind, Names, Tag};
+use super::dict::{Kind, Names, Tag, faceted};
 use super::values::{NO_DATE, ODD_DATE, SPANS, Val};
 use super::write::primary_date;
 
@@ -197,7 +197,8 @@ impl Pred {
                 {
                     return Some(true);
                 }
-                self.by_column(c, tag, mask, params, tests)
+                by_facet(c, tag, mask, names, params, tests)
+                    .or_else(|| self.by_column(c, tag, mask, params, tests))
             }
             Pred::HasNot { need, .. } | Pred::Missing { need, .. } | Pred::Parts { need, .. } => {
                 (!mask.covers(*need)).then_some(false)
@@ -263,6 +264,41 @@ impl Pred {
             }
         }
     }
+}
+
+/// What the facet says of a filter by codes: yes where one of its codes satisfies it; no
+/// where none does and the parameters have codes nowhere else.
+fn by_facet(
+    c: &Candidate,
+    tag: &Tag,
+    mask: ClassSet,
+    names: &Names,
+    params: &[u16],
+    tests: &[Test],
+) -> Option<bool> {
+    if tag.facet == 0 {
+        return None;
+    }
+    let found = names.facet(c.tag).iter().any(|(pcode, term)| {
+        names.pcode(*pcode).is_some_and(|p| {
+            mask.has(p.class)
+                && p.params.iter().any(|q| params.contains(q))
+                && tests.iter().any(|t| {
+                    matches!(t, Test::Term { kind: Kind::Token, low, high }
+                        if low <= term && term <= high)
+                })
+        })
+    });
+    if found {
+        return Some(true);
+    }
+    let codes = tests.iter().all(|t| matches!(t, Test::Term { kind: Kind::Token, .. }));
+    let ty = tag.shape.ty.number();
+    let elsewhere = params
+        .iter()
+        .flat_map(|q| names.of_param(ty, *q))
+        .any(|pcode| names.pcode(*pcode).is_some_and(|p| p.kind == Kind::Token && !faceted(p)));
+    (codes && !elsewhere).then_some(false)
 }
 
 /// Whether the mask covers what the parameter can have and what it does have here.

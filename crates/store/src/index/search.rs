@@ -14,13 +14,13 @@ use rusqlite::Connection;
 
 use super::dict::{Kind, Names};
 use super::order::{PageKey, Rank, RankVal, SortKeyValue};
-use super::plan::{Plan, Scan, by_date, plan};
+use super::plan::{Plan, Scan, What, by_date, plan};
 use super::predicate::{Candidate, Pred, Test, Version, covers_all, date_matches};
 use super::relate::Related;
 use super::stored::{fetch, fetch_head, ref_text, res_text, term_text};
 use super::values::{NO_DATE, ODD_DATE, Val};
 use super::write::{members, primary_date};
-use super::{Access, Hit, Index, Page, Viewer, db, unusable};
+use super::{Access, Hit, Index, Page, Shape, Viewer, db, unusable};
 use crate::error::Error;
 
 /// One search under way.
@@ -32,6 +32,8 @@ pub(super) struct Run<'a> {
     pub access: Access<'a>,
     pub at: i64,
     masks: RefCell<HashMap<(u32, u8), ClassSet>>,
+    /// As `masks`, by what the answer depends on.
+    by_shape: RefCell<HashMap<(Shape, u8), ClassSet>>,
     sets: RefCell<HashMap<i64, RelationshipSet>>,
 }
 
@@ -51,6 +53,7 @@ impl<'a> Run<'a> {
             access,
             at,
             masks: RefCell::default(),
+            by_shape: RefCell::default(),
             sets: RefCell::default(),
         }
     }
@@ -82,11 +85,9 @@ impl<'a> Run<'a> {
             return Ok(*m);
         }
         // Tags that differ in no more than the form of the values share the answer.
-        let same = self.masks.borrow().iter().find_map(|((other, bits), m)| {
-            (*bits == related.bits() && self.names.tag(*other).is_some_and(|o| o.shape == t.shape))
-                .then_some(*m)
-        });
+        let same = self.by_shape.borrow().get(&(t.shape, related.bits())).copied();
         let m = same.unwrap_or_else(|| (self.access)(&t.shape, related));
+        self.by_shape.borrow_mut().insert((t.shape, related.bits()), m);
         self.masks.borrow_mut().insert(key, m);
         Ok(m)
     }
@@ -159,6 +160,26 @@ impl Searcher<'_, '_> {
 
     fn fetch(&self, seq: i64) -> Result<Option<Version>, Error> {
         fetch(self.run.conn, &self.run.names, db::vid(self.ty.number(), seq))
+    }
+
+    /// Whether what stands before its values shows that a version does not match.
+    pub(super) fn is_out(&self, v: &Version) -> Result<bool, Error> {
+        if !self.run.index.live(v.seq, self.run.at) {
+            return Ok(true);
+        }
+        let Some(tag) = self.run.names.tag(v.tag) else { return Ok(true) };
+        let mask = self.run.mask(v.tag, v.patient)?;
+        let c = Candidate {
+            seq: v.seq,
+            tag: v.tag,
+            patient: v.patient,
+            date: Some(v.date),
+            pcode: 0,
+            span: None,
+        };
+        let mut preds = self.plan.preds.iter();
+        Ok(!Run::sees(mask)
+            || preds.any(|p| p.cheap(&c, tag, mask, &self.run.names) == Some(false)))
     }
 
     /// Holds a candidate against snapshot, mask and filters. `rank`: whether its place
@@ -407,6 +428,15 @@ impl Index {
             {
                 found = search.walk(&by_date(&run.names, q.ty), wanted, down, true)?;
             }
+        }
+        if found.is_none()
+            && !count
+            && wanted > 0
+            && search.plan.broad
+            && search.sort.is_empty()
+            && !search.plan.scans.iter().any(|s| matches!(s.what, What::Type))
+        {
+            found = search.early(wanted)?;
         }
         let mut matches = match found {
             Some(found) => found,

@@ -86,19 +86,63 @@ pub(super) fn scan(
 ) -> Result<(), Error> {
     let mut end = start(pcode, high);
     end.extend_from_slice(&[0xff; 16]);
-    let mut s = conn.prepare_cached(match order {
-        Order::Up => "SELECT k FROM dat WHERE k>=?1 AND k<=?2 ORDER BY k",
-        Order::Down => "SELECT k FROM dat WHERE k>=?1 AND k<=?2 ORDER BY k DESC",
-    })?;
-    let mut rows = s.query([start(pcode, low), end])?;
-    while let Some(r) = rows.next()? {
-        let key = r.get_ref(0)?.as_blob().map_err(|_| Error::Unusable)?;
-        let d = Dated::read(key).ok_or(Error::Unusable)?;
+    let (old, young) = match order {
+        Order::Up => (
+            "SELECT k FROM dat WHERE k>=?1 AND k<=?2 ORDER BY k",
+            "SELECT k FROM dat_young WHERE k>=?1 AND k<=?2 ORDER BY k",
+        ),
+        Order::Down => (
+            "SELECT k FROM dat WHERE k>=?1 AND k<=?2 ORDER BY k DESC",
+            "SELECT k FROM dat_young WHERE k>=?1 AND k<=?2 ORDER BY k DESC",
+        ),
+    };
+    let mut old = conn.prepare_cached(old)?;
+    let mut young = conn.prepare_cached(young)?;
+    let from = start(pcode, low);
+    // Two tables in the same order, merged.
+    let mut old = Rows::new(old.query([&from, &end])?)?;
+    let mut young = Rows::new(young.query([&from, &end])?)?;
+    loop {
+        let first = match (&old.key, &young.key) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => &mut old,
+            (None, Some(_)) => &mut young,
+            (Some(a), Some(b)) if (a < b) == (order == Order::Up) => &mut old,
+            (Some(_), Some(_)) => &mut young,
+        };
+        let d = first.key.as_deref().and_then(Dated::read).ok_or(Error::Unusable)?;
         if low <= d.low && d.low <= high && !each(d)? {
-            break;
+            return Ok(());
         }
+        first.step()?;
     }
-    Ok(())
+}
+
+/// The rows of one table, the next one read.
+struct Rows<'s> {
+    rows: rusqlite::Rows<'s>,
+    key: Option<Vec<u8>>,
+}
+
+impl<'s> Rows<'s> {
+    fn new(rows: rusqlite::Rows<'s>) -> Result<Self, Error> {
+        let mut all = Rows { rows, key: Some(Vec::new()) };
+        all.step()?;
+        Ok(all)
+    }
+
+    fn step(&mut self) -> Result<(), Error> {
+        match self.rows.next()? {
+            None => self.key = None,
+            Some(r) => {
+                let found = r.get_ref(0)?.as_blob().map_err(|_| Error::Unusable)?;
+                let key = self.key.get_or_insert_default();
+                key.clear();
+                key.extend_from_slice(found);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Calls `each` with every row.
@@ -106,7 +150,7 @@ pub(super) fn all(
     conn: &Connection,
     each: &mut dyn FnMut(Dated) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let mut s = conn.prepare_cached("SELECT k FROM dat")?;
+    let mut s = conn.prepare_cached("SELECT k FROM dat UNION ALL SELECT k FROM dat_young")?;
     let mut rows = s.query([])?;
     while let Some(r) = rows.next()? {
         let key = r.get_ref(0)?.as_blob().map_err(|_| Error::Unusable)?;

@@ -8,7 +8,7 @@ use super::db;
 use super::dict::Names;
 use super::pack::{hash, pack_code, put_date, put_written, unpack_code, unzig, zig};
 use super::predicate::Version;
-use super::values::{Cursor, decode, encode, primary_span, put_uint, res_key, res_name};
+use super::values::{Cursor, Val, decode, encode, primary_span, put_uint, res_key, res_name};
 use crate::error::Error;
 
 /// Writes a version's row into `out`: the record's name in the record log, numbers, the
@@ -23,7 +23,9 @@ pub(super) fn write_body(v: &Version, names: &Names, out: &mut Vec<u8>) {
     put_date(out, v.date);
     put_written(out, v.updated);
     put_uint(out, v.prev.cast_unsigned());
-    encode(&v.vals, primary(v, names), out);
+    // What the facet says is not written again.
+    let own = v.vals.get(names.facet(v.tag).len()..).unwrap_or_default();
+    encode(own, primary(v, names), out);
 }
 
 fn primary(v: &Version, names: &Names) -> Option<(i64, i64)> {
@@ -52,7 +54,10 @@ pub(super) fn read_head(vid: i64, body: &[u8]) -> Option<(Version, &[u8])> {
 /// The version in a row.
 pub(super) fn read_body(vid: i64, body: &[u8], names: &Names) -> Result<Version, Error> {
     let (mut v, block) = read_head(vid, body).ok_or(Error::Unusable)?;
-    v.vals = decode(block, primary(&v, names))?;
+    let facet = names.facet(v.tag).iter();
+    v.vals.reserve(16);
+    v.vals.extend(facet.map(|(pcode, term)| Val::Post { pcode: *pcode, term: *term }));
+    decode(block, primary(&v, names), &mut v.vals)?;
     Ok(v)
 }
 
@@ -95,8 +100,9 @@ pub(super) fn res_text(conn: &Connection, num: i64) -> Result<(u8, String), Erro
 pub(super) fn resource_by_key(conn: &Connection, key: &[u8]) -> Result<Option<i64>, Error> {
     Ok(conn
         .prepare_cached(
-            "SELECT r.num FROM res_hash h CROSS JOIN res r ON r.num=h.num \
-             WHERE h.hash=?1 AND r.key=?2",
+            "SELECT r.num FROM (SELECT num FROM res_hash_young WHERE hash=?1 \
+             UNION ALL SELECT num FROM res_hash WHERE hash=?1) h \
+             CROSS JOIN res r ON r.num=h.num WHERE r.key=?2 LIMIT 1",
         )?
         .query_row(params![hash(key), key], |r| r.get(0))
         .optional()?)
@@ -112,15 +118,20 @@ pub(super) fn resource(conn: &Connection, ty: u8, id: &str) -> Result<Option<i64
 /// Notes a new resource.
 pub(super) fn put_resource(conn: &Connection, num: i64, key: &[u8]) -> Result<(), Error> {
     conn.prepare_cached("INSERT INTO res VALUES(?1, ?2, 0)")?.execute(params![num, key])?;
-    conn.prepare_cached("INSERT INTO res_hash VALUES(?1, ?2)")?.execute(params![hash(key), num])?;
+    conn.prepare_cached("INSERT INTO res_hash_young VALUES(?1, ?2)")?
+        .execute(params![hash(key), num])?;
     Ok(())
 }
 
 /// Forgets a resource.
 pub(super) fn delete_resource(conn: &Connection, num: i64, key: &[u8]) -> Result<(), Error> {
     conn.prepare_cached("DELETE FROM res WHERE num=?1")?.execute([num])?;
-    conn.prepare_cached("DELETE FROM res_hash WHERE hash=?1 AND num=?2")?
-        .execute(params![hash(key), num])?;
+    for sql in [
+        "DELETE FROM res_hash WHERE hash=?1 AND num=?2",
+        "DELETE FROM res_hash_young WHERE hash=?1 AND num=?2",
+    ] {
+        conn.prepare_cached(sql)?.execute(params![hash(key), num])?;
+    }
     Ok(())
 }
 
@@ -129,8 +140,9 @@ pub(super) fn terms(conn: &Connection, system: Option<i64>, code: &str) -> Resul
     let (low, high) = system.map_or((0, i64::MAX), |s| (s << 32, (s + 1) << 32));
     let code = pack_code(code);
     let mut s = conn.prepare_cached(
-        "SELECT t.num FROM term_hash h CROSS JOIN term t ON t.num=h.num \
-         WHERE h.hash=?1 AND h.num>=?2 AND h.num<?3 AND t.code=?4",
+        "SELECT t.num FROM (SELECT num FROM term_hash WHERE hash=?1 \
+         UNION ALL SELECT num FROM term_hash_young WHERE hash=?1) h \
+         CROSS JOIN term t ON t.num=h.num WHERE h.num>=?2 AND h.num<?3 AND t.code=?4",
     )?;
     let rows = s.query_map(params![hash(&code), low, high, code], |r| r.get(0))?;
     rows.collect::<Result<_, _>>().map_err(Error::from)
@@ -148,7 +160,7 @@ pub(super) fn term_text(conn: &Connection, num: i64) -> Result<String, Error> {
 pub(super) fn put_term(conn: &Connection, num: i64, code: &str) -> Result<(), Error> {
     let code = pack_code(code);
     conn.prepare_cached("INSERT INTO term VALUES(?1, ?2)")?.execute(params![num, code])?;
-    conn.prepare_cached("INSERT INTO term_hash VALUES(?1, ?2)")?
+    conn.prepare_cached("INSERT INTO term_hash_young VALUES(?1, ?2)")?
         .execute(params![hash(&code), num])?;
     Ok(())
 }
@@ -161,7 +173,11 @@ pub(super) fn delete_term(conn: &Connection, num: i64) -> Result<(), Error> {
         .optional()?;
     let Some(code) = code else { return Ok(()) };
     conn.prepare_cached("DELETE FROM term WHERE num=?1")?.execute([num])?;
-    conn.prepare_cached("DELETE FROM term_hash WHERE hash=?1 AND num=?2")?
-        .execute(params![hash(&code), num])?;
+    for sql in [
+        "DELETE FROM term_hash WHERE hash=?1 AND num=?2",
+        "DELETE FROM term_hash_young WHERE hash=?1 AND num=?2",
+    ] {
+        conn.prepare_cached(sql)?.execute(params![hash(&code), num])?;
+    }
     Ok(())
 }

@@ -374,15 +374,20 @@ pub(super) fn primary_span(date: i64, span: u8) -> Option<(i64, i64)> {
     Some((date, date.checked_add(*SPANS.get(usize::from(span))?)?))
 }
 
-/// Reads the block of a version, given the same `primary`.
-pub(super) fn decode(block: &[u8], primary: Option<(i64, i64)>) -> Result<Vec<Val>, Error> {
+/// Reads the block of a version, given the same `primary`, and adds its values to `vals`.
+pub(super) fn decode(
+    block: &[u8],
+    primary: Option<(i64, i64)>,
+    vals: &mut Vec<Val>,
+) -> Result<(), Error> {
     let mut c = Cursor(block);
-    let mut vals: Vec<Val> = Vec::with_capacity(12);
+    let mut last = 0;
     while !c.0.is_empty() {
-        let last = vals.last().map_or(0, Val::pcode);
-        vals.push(decode_one(&mut c, last, primary).ok_or(Error::Unusable)?);
+        let val = decode_one(&mut c, last, primary).ok_or(Error::Unusable)?;
+        last = val.pcode();
+        vals.push(val);
     }
-    Ok(vals)
+    Ok(())
 }
 
 fn decode_one(c: &mut Cursor<'_>, last: u32, primary: Option<(i64, i64)>) -> Option<Val> {
@@ -499,11 +504,13 @@ mod tests {
         let mut out = Vec::new();
         let primary = Some((-86_400_000_000, 0));
         encode(&vals, primary, &mut out);
-        assert_eq!(decode(&out, primary).unwrap(), vals);
-        assert!(decode(&out, None).is_err(), "the date stands elsewhere");
+        let mut back = Vec::new();
+        decode(&out, primary, &mut back).unwrap();
+        assert_eq!(back, vals);
+        assert!(decode(&out, None, &mut back).is_err(), "the date stands elsewhere");
         for cut in 1..out.len() {
             // A cut block is an error or a shorter list, never a panic.
-            drop(decode(&out[..cut], primary));
+            drop(decode(&out[..cut], primary, &mut Vec::new()));
         }
     }
 

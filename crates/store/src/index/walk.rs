@@ -15,13 +15,13 @@ use super::predicate::{Candidate, Pred, Version};
 use super::search::{Match, Searcher};
 use super::span::{self, Order};
 use super::stored::{read_body, read_head};
+use super::text;
 use super::values::{NO_DATE, ODD_DATE, SPAN_OTHER};
 use crate::error::Error;
 
-/// The end of a text range: every text with the prefix is below.
-fn text_end(prefix: &str) -> String {
-    format!("{prefix}\u{10ffff}")
-}
+/// Sequences of the log in which a search for what is frequent looks first: some
+/// milliseconds at most.
+const EARLY: i64 = 1 << 15;
 
 /// The lists that a scan reads, if it reads lists.
 fn which(ty: u8, what: &What) -> Option<Which> {
@@ -54,12 +54,16 @@ pub(super) fn count_rows(conn: &Connection, ty: u8, what: &What, cap: u32) -> Re
         What::Post { .. } | What::Member { .. } => {
             which(ty, what).map_or(Ok(0), |w| list::count(conn, w, cap))?
         }
-        What::Text { pcode, prefix } => conn
-            .prepare_cached(
-                "SELECT count(*) FROM (SELECT 1 FROM str WHERE pcode=?1 AND text>=?2 AND text<?3 \
-                 LIMIT ?4)",
-            )?
-            .query_row(params![pcode, prefix, text_end(prefix), cap], |r| r.get(0))?,
+        What::Text { pcode, like } => {
+            let mut n = 0;
+            if cap > 0 {
+                text::scan(conn, *pcode, like, &mut |_| {
+                    n += 1;
+                    Ok(n < cap)
+                })?;
+            }
+            n
+        }
         What::Date { pcode, low, high } => {
             let mut n = 0;
             if cap > 0 {
@@ -99,16 +103,8 @@ impl Searcher<'_, '_> {
                     list::scan(conn, which, &mut |list, e| each(in_list(list, e), None))?;
                 }
             }
-            What::Text { pcode, prefix } => {
-                let mut s = conn.prepare_cached(
-                    "SELECT seq FROM str WHERE pcode=?1 AND text>=?2 AND text<?3",
-                )?;
-                let mut rows = s.query(params![pcode, prefix, text_end(prefix)])?;
-                while let Some(r) = rows.next()? {
-                    if !each(bare(r.get(0)?, *pcode), None)? {
-                        break;
-                    }
-                }
+            What::Text { pcode, like } => {
+                text::scan(conn, *pcode, like, &mut |seq| each(bare(seq, *pcode), None))?;
             }
             What::Date { pcode, low, high } => {
                 span::scan(conn, *pcode, (*low, *high), Order::Up, &mut |d| {
@@ -177,8 +173,11 @@ impl Searcher<'_, '_> {
         while let Some(r) = rows.next()? {
             let vid = r.get(0)?;
             let body = r.get_ref(1)?.as_blob().map_err(|_| Error::Unusable)?;
+            let (head, _) = read_head(vid, body).ok_or(Error::Unusable)?;
             let v = if bare {
-                read_head(vid, body).ok_or(Error::Unusable)?.0
+                head
+            } else if self.is_out(&head)? {
+                continue;
             } else {
                 read_body(vid, body, &self.run.names)?
             };
@@ -220,6 +219,28 @@ impl Searcher<'_, '_> {
             self.rows(scan, &mut |c, version| best.offer(scan, c, version))?;
         }
         Ok((best.heap.into_sorted_vec(), best.total))
+    }
+
+    /// The first `limit` matches after the key, in the order of the log, from a short piece
+    /// of it: what is found often is found there, however long the log is. `None`: not
+    /// enough.
+    pub(super) fn early(&self, limit: usize) -> Result<Option<Vec<Match>>, Error> {
+        let scan = Scan { what: What::Type, by: None };
+        let from = self.after.map_or(0, |rank| rank.tie.clamp(0, (1 << 40) - 1));
+        let to = self.run.at.min(from.saturating_add(EARLY));
+        let mut best = Best {
+            search: self,
+            limit,
+            repeats: false,
+            by_log: true,
+            in_order: true,
+            seen: HashSet::new(),
+            heap: BinaryHeap::with_capacity(limit.min(4096) + 1),
+            total: 0,
+        };
+        self.type_rows(from, to, &mut |c, version| best.offer(&scan, c, version))?;
+        let enough = best.heap.len() >= limit || to == self.run.at;
+        Ok(enough.then(|| best.heap.into_sorted_vec()))
     }
 
     /// As [`Searcher::gather`], of a whole type by the times of writing.

@@ -11,7 +11,7 @@ use phial_fhir::ResourceType;
 use phial_fhir::search::{Term, fold, primary_date_param};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::dict::{Kind, Names, Tag, TwoGenerations};
+use super::dict::{FACET_CODES, Kind, Names, Tag, TwoGenerations, faceted};
 use super::era::Eras;
 use super::list::{self, Entry, List};
 use super::pack::is_moment;
@@ -19,12 +19,9 @@ use super::predicate::Version;
 use super::span::Dated;
 use super::stored::{put_resource, put_term, resource_by_key, terms, write_body};
 use super::values::{LONG, NO_DATE, ODD_DATE, SPAN_OTHER, SPANS, Unit, Val, res_key};
-use super::{Index, Indexed, Shape, db, lock, relate, unusable};
+use super::{Index, Indexed, Shape, db, lock, relate, text, unusable, young};
 use crate::durable;
 use crate::error::Error;
-
-/// Folded text beyond this many bytes is left to the residual filter.
-const TEXT_PREFIX: usize = 48;
 
 /// Terms, and as many resources, whose numbers are remembered between batches.
 const CACHED: usize = 100_000;
@@ -63,15 +60,6 @@ pub(super) struct Head {
     pub date: i64,
 }
 
-/// Text as the index orders it.
-pub(super) fn text_prefix(folded: &str) -> &str {
-    let mut end = folded.len().min(TEXT_PREFIX);
-    while !folded.is_char_boundary(end) {
-        end -= 1;
-    }
-    folded.get(..end).unwrap_or(folded)
-}
-
 impl Rows {
     /// Adds the rows of one version. A record about a set of patients is in the lists of
     /// the set, which is how a patient's sets are searched.
@@ -88,7 +76,7 @@ impl Rows {
                 }
                 Val::Own { .. } | Val::Parts { .. } => {}
                 Val::Str { pcode, text } => {
-                    self.text.push((*pcode, text_prefix(&fold(text)).to_owned(), h.seq));
+                    self.text.push((*pcode, text::stored(&fold(text)).to_owned(), h.seq));
                 }
                 Val::Date { pcode, low, high } => {
                     self.date.push(Dated {
@@ -133,14 +121,27 @@ impl Rows {
         Ok(())
     }
 
+    /// Hands every text with its versions to `to`.
+    fn each_text(
+        &self,
+        tx: &Connection,
+        to: impl Fn(&Connection, u32, &str, &[i64]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut seqs = Vec::new();
+        for group in self.text.chunk_by(|a, b| a.0 == b.0 && a.1 == b.1) {
+            let Some((pcode, text, _)) = group.first() else { continue };
+            seqs.clear();
+            seqs.extend(group.iter().map(|g| g.2));
+            to(tx, *pcode, text, &seqs)?;
+        }
+        Ok(())
+    }
+
     fn insert(mut self, tx: &Connection) -> Result<(), Error> {
         self.sort();
         self.each_list(tx, list::insert)?;
-        let mut s = tx.prepare_cached("INSERT INTO str VALUES(?1, ?2, ?3)")?;
-        for (pcode, text, seq) in &self.text {
-            s.execute(params![pcode, text, seq])?;
-        }
-        let mut s = tx.prepare_cached("INSERT INTO dat VALUES(?1)")?;
+        self.each_text(tx, text::insert)?;
+        let mut s = tx.prepare_cached("INSERT INTO dat_young VALUES(?1)")?;
         for d in &self.date {
             s.execute([d.key()])?;
         }
@@ -154,13 +155,13 @@ impl Rows {
     pub(super) fn delete(mut self, tx: &Connection) -> Result<(), Error> {
         self.sort();
         self.each_list(tx, list::remove)?;
-        let mut s = tx.prepare_cached("DELETE FROM str WHERE pcode=?1 AND text=?2 AND seq=?3")?;
-        for (pcode, text, seq) in &self.text {
-            s.execute(params![pcode, text, seq])?;
-        }
-        let mut s = tx.prepare_cached("DELETE FROM dat WHERE k=?1")?;
+        self.each_text(tx, text::remove)?;
+        let mut old = tx.prepare_cached("DELETE FROM dat WHERE k=?1")?;
+        let mut young = tx.prepare_cached("DELETE FROM dat_young WHERE k=?1")?;
         for d in &self.date {
-            s.execute([d.key()])?;
+            if young.execute([d.key()])? == 0 {
+                old.execute([d.key()])?;
+            }
         }
         let mut s = tx.prepare_cached("DELETE FROM num WHERE pcode=?1 AND value=?2 AND seq=?3")?;
         for (pcode, value, seq) in &self.num {
@@ -195,6 +196,17 @@ impl Value<'_> {
     }
 }
 
+/// The values of one record.
+struct Gathered {
+    /// Those of the facet first, then the others in the order of their pcodes, composites
+    /// last.
+    vals: Vec<Val>,
+    /// The pcode of the references to the record's only patient.
+    own: Option<u32>,
+    /// The number of the facet; 0 for none.
+    facet: u32,
+}
+
 /// For each component of a composite the places of its values.
 type Places = Box<[Box<[u16]>]>;
 
@@ -217,6 +229,7 @@ pub(super) struct State {
     terms: TwoGenerations<Box<[u8]>, i64>,
     next_term: TwoGenerations<i64, i64>,
     key: Vec<u8>,
+    waiting: young::Waiting,
 }
 
 /// What a batch changed besides the file.
@@ -252,6 +265,7 @@ impl State {
             terms: TwoGenerations::new(CACHED),
             next_term: TwoGenerations::new(4096),
             key: Vec::new(),
+            waiting: young::Waiting::count(conn)?,
         })
     }
 
@@ -274,6 +288,7 @@ impl State {
                 let n = self.next_res;
                 self.next_res += 1;
                 put_resource(tx, n, &self.key)?;
+                self.waiting.res_hash += 1;
                 n
             }
         };
@@ -326,6 +341,7 @@ impl State {
                 };
                 self.next_term.keep(system, next + 1);
                 put_term(tx, next, code)?;
+                self.waiting.term_hash += 1;
                 next
             }
         };
@@ -406,14 +422,12 @@ impl State {
     }
 
     /// One record's values, grouped: equal values of a class with all their parameters.
-    /// In the order of their pcodes, composites last; and the pcode of the references to
-    /// the record's only patient.
     fn values(
         &mut self,
         tx: &Connection,
         rec: &Indexed,
         patients: &[i64],
-    ) -> Result<(Vec<Val>, Option<u32>), Error> {
+    ) -> Result<Gathered, Error> {
         let mut loose: Vec<(Value<'_>, DataClass, u16)> =
             Vec::with_capacity(rec.values.values.len());
         for (param, class, term) in &rec.values.values {
@@ -456,8 +470,33 @@ impl State {
             _ => None,
         });
         vals.sort_by_key(Val::pcode);
+        let facet = self.facet(tx, rec.ty.number(), &mut vals)?;
         self.parts(tx, rec, patients, &mut vals)?;
-        Ok((vals, own))
+        Ok(Gathered { vals, own, facet })
+    }
+
+    /// Puts the codes that many records share in front, and says which facet they are.
+    fn facet(&mut self, tx: &Connection, ty: u8, vals: &mut [Val]) -> Result<u32, Error> {
+        let names = &self.names;
+        let shared =
+            |v: &Val| matches!(v, Val::Post { .. }) && names.pcode(v.pcode()).is_some_and(faceted);
+        let mut codes: Vec<(u32, i64)> = vals
+            .iter()
+            .filter(|v| shared(v))
+            .filter_map(|v| match v {
+                Val::Post { pcode, term } => Some((*pcode, *term)),
+                _ => None,
+            })
+            .collect();
+        if codes.len() > FACET_CODES {
+            return Ok(0);
+        }
+        codes.sort_unstable();
+        vals.sort_by_key(|v| match v {
+            Val::Post { pcode, term } if shared(v) => (false, *pcode, *term),
+            _ => (true, v.pcode(), 0),
+        });
+        self.names.intern_facet(tx, ty, &codes, &mut self.names_changed)
     }
 
     /// Adds the composites: where their parts stand among the other values.
@@ -546,7 +585,9 @@ impl State {
         for rec in batch {
             self.take(tx, rec, &mut rows, &mut changes, &mut block)?;
         }
+        self.waiting.dat += i64::try_from(rows.date.len()).unwrap_or(i64::MAX);
         rows.insert(tx)?;
+        young::settle(tx, &mut self.waiting, batch.len())?;
         changes.eras.write(tx)?;
         Ok(changes)
     }
@@ -595,12 +636,13 @@ impl State {
             supersede(db::vid(ty, seq))?;
             changes.gone.push((seq, seq));
         } else {
-            let (own, span);
-            (vals, own) = self.values(tx, rec, &patients)?;
+            let found = self.values(tx, rec, &patients)?;
+            let (own, facet, span);
+            (vals, own, facet) = (found.vals, found.own, found.facet);
             (date, span) = Self::date(rec);
             let shape =
                 Shape { ty: rec.ty, labels: rec.labels, about_patient: !patients.is_empty() };
-            let full = Tag { shape, span, own: own.unwrap_or(0) };
+            let full = Tag { shape, span, own: own.unwrap_or(0), facet };
             tag = self.names.intern_tag(tx, full, &mut self.names_changed)?;
             rows.add(&Head { ty, seq, tag, patient, date }, &vals);
             if relate::matters(rec.ty) {

@@ -1,0 +1,116 @@
+//! Rows that come in no order of their table: hashes, and dates of all patients mixed.
+//! Put in one by one each would change a page of its own, and the more the larger the
+//! table is. They wait in a small table of the same form, in which every page is changed
+//! often, and settle a stretch of the order at a time, many to a page. Whoever reads
+//! looks into both.
+
+use rusqlite::types::{FromSql, ToSql};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::error::Error;
+
+/// Rows that wait, at most, give or take a batch.
+const WAITING: i64 = 65_536;
+
+/// How many rows wait in each table.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Waiting {
+    pub res_hash: i64,
+    pub term_hash: i64,
+    pub dat: i64,
+}
+
+impl Waiting {
+    pub(super) fn count(conn: &Connection) -> Result<Self, Error> {
+        let of = |sql: &str| conn.query_row(sql, [], |r| r.get::<_, i64>(0));
+        Ok(Waiting {
+            res_hash: of("SELECT count(*) FROM res_hash_young")?,
+            term_hash: of("SELECT count(*) FROM term_hash_young")?,
+            dat: of("SELECT count(*) FROM dat_young")?,
+        })
+    }
+}
+
+/// The statements of a table: where a stretch ends, its rows put down, and taken away.
+struct Moves {
+    table: &'static str,
+    end: &'static str,
+    put: &'static str,
+    take: &'static str,
+}
+
+const RES: Moves = Moves {
+    table: "settled res_hash",
+    end: "SELECT hash FROM res_hash_young WHERE hash>=?1 ORDER BY hash LIMIT 1 OFFSET ?2",
+    put: "INSERT OR IGNORE INTO res_hash SELECT hash, num FROM res_hash_young \
+          WHERE hash>=?1 AND hash<=?2 ORDER BY hash, num",
+    take: "DELETE FROM res_hash_young WHERE hash>=?1 AND hash<=?2",
+};
+
+const TERM: Moves = Moves {
+    table: "settled term_hash",
+    end: "SELECT hash FROM term_hash_young WHERE hash>=?1 ORDER BY hash LIMIT 1 OFFSET ?2",
+    put: "INSERT OR IGNORE INTO term_hash SELECT hash, num FROM term_hash_young \
+          WHERE hash>=?1 AND hash<=?2 ORDER BY hash, num",
+    take: "DELETE FROM term_hash_young WHERE hash>=?1 AND hash<=?2",
+};
+
+const DAT: Moves = Moves {
+    table: "settled dat",
+    end: "SELECT k FROM dat_young WHERE k>=?1 ORDER BY k LIMIT 1 OFFSET ?2",
+    put: "INSERT OR IGNORE INTO dat SELECT k FROM dat_young WHERE k>=?1 AND k<=?2 ORDER BY k",
+    take: "DELETE FROM dat_young WHERE k>=?1 AND k<=?2",
+};
+
+/// Settles a stretch of each table in which too many rows wait, after a batch of records.
+pub(super) fn settle(conn: &Connection, waiting: &mut Waiting, batch: usize) -> Result<(), Error> {
+    // More than a batch brings, so that the tables get no larger.
+    let rows = i64::try_from(batch).unwrap_or(i64::MAX).saturating_mul(4).min(WAITING);
+    if waiting.res_hash > WAITING {
+        waiting.res_hash -= stretch::<i64>(conn, &RES, rows, (i64::MIN, i64::MAX))?;
+    }
+    if waiting.term_hash > WAITING {
+        waiting.term_hash -= stretch::<i64>(conn, &TERM, rows, (i64::MIN, i64::MAX))?;
+    }
+    if waiting.dat > WAITING {
+        let all = (Vec::new(), vec![0xff; 64]);
+        waiting.dat -= stretch::<Vec<u8>>(conn, &DAT, rows, all)?;
+    }
+    Ok(())
+}
+
+/// Settles `rows` rows from where the last stretch ended. Says how many they were.
+fn stretch<K: FromSql + ToSql>(
+    conn: &Connection,
+    moves: &Moves,
+    rows: i64,
+    (first, last): (K, K),
+) -> Result<i64, Error> {
+    let from: K = place(conn, moves.table)?.unwrap_or(first);
+    let end: Option<K> =
+        conn.prepare_cached(moves.end)?.query_row(params![from, rows], |r| r.get(0)).optional()?;
+    let to = end.as_ref().unwrap_or(&last);
+    conn.prepare_cached(moves.put)?.execute(params![from, to])?;
+    let taken = conn.prepare_cached(moves.take)?.execute(params![from, to])?;
+    keep_place(conn, moves.table, end)?;
+    Ok(i64::try_from(taken).unwrap_or(i64::MAX))
+}
+
+/// Where the next stretch of a table begins.
+fn place<T: FromSql>(conn: &Connection, name: &str) -> Result<Option<T>, Error> {
+    Ok(conn
+        .prepare_cached("SELECT value FROM meta WHERE name=?1")?
+        .query_row([name], |r| r.get(0))
+        .optional()?)
+}
+
+/// `None`: from the beginning.
+fn keep_place<T: ToSql>(conn: &Connection, name: &str, at: Option<T>) -> Result<(), Error> {
+    match at {
+        Some(at) => conn
+            .prepare_cached("INSERT OR REPLACE INTO meta VALUES(?1, ?2)")?
+            .execute(params![name, at])?,
+        None => conn.prepare_cached("DELETE FROM meta WHERE name=?1")?.execute([name])?,
+    };
+    Ok(())
+}
