@@ -19,17 +19,21 @@
 //! | `version` | type << 40 \| sequence: record, res 9, tag 3, patient 7, date, values | hits, residual filters, scans of a type |
 //! | `list` | pcode, term, patient 7: versions by date (see `list`) | token, reference, uri; everything about a patient |
 //! | `dat` | pcode, start, sequence, end, patient 7, tag (see `span`) | ranges of time |
-//! | `str`, `num` | pcode, value, sequence | prefixes and ranges |
+//! | `str` | pcode, folded text: versions (see `text`) | prefixes, `:contains` |
+//! | `num` | pcode, value, sequence | ranges |
 //! | `term`, `system` | number, code or URI | what stands in `list` |
 //! | `res_hash`, `term_hash` | 32 bits of SHA-256, number | a name's or a code's number |
+//! | `*_young` | as the table of that name | rows that wait for their place (see `young`) |
+//! | `facet` | number: pcodes and terms | codes that many versions have in common |
 //! | `era` | a stretch of the log, earliest and latest writing | `_lastUpdated` |
 //! | `gone` | version, superseded by, when | the last minutes of history |
 //!
 //! A *pcode* stands for type, kind of value, data class and the set of parameters that
-//! share the value, so `code` and `combo-code` cost one entry. A *tag* stands for access
-//! shape, length of the primary date and the pcode of the reference to the record's
-//! own patient, which therefore needs no entry. Most candidates are decided on `list`
-//! alone.
+//! share the value, so `code` and `combo-code` cost one entry. A *facet* is the set of
+//! codes of a version, identifiers left out: a lab result has its status, category and
+//! code in common with thousands. A *tag* stands for access shape, length of the primary
+//! date, facet and the pcode of the reference to the record's own patient, which therefore
+//! needs no entry. Most candidates are decided on a row of `list` or `dat` alone.
 //!
 //! Each fact is written once where that is possible: a value's text in `term` and its
 //! number elsewhere, the primary date in the version's date column and its length in the

@@ -114,3 +114,52 @@ fn keep_place<T: ToSql>(conn: &Connection, name: &str, at: Option<T>) -> Result<
     };
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::db::SCHEMA;
+
+    #[test]
+    fn what_waits_settles_in_stretches_and_nothing_is_lost() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(SCHEMA).unwrap();
+        let mut waiting = Waiting::default();
+        let mix = |n: i64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64.cast_signed()) >> 20;
+        let (mut most, batch) = (0, 4096);
+        for round in 0..24 {
+            for n in round * batch..(round + 1) * batch {
+                let key = [mix(n).to_be_bytes(), n.to_be_bytes()].concat();
+                // Some hashes are shared.
+                let hash = mix(n / 3);
+                conn.prepare_cached("INSERT INTO dat_young VALUES(?1)")
+                    .unwrap()
+                    .execute([key])
+                    .unwrap();
+                for table in ["res", "term"] {
+                    let sql = format!("INSERT INTO {table}_hash_young VALUES(?1, ?2)");
+                    conn.prepare_cached(&sql).unwrap().execute([hash, n]).unwrap();
+                }
+            }
+            waiting.res_hash += batch;
+            waiting.term_hash += batch;
+            waiting.dat += batch;
+            settle(&conn, &mut waiting, usize::try_from(batch).unwrap()).unwrap();
+            let now = Waiting::count(&conn).unwrap();
+            assert_eq!(
+                (now.res_hash, now.term_hash, now.dat),
+                (waiting.res_hash, waiting.term_hash, waiting.dat)
+            );
+            most = most.max(now.dat);
+        }
+        assert!(most <= WAITING + batch, "{most}");
+        for table in ["res_hash", "term_hash", "dat"] {
+            let of = |t: String| -> i64 {
+                conn.query_row(&format!("SELECT count(*) FROM {t}"), [], |r| r.get(0)).unwrap()
+            };
+            let settled = of(table.to_owned());
+            assert!(settled > 0, "{table}");
+            assert_eq!(settled + of(format!("{table}_young")), 24 * batch, "{table}");
+        }
+    }
+}
