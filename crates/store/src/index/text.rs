@@ -80,8 +80,11 @@ fn blob<'r>(r: &'r rusqlite::Row<'_>, at: usize) -> Result<&'r [u8], Error> {
     r.get_ref(at)?.as_blob().map_err(|_| Error::Unusable)
 }
 
+/// A row's key, and its sequences.
+type Found = (Vec<u8>, Vec<i64>);
+
 /// The row of a list that holds or would hold `seq`: the last that starts at or before it.
-fn holding(conn: &Connection, list: &[u8], seq: i64) -> Result<Option<(Vec<u8>, Vec<i64>)>, Error> {
+fn holding(conn: &Connection, list: &[u8], seq: i64) -> Result<Option<Found>, Error> {
     let mut at = list.to_vec();
     put_ordered(&mut at, seq.cast_unsigned());
     let mut s =
