@@ -147,11 +147,12 @@ fn log_to_stderr() {
 }
 
 /// An async runtime for a command. Stores are read on the worker that asks, so there
-/// are more workers than cores: one that computes keeps no other request waiting.
+/// are more workers than cores: one that computes keeps no other request waiting. Not
+/// many more: each burst of requests wakes all of them, and the switching is paid for.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     Ok(tokio::runtime::Builder::new_multi_thread()
-        .worker_threads((cores * 3).max(8))
+        .worker_threads((cores * 2).max(4))
         .enable_all()
         .build()?)
 }
