@@ -26,8 +26,14 @@ pub fn fold(text: &str) -> String {
             space = false;
         }
         if base.is_empty() {
-            // A letter whose lower case is decomposed keeps its base only.
-            out.extend(c.to_lowercase().filter(|l| !dropped(*l)));
+            // A letter whose lower case is decomposed keeps its base only, and one whose
+            // lower case is a Latin letter (`ẞ`, the signs for kelvin and ångström) is that.
+            for lower in c.to_lowercase().filter(|l| !dropped(*l)) {
+                match latin(lower) {
+                    "" => out.push(lower),
+                    base => out.push_str(base),
+                }
+            }
         } else {
             out.push_str(base);
         }
@@ -115,6 +121,8 @@ mod tests {
             ("Ægir Þórsson", "aegir thorsson"),
             ("Jose\u{301}", "josé"),
             ("İstanbul", "istanbul"),
+            ("STRAẞE", "Strasse"),
+            ("\u{212b}ngstr\u{f6}m", "angstrom"),
             ("Иванов", "ИВАНОВ"),
             ("王小明", "王小明"),
         ] {
