@@ -64,18 +64,16 @@ impl Dice {
         (0..n).map(|_| char::from(b'0' + self.below(10) as u8)).collect()
     }
 
-    /// A UUID-shaped id (RFC 9562, version 8: the bits are our own).
-    pub(crate) fn uuid(&mut self) -> String {
-        let high = self.next() & !0xf000 | 0x8000;
-        let low = self.next() & !(0b11 << 62) | 1 << 63;
-        format!(
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            high >> 32,
-            high >> 16 & 0xffff,
-            high & 0xffff,
-            low >> 48,
-            low & 0xffff_ffff_ffff
-        )
+    /// The place of a draw among weights; 0 when they are all nothing.
+    pub(crate) fn weighted(&mut self, weights: &[u64]) -> usize {
+        let mut at = self.below(weights.iter().sum());
+        for (place, weight) in weights.iter().enumerate() {
+            if at < *weight {
+                return place;
+            }
+            at -= weight;
+        }
+        0
     }
 }
 
@@ -102,17 +100,6 @@ mod tests {
             assert!(!dice.chance(0) && dice.chance(1000));
         }
         assert_eq!(seen, [true; 5]);
-    }
-
-    #[test]
-    fn ids_are_uuids_of_version_8() {
-        let mut dice = Dice::new(3, "uuid", 1);
-        for _ in 0..100 {
-            let id = dice.uuid();
-            assert_eq!(id.len(), 36);
-            assert_eq!(id.as_bytes()[14], b'8');
-            assert!(b"89ab".contains(&id.as_bytes()[19]));
-        }
     }
 
     #[test]

@@ -1,12 +1,17 @@
-//! Illnesses: codes, who gets them, what is prescribed, and what clinicians write
-//! about them. In a note `{name}` is the patient's name, `{title}` the family name
-//! with Mr. or Ms., `{he}`, `{his}`, `{him}` the pronouns (capitalised when the
-//! placeholder is), `{age}` the age in years.
+//! Illnesses: codes, who gets them, who follows them, what is prescribed, and what
+//! clinicians write about them. Notes hold placeholders; `crate::note` lists them.
 
-use super::laboratory::{
-    A1C, ALBUMINURIA, BNP, CD4, CHOLESTEROL, EGFR, HEMOGLOBIN, INR, LDL, TSH, Test, URATE,
-    VIRAL_LOAD,
-};
+use super::laboratory::Test;
+use crate::directory::Job;
+use crate::shape::Labels;
+
+mod acute;
+mod chronic;
+mod protected;
+
+pub(crate) use acute::{ACUTE, BIRTH, MISCARRIAGE, NEWBORN, PNEUMONIA, PREGNANCY};
+pub(crate) use chronic::CHRONIC;
+pub(crate) use protected::{MILD, PROTECTED};
 
 /// Who may get an illness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,39 +22,45 @@ pub(crate) enum Whom {
 }
 
 /// A medicine for an illness.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Drug {
     pub(crate) rxnorm: &'static str,
     pub(crate) display: &'static str,
-    /// How much at a time: a number (of `unit`), and how often a day.
-    pub(crate) amount: u32,
+    /// How much at a time, of what, and how often a day.
+    pub(crate) amount: i64,
     pub(crate) unit: &'static str,
-    pub(crate) daily: u32,
+    pub(crate) daily: i64,
     /// Days of one supply.
-    pub(crate) days: u32,
+    pub(crate) days: i64,
     /// Given as needed.
     pub(crate) as_needed: bool,
 }
 
-const fn daily(rxnorm: &'static str, display: &'static str, daily: u32) -> Drug {
-    Drug { rxnorm, display, amount: 1, unit: "tablet", daily, days: 90, as_needed: false }
-}
-
-const fn course(rxnorm: &'static str, display: &'static str, daily: u32, days: u32) -> Drug {
-    Drug { rxnorm, display, amount: 1, unit: "tablet", daily, days, as_needed: false }
-}
-
-const fn needed(
+const fn drug(
     rxnorm: &'static str,
     display: &'static str,
-    amount: u32,
+    amount: i64,
     unit: &'static str,
+    daily: i64,
+    days: i64,
 ) -> Drug {
-    Drug { rxnorm, display, amount, unit, daily: 4, days: 30, as_needed: true }
+    Drug { rxnorm, display, amount, unit, daily, days, as_needed: false }
+}
+
+/// One tablet, so often a day, for 90 days.
+const fn tablet(rxnorm: &'static str, display: &'static str, daily: i64) -> Drug {
+    drug(rxnorm, display, 1, "tablet", daily, 90)
+}
+
+impl Drug {
+    const fn as_needed(mut self) -> Drug {
+        self.as_needed = true;
+        self
+    }
 }
 
 /// One illness.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Illness {
     pub(crate) snomed: &'static str,
     pub(crate) display: &'static str,
@@ -58,589 +69,36 @@ pub(crate) struct Illness {
     /// How plain people say it, within a sentence.
     pub(crate) plain: &'static str,
     pub(crate) chronic: bool,
-    /// Earliest age of onset in years.
-    pub(crate) from: i32,
+    /// Earliest and latest age of onset in years.
+    pub(crate) from: i64,
+    pub(crate) until: i64,
     /// How many of a thousand have it (or, when acute, its weight among reasons of a
-    /// visit): children, adults under 60, older.
+    /// visit): under 18, under 60, older.
     pub(crate) per_mille: [u64; 3],
     pub(crate) whom: Whom,
-    /// Sensitivity labels (v3-ActCode) of every record that tells of it.
-    pub(crate) labels: &'static [&'static str],
+    /// Sensitivity labels of every record that tells of it.
+    pub(crate) labels: Labels,
+    /// Who follows it.
+    pub(crate) by: Job,
+    /// Visits for it in three years.
+    pub(crate) visits: i64,
+    /// Whether it may bring someone to the emergency department.
+    pub(crate) urgent: bool,
     pub(crate) drugs: &'static [Drug],
     /// What is measured to follow it.
     pub(crate) tests: &'static [Test],
+    /// What is aimed at.
+    pub(crate) goal: &'static str,
     pub(crate) notes: &'static [&'static str],
 }
 
-/// The diabetes code, which the first patient always has.
-pub(crate) const DIABETES: &str = "44054006";
-pub(crate) const HYPERTENSION: &str = "59621000";
-
-pub(crate) const CHRONIC: &[Illness] = &[
-    Illness {
-        snomed: DIABETES,
-        display: "Diabetes mellitus type 2 (disorder)",
-        icd: "E11.9",
-        icd_display: "Type 2 diabetes mellitus without complications",
-        plain: "type 2 diabetes",
-        chronic: true,
-        from: 32,
-        per_mille: [0, 150, 380],
-        whom: Whom::All,
-        labels: &[],
-        drugs: &[daily(
-            "860975",
-            "24 HR Metformin hydrochloride 500 MG Extended Release Oral Tablet",
-            2,
-        )],
-        tests: &[A1C, ALBUMINURIA],
-        notes: &[
-            "{name} checks glucose most mornings and brought the log. Fasting values run a little high after weekends. Went over carbohydrate counting again; {he} will walk after dinner.",
-            "{title} takes the evening dose with food now and the stomach upset is gone. No low readings. Feet examined: pulses good, monofilament felt on both sides.",
-            "Discussed the last A1c with {name}. {He} would rather change diet first than add a second drug; we agreed to look again in three months.",
-            "Eye examination is overdue. {title} promised to call the ophthalmology office this week; the daughter will drive {him}.",
-        ],
-    },
-    Illness {
-        snomed: HYPERTENSION,
-        display: "Essential hypertension (disorder)",
-        icd: "I10",
-        icd_display: "Essential (primary) hypertension",
-        plain: "high blood pressure",
-        chronic: true,
-        from: 28,
-        per_mille: [0, 220, 560],
-        whom: Whom::All,
-        labels: &[],
-        drugs: &[
-            daily("314076", "lisinopril 10 MG Oral Tablet", 1),
-            daily("197361", "amLODIPine 5 MG Oral Tablet", 1),
-            daily("310798", "hydroCHLOROthiazide 25 MG Oral Tablet", 1),
-        ],
-        tests: &[],
-        notes: &[
-            "Home readings of {title} average in the low 140s; higher here, as always. No headaches, no dizziness on standing.",
-            "{name} stopped adding salt at the table. Pressure has come down since the last visit; no change of medicine today.",
-            "{He} forgets the tablet on days off. Suggested keeping it beside the coffee; {title} laughed and said that would do it.",
-        ],
-    },
-    Illness {
-        snomed: "55822004",
-        display: "Hyperlipidemia (disorder)",
-        icd: "E78.5",
-        icd_display: "Hyperlipidemia, unspecified",
-        plain: "high cholesterol",
-        chronic: true,
-        from: 30,
-        per_mille: [0, 180, 430],
-        whom: Whom::All,
-        labels: &[],
-        drugs: &[
-            daily("312961", "Simvastatin 20 MG Oral Tablet", 1),
-            daily("314231", "Simvastatin 10 MG Oral Tablet", 1),
-        ],
-        tests: &[CHOLESTEROL, LDL],
-        notes: &[
-            "Muscle aches that {name} mentioned last time are gone. Continue the statin at night.",
-            "Father of {title} had a heart attack at 58, so the target stays strict. {He} understands why.",
-        ],
-    },
-    Illness {
-        snomed: "162864005",
-        display: "Body mass index 30+ - obesity (finding)",
-        icd: "E66.9",
-        icd_display: "Obesity, unspecified",
-        plain: "overweight",
-        chronic: true,
-        from: 16,
-        per_mille: [40, 260, 280],
-        whom: Whom::All,
-        labels: &[],
-        drugs: &[],
-        tests: &[],
-        notes: &[
-            "{name} lost some weight in spring and regained half of it. Not interested in surgery; would like to see the dietitian again.",
-            "Talked about sleep and meal times with {title}, who works nights. Aim for five percent by the end of the year.",
-        ],
-    },
-    Illness {
-        snomed: "195967001",
-        display: "Asthma (disorder)",
-        icd: "J45.909",
-        icd_display: "Unspecified asthma, uncomplicated",
-        plain: "asthma",
-        chronic: true,
-        from: 4,
-        per_mille: [95, 75, 60],
-        whom: Whom::All,
-        labels: &[],
-        drugs: &[
-            needed(
-                "2123111",
-                "NDA020503 200 ACTUAT Albuterol 0.09 MG/ACTUAT Metered Dose Inhaler",
-                2,
-                "puff",
-            ),
-            Drug {
-                rxnorm: "895994",
-                display: "120 ACTUAT Fluticasone propionate 0.044 MG/ACTUAT Metered Dose Inhaler",
-                amount: 2,
-                unit: "puff",
-                daily: 2,
-                days: 30,
-                as_needed: false,
-            },
-        ],
-        tests: &[],
-        notes: &[
-            "Rescue inhaler about twice a month, mostly when the pollen is up. {name} showed me {his} technique: good, but shake it first.",
-            "No night waking since {title} got rid of the old carpet. Spacer replaced.",
-        ],
-    },
-    Illness {
-        snomed: "13645005",
-        display: "Chronic obstructive lung disease (disorder)",
-        icd: "J44.9",
-        icd_display: "Chronic obstructive pulmonary disease, unspecified",
-        plain: "COPD",
-        chronic: true,
-        from: 48,
-        per_mille: [0, 15, 130],
-        whom: Whom::All,
-        labels: &[],
-        drugs: &[Drug {
-            rxnorm: "896209",
-            display: "60 ACTUAT Fluticasone propionate 0.25 MG/ACTUAT / salmeterol 0.05 MG/ACTUAT Dry Powder Inhaler",
-            amount: 1,
-            unit: "inhalation",
-            daily: 2,
-            days: 30,
-            as_needed: false,
-        }],
-        tests: &[],
-        notes: &[
-            "{title} stops once on the stairs now. No fever, sputum is white. {He} has the rescue pack at home and knows when to start it.",
-            "{name} has not smoked since Christmas. Told {him} plainly that this matters more than anything I prescribe.",
-        ],
-    },
-    Illness {
-        snomed: "40930008",
-        display: "Hypothyroidism (disorder)",
-        icd: "E03.9",
-        icd_display: "Hypothyroidism, unspecified",
-        plain: "an underactive thyroid",
-        chronic: true,
-        from: 25,
-        per_mille: [4, 50, 110],
-        whom: Whom::All,
-        labels: &[],
-        drugs: &[daily("966224", "Levothyroxine sodium 0.1 MG Oral Tablet", 1)],
-        tests: &[TSH],
-        notes: &[
-            "{name} takes it on an empty stomach, an hour before breakfast. Less tired than in winter.",
-            "Dose unchanged. {title} will have the thyroid value repeated in six months, sooner if {he} feels cold again.",
-        ],
-    },
-    Illness {
-        snomed: "396275006",
-        display: "Osteoarthritis (disorder)",
-        icd: "M19.90",
-        icd_display: "Unspecified osteoarthritis, unspecified site",
-        plain: "osteoarthritis",
-        chronic: true,
-        from: 45,
-        per_mille: [0, 60, 330],
-        whom: Whom::All,
-        labels: &[],
-        drugs: &[needed("198440", "Acetaminophen 500 MG Oral Tablet", 2, "tablet")],
-        tests: &[],
-        notes: &[
-            "Right knee is worse than the left. {title} manages the garden with breaks. Physical therapy helped; will renew.",
-            "{name} asked about injections. We will wait while the tablets are enough.",
-        ],
-    },
-    Illness {
-        snomed: "235595009",
-        display: "Gastroesophageal reflux disease (disorder)",
-        icd: "K21.9",
-        icd_display: "Gastro-esophageal reflux disease without esophagitis",
-        plain: "reflux",
-        chronic: true,
-        from: 20,
-        per_mille: [6, 130, 200],
-        whom: Whom::All,
-        labels: &[],
-        drugs: &[Drug {
-            rxnorm: "198051",
-            display: "omeprazole 20 MG Delayed Release Oral Capsule",
-            amount: 1,
-            unit: "capsule",
-            daily: 1,
-            days: 90,
-            as_needed: false,
-        }],
-        tests: &[],
-        notes: &[
-            "Heartburn only after late suppers. {name} raised the head of the bed. No trouble swallowing, weight steady.",
-            "{title} tried to stop the capsule and symptoms came back within a week; continue.",
-        ],
-    },
-    Illness {
-        snomed: "53741008",
-        display: "Coronary arteriosclerosis (disorder)",
-        icd: "I25.10",
-        icd_display: "Atherosclerotic heart disease of native coronary artery without angina pectoris",
-        plain: "coronary heart disease",
-        chronic: true,
-        from: 50,
-        per_mille: [0, 12, 150],
-        whom: Whom::All,
-        labels: &[],
-        drugs: &[
-            daily("309362", "Clopidogrel 75 MG Oral Tablet", 1),
-            daily("243670", "Aspirin 81 MG Oral Tablet", 1),
-        ],
-        tests: &[LDL],
-        notes: &[
-            "No chest pain on the treadmill. {title} carries the spray and has not needed it since the stent.",
-            "{name} finished cardiac rehabilitation and still goes on Tuesdays. Wants to drive the grandchildren to the lake; no objection.",
-        ],
-    },
-    Illness {
-        snomed: "49436004",
-        display: "Atrial fibrillation (disorder)",
-        icd: "I48.91",
-        icd_display: "Unspecified atrial fibrillation",
-        plain: "atrial fibrillation",
-        chronic: true,
-        from: 52,
-        per_mille: [0, 6, 110],
-        whom: Whom::All,
-        labels: &[],
-        drugs: &[daily("855332", "Warfarin Sodium 5 MG Oral Tablet", 1)],
-        tests: &[INR],
-        notes: &[
-            "Pulse irregular, rate controlled. {name} has not bled, keeps greens at the same amount each week.",
-            "{title} felt the heart race once, ten minutes, settled by itself. Told when to call.",
-        ],
-    },
-    Illness {
-        snomed: "88805009",
-        display: "Chronic congestive heart failure (disorder)",
-        icd: "I50.9",
-        icd_display: "Heart failure, unspecified",
-        plain: "heart failure",
-        chronic: true,
-        from: 58,
-        per_mille: [0, 3, 80],
-        whom: Whom::All,
-        labels: &[],
-        drugs: &[
-            daily("313988", "Furosemide 40 MG Oral Tablet", 1),
-            daily("200033", "carvedilol 25 MG Oral Tablet", 2),
-        ],
-        tests: &[BNP],
-        notes: &[
-            "{title} weighs every morning and wrote it all down. Up two pounds over the holiday, down again. Ankles slim today.",
-            "{name} sleeps on two pillows, as before. Reminded of the fluid limit; the spouse keeps count.",
-        ],
-    },
-    Illness {
-        snomed: "433144002",
-        display: "Chronic kidney disease stage 3 (disorder)",
-        icd: "N18.30",
-        icd_display: "Chronic kidney disease, stage 3 unspecified",
-        plain: "chronic kidney disease",
-        chronic: true,
-        from: 55,
-        per_mille: [0, 15, 150],
-        whom: Whom::All,
-        labels: &[],
-        drugs: &[],
-        tests: &[EGFR, ALBUMINURIA],
-        notes: &[
-            "Kidney function is where it was a year ago. {name} avoids ibuprofen, as asked.",
-            "Explained to {title} what the number means; {he} had feared dialysis, which is far off.",
-        ],
-    },
-    Illness {
-        snomed: "271737000",
-        display: "Anemia (disorder)",
-        icd: "D64.9",
-        icd_display: "Anemia, unspecified",
-        plain: "anemia",
-        chronic: true,
-        from: 12,
-        per_mille: [10, 40, 90],
-        whom: Whom::All,
-        labels: &[],
-        drugs: &[daily("310325", "ferrous sulfate 325 MG Oral Tablet", 1)],
-        tests: &[HEMOGLOBIN],
-        notes: &[
-            "{name} tolerates the iron every other day. Less short of breath; color better. Recheck the count in eight weeks.",
-        ],
-    },
-    Illness {
-        snomed: "64859006",
-        display: "Osteoporosis (disorder)",
-        icd: "M81.0",
-        icd_display: "Age-related osteoporosis without current pathological fracture",
-        plain: "osteoporosis",
-        chronic: true,
-        from: 60,
-        per_mille: [0, 0, 160],
-        whom: Whom::Women,
-        labels: &[],
-        drugs: &[daily("904419", "Alendronic acid 10 MG Oral Tablet", 1)],
-        tests: &[],
-        notes: &[
-            "No falls this year. {title} sits upright after the tablet and takes vitamin D. Loose rugs at home have been taken away.",
-        ],
-    },
-    Illness {
-        snomed: "37796009",
-        display: "Migraine (disorder)",
-        icd: "G43.909",
-        icd_display: "Migraine, unspecified, not intractable, without status migrainosus",
-        plain: "migraine",
-        chronic: true,
-        from: 12,
-        per_mille: [25, 110, 40],
-        whom: Whom::All,
-        labels: &[],
-        drugs: &[needed("849574", "Naproxen sodium 220 MG Oral Tablet", 2, "tablet")],
-        tests: &[],
-        notes: &[
-            "{name} counts three attacks a month, with flickering first. Dark room and an early dose help. A diary of triggers was handed out.",
-        ],
-    },
-    Illness {
-        snomed: "61582004",
-        display: "Allergic rhinitis (disorder)",
-        icd: "J30.9",
-        icd_display: "Allergic rhinitis, unspecified",
-        plain: "hay fever",
-        chronic: true,
-        from: 5,
-        per_mille: [150, 140, 80],
-        whom: Whom::All,
-        labels: &[],
-        drugs: &[needed("1014676", "cetirizine hydrochloride 5 MG Oral Tablet", 1, "tablet")],
-        tests: &[],
-        notes: &[
-            "Worst in May. {name} does well on the tablet and rinses with salt water at night.",
-        ],
-    },
-    Illness {
-        snomed: "24079001",
-        display: "Atopic dermatitis (disorder)",
-        icd: "L20.9",
-        icd_display: "Atopic dermatitis, unspecified",
-        plain: "eczema",
-        chronic: true,
-        from: 1,
-        per_mille: [120, 30, 15],
-        whom: Whom::All,
-        labels: &[],
-        drugs: &[Drug {
-            rxnorm: "106258",
-            display: "Hydrocortisone 10 MG/ML Topical Cream",
-            amount: 1,
-            unit: "application",
-            daily: 2,
-            days: 14,
-            as_needed: true,
-        }],
-        tests: &[],
-        notes: &["Elbow creases of {name} are calm today. Short baths, thick cream right after."],
-    },
-    Illness {
-        snomed: "90560007",
-        display: "Gout (disorder)",
-        icd: "M10.9",
-        icd_display: "Gout, unspecified",
-        plain: "gout",
-        chronic: true,
-        from: 40,
-        per_mille: [0, 25, 75],
-        whom: Whom::Men,
-        labels: &[],
-        drugs: &[daily("197319", "Allopurinol 100 MG Oral Tablet", 1)],
-        tests: &[URATE],
-        notes: &[
-            "One attack since the last visit, big toe, after a wedding. {title} drinks less beer and more water.",
-        ],
-    },
-    Illness {
-        snomed: "279039007",
-        display: "Low back pain (finding)",
-        icd: "M54.50",
-        icd_display: "Low back pain, unspecified",
-        plain: "low back pain",
-        chronic: true,
-        from: 22,
-        per_mille: [0, 150, 170],
-        whom: Whom::All,
-        labels: &[],
-        drugs: &[needed("310965", "Ibuprofen 200 MG Oral Tablet", 2, "tablet")],
-        tests: &[],
-        notes: &[
-            "Pain of {name} stays in the back, nothing down the leg. Lifts boxes at work; a letter for the employer was written.",
-            "{title} does the exercises on most days. Imaging would not change what we do.",
-        ],
-    },
-    Illness {
-        snomed: "192127007",
-        display: "Child attention deficit disorder (disorder)",
-        icd: "F90.9",
-        icd_display: "Attention-deficit hyperactivity disorder, unspecified type",
-        plain: "attention deficit disorder",
-        chronic: true,
-        from: 6,
-        per_mille: [60, 0, 0],
-        whom: Whom::All,
-        labels: &[],
-        drugs: &[],
-        tests: &[],
-        notes: &[
-            "The teacher's form came back better than last term. {name} sits in front now and has the plan at school.",
-        ],
-    },
-    Illness {
-        snomed: "254837009",
-        display: "Malignant neoplasm of breast (disorder)",
-        icd: "C50.919",
-        icd_display: "Malignant neoplasm of unspecified site of unspecified female breast",
-        plain: "breast cancer",
-        chronic: true,
-        from: 42,
-        per_mille: [0, 12, 60],
-        whom: Whom::Women,
-        labels: &[],
-        drugs: &[daily("199224", "anastrozole 1 MG Oral Tablet", 1)],
-        tests: &[],
-        notes: &[
-            "Three years out from surgery and no sign of return. {name} still worries before every scan; we talked about that more than about the pills.",
-        ],
-    },
-    Illness {
-        snomed: "370143000",
-        display: "Major depressive disorder (disorder)",
-        icd: "F32.9",
-        icd_display: "Major depressive disorder, single episode, unspecified",
-        plain: "depression",
-        chronic: true,
-        from: 16,
-        per_mille: [5, 45, 40],
-        whom: Whom::All,
-        labels: &["MH"],
-        drugs: &[Drug {
-            rxnorm: "310385",
-            display: "FLUoxetine 20 MG Oral Capsule",
-            amount: 1,
-            unit: "capsule",
-            daily: 1,
-            days: 90,
-            as_needed: false,
-        }],
-        tests: &[],
-        notes: &[
-            "{name} sleeps through again and went back to the choir. No thoughts of death. Continue for six months at least.",
-            "{title} feels flat on the capsule but does not want to go back to where {he} was in January.",
-        ],
-    },
-];
-
-/// Illnesses that are specially protected: given to certain patients, never by chance.
-pub(crate) const PROTECTED: &[Illness] = &[
-    Illness {
-        snomed: "7200002",
-        display: "Alcoholism (disorder)",
-        icd: "F10.20",
-        icd_display: "Alcohol dependence, uncomplicated",
-        plain: "alcohol use",
-        chronic: true,
-        from: 24,
-        per_mille: [0, 0, 0],
-        whom: Whom::All,
-        labels: &["ETHUD"],
-        drugs: &[daily("1483744", "naltrexone hydrochloride 50 MG Oral Tablet", 1)],
-        tests: &[],
-        notes: &[
-            "{name} has been sober for eleven weeks, with one slip at a funeral. Goes to the Thursday group. Does not want the employer to know.",
-            "{title} takes the tablet under the eyes of {his} sister. Cravings are less in the evening.",
-        ],
-    },
-    Illness {
-        snomed: "86406008",
-        display: "Human immunodeficiency virus infection (disorder)",
-        icd: "Z21",
-        icd_display: "Asymptomatic human immunodeficiency virus [HIV] infection status",
-        plain: "HIV",
-        chronic: true,
-        from: 22,
-        per_mille: [0, 0, 0],
-        whom: Whom::All,
-        labels: &["HIV"],
-        drugs: &[daily(
-            "1999667",
-            "bictegravir 50 MG / emtricitabine 200 MG / tenofovir alafenamide 25 MG Oral Tablet",
-            1,
-        )],
-        tests: &[VIRAL_LOAD, CD4],
-        notes: &[
-            "Undetectable again. {name} has not missed a dose this quarter and has told {his} partner.",
-            "{title} asks that nothing about this is sent to the home address.",
-        ],
-    },
-    Illness {
-        snomed: "13746004",
-        display: "Bipolar disorder (disorder)",
-        icd: "F31.9",
-        icd_display: "Bipolar disorder, unspecified",
-        plain: "bipolar disorder",
-        chronic: true,
-        from: 20,
-        per_mille: [0, 0, 0],
-        whom: Whom::All,
-        labels: &["PSY"],
-        drugs: &[daily("197889", "lithium carbonate 300 MG Oral Tablet", 2)],
-        tests: &[],
-        notes: &[
-            "{name} has slept seven hours a night since the dose was raised. Spending is under control; the brother holds the card.",
-            "Mood even. {title} knows the early signs and whom to call.",
-        ],
-    },
-    Illness {
-        snomed: "5602001",
-        display: "Opioid abuse (disorder)",
-        icd: "F11.10",
-        icd_display: "Opioid abuse, uncomplicated",
-        plain: "opioid use",
-        chronic: true,
-        from: 20,
-        per_mille: [0, 0, 0],
-        whom: Whom::All,
-        labels: &["OPIOIDUD", "42CFRPart2"],
-        drugs: &[course("351266", "buprenorphine 2 MG / naloxone 0.5 MG Sublingual Tablet", 2, 28)],
-        tests: &[],
-        notes: &[
-            "{name} is stable on the film, urine as expected. Started at the bakery; hours fit the clinic.",
-            "{title} carries naloxone and showed a roommate how to use it.",
-        ],
-    },
-];
-
-#[expect(clippy::too_many_arguments, reason = "one row of a table")]
-const fn acute(
-    snomed: &'static str,
-    display: &'static str,
-    icd: &'static str,
-    icd_display: &'static str,
+/// An illness that stays: SNOMED CT, ICD-10-CM, plain name, earliest age, per mille.
+const fn chronic(
+    (snomed, display): (&'static str, &'static str),
+    (icd, icd_display): (&'static str, &'static str),
     plain: &'static str,
+    from: i64,
     per_mille: [u64; 3],
-    drugs: &'static [Drug],
-    notes: &'static [&'static str],
 ) -> Illness {
     Illness {
         snomed,
@@ -648,124 +106,146 @@ const fn acute(
         icd,
         icd_display,
         plain,
-        chronic: false,
-        from: 0,
+        chronic: true,
+        from,
+        until: 95,
         per_mille,
         whom: Whom::All,
         labels: &[],
-        drugs,
+        by: Job::Family,
+        visits: 0,
+        urgent: false,
+        drugs: &[],
         tests: &[],
-        notes,
+        goal: "",
+        notes: &[],
     }
 }
 
-pub(crate) const ACUTE: &[Illness] = &[
-    acute(
-        "444814009",
-        "Viral sinusitis (disorder)",
-        "J01.90",
-        "Acute sinusitis, unspecified",
-        "a sinus infection",
-        [100, 220, 180],
-        &[],
-        &[
-            "Pressure over both cheeks for five days, no fever. {name} will rinse and wait; no antibiotic.",
-        ],
-    ),
-    acute(
-        "10509002",
-        "Acute bronchitis (disorder)",
-        "J20.9",
-        "Acute bronchitis, unspecified",
-        "bronchitis",
-        [120, 160, 200],
-        &[needed("313782", "Acetaminophen 325 MG Oral Tablet", 2, "tablet")],
-        &[
-            "Coughing for ten days, chest clear apart from a few rhonchi. {title} to return if short of breath.",
-        ],
-    ),
-    acute(
-        "195662009",
-        "Acute viral pharyngitis (disorder)",
-        "J02.9",
-        "Acute pharyngitis, unspecified",
-        "a sore throat",
-        [220, 150, 70],
-        &[],
-        &[
-            "Throat red, no exudate, rapid test negative. {name} may go back when the fever is gone for a day.",
-        ],
-    ),
-    acute(
-        "65363002",
-        "Otitis media (disorder)",
-        "H66.90",
-        "Otitis media, unspecified, unspecified ear",
-        "an ear infection",
-        [250, 25, 20],
-        &[course("308182", "Amoxicillin 250 MG Oral Capsule", 3, 10)],
-        &[
-            "Left drum bulging. Pulled at the ear all night. Ten days of amoxicillin for {name}, recheck if still febrile on day three.",
-        ],
-    ),
-    acute(
-        "68566005",
-        "Urinary tract infectious disease (disorder)",
-        "N39.0",
-        "Urinary tract infection, site not specified",
-        "a urinary infection",
-        [30, 120, 170],
-        &[course("562251", "Amoxicillin 250 MG / Clavulanate 125 MG Oral Tablet", 2, 7)],
-        &[
-            "Burning and frequency for two days, no flank pain. Dipstick positive; culture sent for {name}.",
-        ],
-    ),
-    acute(
-        "44465007",
-        "Sprain of ankle (disorder)",
-        "S93.409A",
-        "Sprain of unspecified ligament of unspecified ankle, initial encounter",
-        "a sprained ankle",
-        [120, 100, 60],
-        &[needed("310965", "Ibuprofen 200 MG Oral Tablet", 2, "tablet")],
-        &[
-            "Turned the ankle on the steps. Can bear weight, no bony tenderness, so no film. {title} has crutches for three days.",
-        ],
-    ),
-    acute(
-        "283371005",
-        "Laceration of forearm (disorder)",
-        "S51.819A",
-        "Laceration without foreign body of unspecified forearm, initial encounter",
-        "a cut on the forearm",
-        [60, 70, 50],
-        &[],
-        &[
-            "Two inches, clean edges, a kitchen knife. Five sutures; {name} returns in ten days to have them out.",
-        ],
-    ),
-    acute(
-        "43878008",
-        "Streptococcal sore throat (disorder)",
-        "J02.0",
-        "Streptococcal pharyngitis",
-        "strep throat",
-        [160, 40, 10],
-        &[course("834102", "Penicillin V Potassium 500 MG Oral Tablet", 2, 10)],
-        &[
-            "Rapid strep positive. {name} may return to school after a day of penicillin; the whole course matters.",
-        ],
-    ),
-    acute(
-        "25374005",
-        "Gastroenteritis (disorder)",
-        "K52.9",
-        "Noninfective gastroenteritis and colitis, unspecified",
-        "stomach flu",
-        [140, 90, 90],
-        &[],
-        &[
-            "Two days of vomiting, keeps sips down now. Mouth moist, belly soft. {title} knows the signs of drying out.",
-        ],
-    ),
-];
+/// An illness that passes: codes, plain name, weights, notes.
+const fn acute(
+    snomed: (&'static str, &'static str),
+    icd: (&'static str, &'static str),
+    plain: &'static str,
+    per_mille: [u64; 3],
+    notes: &'static [&'static str],
+) -> Illness {
+    let mut illness = chronic(snomed, icd, plain, 0, per_mille);
+    illness.chronic = false;
+    illness.notes = notes;
+    illness
+}
+
+impl Illness {
+    const fn only(mut self, whom: Whom) -> Illness {
+        self.whom = whom;
+        self
+    }
+
+    const fn until(mut self, age: i64) -> Illness {
+        self.until = age;
+        self
+    }
+
+    const fn since(mut self, age: i64) -> Illness {
+        self.from = age;
+        self
+    }
+
+    const fn labels(mut self, labels: Labels) -> Illness {
+        self.labels = labels;
+        self
+    }
+
+    /// Who follows it, in how many visits, towards what.
+    const fn followed(mut self, by: Job, visits: i64, goal: &'static str) -> Illness {
+        (self.by, self.visits, self.goal) = (by, visits, goal);
+        self
+    }
+
+    const fn urgent(mut self) -> Illness {
+        self.urgent = true;
+        self
+    }
+
+    const fn drugs(mut self, drugs: &'static [Drug]) -> Illness {
+        self.drugs = drugs;
+        self
+    }
+
+    const fn tests(mut self, tests: &'static [Test]) -> Illness {
+        self.tests = tests;
+        self
+    }
+
+    const fn notes(mut self, notes: &'static [&'static str]) -> Illness {
+        self.notes = notes;
+        self
+    }
+
+    /// Whether someone of this sex and age may have it.
+    pub(crate) fn fits(&self, female: bool, age: i64) -> bool {
+        let sex = match self.whom {
+            Whom::All => true,
+            Whom::Women => female,
+            Whom::Men => !female,
+        };
+        sex && self.from < age && (self.chronic || age <= self.until)
+    }
+}
+
+/// Codes that other modules speak of.
+pub(crate) const DIABETES: &str = "44054006";
+pub(crate) const HYPERTENSION: &str = "59621000";
+pub(crate) const LIPIDS: &str = "55822004";
+pub(crate) const OBESITY: &str = "162864005";
+pub(crate) const COPD: &str = "13645005";
+pub(crate) const ASTHMA: &str = "195967001";
+pub(crate) const HEART_FAILURE: &str = "88805009";
+pub(crate) const FIBRILLATION: &str = "49436004";
+pub(crate) const CORONARY: &str = "53741008";
+pub(crate) const KIDNEY: &str = "433144002";
+pub(crate) const ANEMIA: &str = "271737000";
+pub(crate) const THYROID: &str = "40930008";
+pub(crate) const GOUT: &str = "90560007";
+pub(crate) const DEPRESSION: &str = "370143000";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_illness_has_codes_and_notes() {
+        let one = [BIRTH, MISCARRIAGE, NEWBORN, PNEUMONIA, PREGNANCY];
+        for i in CHRONIC.iter().chain(ACUTE).chain(PROTECTED).chain(MILD).chain(&one) {
+            assert!(i.snomed.bytes().all(|b| b.is_ascii_digit()), "{}", i.display);
+            assert!(!i.icd.is_empty() && !i.notes.is_empty(), "{}", i.display);
+            assert!(i.notes.iter().all(|n| n.len() > 20), "{}", i.display);
+            assert!(i.visits == 0 || !i.goal.is_empty(), "{}", i.display);
+        }
+    }
+
+    #[test]
+    fn snomed_identifiers_pass_their_check_digit() {
+        // Verhoeff's dihedral group of order ten, SNOMED CT release format 2.
+        let times = |a: u8, b: u8| match (a < 5, b < 5) {
+            (true, true) => (a + b) % 5,
+            (true, false) => (a + b - 5) % 5 + 5,
+            (false, true) => (a + 5 - b) % 5 + 5,
+            (false, false) => (a + 5 - b) % 5,
+        };
+        let turn = |digit: u8, place: usize| {
+            const STEP: [u8; 10] = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4];
+            (0..place % 8).fold(digit, |d, _| STEP[d as usize])
+        };
+        for i in CHRONIC.iter().chain(ACUTE).chain(PROTECTED).chain(MILD) {
+            let check = i
+                .snomed
+                .bytes()
+                .rev()
+                .enumerate()
+                .fold(0, |c, (place, b)| times(c, turn(b - b'0', place)));
+            assert_eq!(check, 0, "{} {}", i.snomed, i.display);
+        }
+    }
+}

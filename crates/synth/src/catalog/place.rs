@@ -14,11 +14,12 @@ pub(crate) struct Town {
 #[derive(Debug)]
 pub(crate) struct Region {
     pub(crate) state: &'static str,
-    /// Its offset from UTC, kept all year round.
-    pub(crate) offset: &'static str,
+    /// Hours behind UTC in winter.
+    pub(crate) behind: i32,
     pub(crate) name: &'static str,
-    pub(crate) latitude: f64,
-    pub(crate) longitude: f64,
+    /// In ten-thousandths of a degree.
+    pub(crate) latitude: i64,
+    pub(crate) longitude: i64,
     pub(crate) towns: &'static [Town],
 }
 
@@ -35,10 +36,10 @@ const fn town(
 pub(crate) const REGIONS: &[Region] = &[
     Region {
         state: "OH",
-        offset: "-05:00",
+        behind: 5,
         name: "Maumee Valley",
-        latitude: 41.65,
-        longitude: -83.53,
+        latitude: 416500,
+        longitude: -835300,
         towns: &[
             town("Toledo", "Lucas", 43604, 12, "419"),
             town("Maumee", "Lucas", 43537, 1, "419"),
@@ -50,10 +51,10 @@ pub(crate) const REGIONS: &[Region] = &[
     },
     Region {
         state: "MA",
-        offset: "-05:00",
+        behind: 5,
         name: "Merrimack",
-        latitude: 42.64,
-        longitude: -71.31,
+        latitude: 426400,
+        longitude: -713100,
         towns: &[
             town("Lowell", "Middlesex", 1850, 5, "978"),
             town("Lawrence", "Essex", 1840, 4, "978"),
@@ -64,10 +65,10 @@ pub(crate) const REGIONS: &[Region] = &[
     },
     Region {
         state: "TX",
-        offset: "-06:00",
+        behind: 6,
         name: "Brazos",
-        latitude: 31.55,
-        longitude: -97.14,
+        latitude: 315500,
+        longitude: -971400,
         towns: &[
             town("Waco", "McLennan", 76701, 11, "254"),
             town("Temple", "Bell", 76501, 5, "254"),
@@ -78,10 +79,10 @@ pub(crate) const REGIONS: &[Region] = &[
     },
     Region {
         state: "WA",
-        offset: "-08:00",
+        behind: 8,
         name: "Cascade",
-        latitude: 47.66,
-        longitude: -117.43,
+        latitude: 476600,
+        longitude: -1174300,
         towns: &[
             town("Spokane", "Spokane", 99201, 24, "509"),
             town("Cheney", "Spokane", 99004, 1, "509"),
@@ -92,10 +93,10 @@ pub(crate) const REGIONS: &[Region] = &[
     },
     Region {
         state: "CO",
-        offset: "-07:00",
+        behind: 7,
         name: "Front Range",
-        latitude: 40.42,
-        longitude: -104.71,
+        latitude: 404200,
+        longitude: -1047100,
         towns: &[
             town("Greeley", "Weld", 80631, 4, "970"),
             town("Loveland", "Larimer", 80537, 2, "970"),
@@ -105,99 +106,123 @@ pub(crate) const REGIONS: &[Region] = &[
     },
 ];
 
+#[rustfmt::skip]
 pub(crate) const STREETS: &[&str] = &[
-    "Alder",
-    "Amberwood",
-    "Aspen",
-    "Bayberry",
-    "Beacon Hill",
-    "Birchwood",
-    "Bluebell",
-    "Briar",
-    "Bridge",
-    "Canal",
-    "Cardinal",
-    "Carriage",
-    "Cedar Ridge",
-    "Chestnut",
-    "Clearview",
-    "Clover",
-    "Copperfield",
-    "Cottonwood",
-    "Creekside",
-    "Cypress",
-    "Dogwood",
-    "Eagle Crest",
-    "Edgewater",
-    "Elmhurst",
-    "Fairground",
-    "Fern Hollow",
-    "Fieldstone",
-    "Foundry",
-    "Foxglove",
-    "Garnet",
-    "Granite",
-    "Harvest",
-    "Hawthorne",
-    "Heron",
-    "Hickory",
-    "Highland",
-    "Hollyhock",
-    "Ironwood",
-    "Jasper",
-    "Juniper",
-    "Kingfisher",
-    "Larkspur",
-    "Laurel",
-    "Linden",
-    "Locust",
-    "Magnolia",
-    "Maple",
-    "Meadowlark",
-    "Mill",
-    "Mulberry",
-    "Oak Hollow",
-    "Orchard",
-    "Overlook",
-    "Pebble",
-    "Pinecrest",
-    "Poplar",
-    "Prairie",
-    "Quarry",
-    "Railroad",
-    "Redbud",
-    "Ridgeway",
-    "Rosewood",
-    "Sandstone",
-    "Sawmill",
-    "Spruce",
-    "Stonebridge",
-    "Sumac",
-    "Sycamore",
-    "Thistle",
-    "Timber",
-    "Valley View",
-    "Walnut",
-    "Willow Bend",
-    "Windmill",
-    "Wren",
+    "Alder", "Amberwood", "Aspen", "Bayberry", "Beacon Hill", "Birchwood", "Bluebell", "Briar",
+    "Bridge", "Canal", "Cardinal", "Carriage", "Cedar Ridge", "Chestnut", "Clearview", "Clover",
+    "Copperfield", "Cottonwood", "Creekside", "Cypress", "Dogwood", "Eagle Crest", "Edgewater",
+    "Elmhurst", "Fairground", "Fern Hollow", "Fieldstone", "Foundry", "Foxglove", "Garnet",
+    "Granite", "Harvest", "Hawthorne", "Heron", "Hickory", "Highland", "Hollyhock", "Ironwood",
+    "Jasper", "Juniper", "Kingfisher", "Larkspur", "Laurel", "Linden", "Locust", "Magnolia",
+    "Maple", "Meadowlark", "Mill", "Mulberry", "Oak Hollow", "Orchard", "Overlook", "Pebble",
+    "Pinecrest", "Poplar", "Prairie", "Quarry", "Railroad", "Redbud", "Ridgeway", "Rosewood",
+    "Sandstone", "Sawmill", "Spruce", "Stonebridge", "Sumac", "Sycamore", "Thistle", "Timber",
+    "Valley View", "Walnut", "Willow Bend", "Windmill", "Wren",
 ];
 
 pub(crate) const STREET_KINDS: &[&str] =
     &["Street", "Avenue", "Road", "Lane", "Drive", "Court", "Way", "Boulevard", "Place"];
 
-pub(crate) const CLINICS: &[&str] = &[
-    "Riverside Family Clinic",
-    "North Quarter Health Center",
-    "Lindenfield Primary Care",
-    "Old Mill Community Clinic",
+/// A payer: name, v3-ActCode coverage type, its display, source of payment typology
+/// code and display, e-mail domain.
+pub(crate) struct Payer {
+    pub(crate) name: &'static str,
+    pub(crate) act: &'static str,
+    pub(crate) act_display: &'static str,
+    pub(crate) typology: &'static str,
+    pub(crate) typology_display: &'static str,
+    /// How its member numbers begin.
+    pub(crate) prefix: &'static str,
+}
+
+const fn payer(
+    name: &'static str,
+    act: (&'static str, &'static str),
+    typology: (&'static str, &'static str),
+    prefix: &'static str,
+) -> Payer {
+    Payer {
+        name,
+        act: act.0,
+        act_display: act.1,
+        typology: typology.0,
+        typology_display: typology.1,
+        prefix,
+    }
+}
+
+/// The place of Medicare among the payers, and that of Medicaid.
+pub(crate) const MEDICARE: usize = 0;
+pub(crate) const MEDICAID: usize = 1;
+/// The first payer through whom employers insure.
+pub(crate) const COMMERCIAL: usize = 2;
+
+const HMO: (&str, &str) = ("HMO", "health maintenance organization policy");
+const PPO: (&str, &str) = ("PPO", "preferred provider organization policy");
+
+pub(crate) const PAYERS: &[Payer] = &[
+    payer("Medicare", ("RETIRE", "retiree health program"), ("1", "MEDICARE"), "1"),
+    payer("Medicaid", ("PUBLICPOL", "public healthcare"), ("2", "MEDICAID"), "7"),
+    payer(
+        "Fernwood Mutual Health Plan",
+        ("EHCPOL", "extended healthcare"),
+        ("5", "PRIVATE HEALTH INSURANCE"),
+        "FX",
+    ),
+    payer("Bluestem Health Insurance", HMO, ("511", "Commercial Managed Care - HMO"), "BL"),
+    payer("Tidewater Employees Benefit Trust", PPO, ("512", "Commercial Managed Care - PPO"), "TW"),
+    payer("Meridian Hills Assurance", PPO, ("512", "Commercial Managed Care - PPO"), "MH"),
+    payer("Copper Lantern Health Cooperative", HMO, ("511", "Commercial Managed Care - HMO"), "CL"),
 ];
 
-/// Payers: name, v3-ActCode coverage type, its display, whether it covers the old.
-pub(crate) const PAYERS: &[(&str, &str, &str)] = &[
-    ("Medicare", "RETIRE", "retiree health program"),
-    ("Medicaid", "PUBLICPOL", "public healthcare"),
-    ("Fernwood Mutual Health Plan", "EHCPOL", "extended healthcare"),
-    ("Bluestem Health Insurance", "HMO", "health maintenance organization policy"),
-    ("Tidewater Employees Benefit Trust", "PPO", "preferred provider organization policy"),
+/// Businesses that people work for, and what they do there.
+#[rustfmt::skip]
+pub(crate) const EMPLOYERS: &[(&str, &[&str])] = &[
+    ("Harlan & Sons Roofing", &["roofer", "estimator", "office manager"]),
+    ("Blue Heron Bakery", &["baker", "counter clerk", "delivery driver"]),
+    ("Kessler Tool and Die", &["machinist", "tool maker", "shipping clerk", "welder"]),
+    ("Three Rivers School District", &["teacher", "school bus driver", "cafeteria cook", "custodian", "principal"]),
+    ("Pinnacle Freight Lines", &["truck driver", "dispatcher", "mechanic"]),
+    ("First Lakeshore Bank", &["teller", "loan officer", "branch manager"]),
+    ("Goldenrod Grocery", &["cashier", "stocker", "butcher", "shift manager"]),
+    ("Ostrander Law Offices", &["paralegal", "attorney", "receptionist"]),
+    ("Summit Ridge Construction", &["carpenter", "electrician", "site foreman", "crane operator"]),
+    ("Wexford Data Services", &["software developer", "network technician", "project manager"]),
+    ("Oakline Furniture", &["upholsterer", "warehouse worker", "sales associate"]),
+    ("County Highway Department", &["road worker", "civil engineer", "snowplow driver"]),
+    ("Silver Spoon Catering", &["cook", "server", "event planner"]),
+    ("Marigold Day Care", &["child care worker", "day care director"]),
+    ("Northstar Plumbing", &["plumber", "apprentice plumber", "bookkeeper"]),
+    ("Valley Dairy Cooperative", &["dairy farmer", "plant operator", "quality inspector"]),
+    ("Crescent Insurance Agency", &["insurance agent", "claims adjuster"]),
+    ("Redfern Veterinary Clinic", &["veterinary technician", "receptionist"]),
+    ("Paragon Fitness", &["personal trainer", "front desk clerk"]),
+    ("Stillwater Public Library", &["librarian", "library page"]),
+    ("City Fire Department", &["firefighter", "fire captain"]),
+    ("Greenway Landscaping", &["landscaper", "arborist", "crew leader"]),
+    ("Hawthorne Hotel", &["housekeeper", "night auditor", "concierge", "chef"]),
+    ("Beacon Print Works", &["press operator", "graphic designer"]),
+    ("Lakeland Auto Parts", &["parts clerk", "store manager"]),
+    ("Amity Senior Living", &["nursing assistant", "activities director", "cook"]),
+    ("Community College of the Valley", &["instructor", "registrar", "lab assistant"]),
+    ("Sparrow Call Center", &["customer service agent", "team lead"]),
+];
+
+/// What people of public interest do.
+pub(crate) const PUBLIC: &[&str] = &[
+    "mayor",
+    "television news anchor",
+    "professional hockey player",
+    "state senator",
+    "recording artist",
+];
+
+/// Schools of children.
+pub(crate) const SCHOOLS: &[&str] = &[
+    "Willow Creek Elementary",
+    "Franklin Elementary",
+    "Horace Mann Middle School",
+    "Eastview Middle School",
+    "Central High School",
+    "Riverbend High School",
 ];

@@ -2,5 +2,6 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod truth;
 mod whole;
 mod world;
