@@ -35,6 +35,7 @@ pub enum Label {
     Restricted = 20,
     VeryRestricted = 21,
     HTEST = 22,
+    TBOO = 23,
 }
 
 const ACT_CODE: &str = "http://terminology.hl7.org/CodeSystem/v3-ActCode";
@@ -44,7 +45,7 @@ const OBSERVATION_VALUE: &str = "http://terminology.hl7.org/CodeSystem/v3-Observ
 
 impl Label {
     /// All labels, in the order of their numbers.
-    pub const ALL: [Label; 23] = [
+    pub const ALL: [Label; 24] = [
         Label::Unknown,
         Label::ETH,
         Label::SUD,
@@ -68,6 +69,7 @@ impl Label {
         Label::Restricted,
         Label::VeryRestricted,
         Label::HTEST,
+        Label::TBOO,
     ];
 
     /// The code as HL7 spells it; `Unknown` for [`Label::Unknown`].
@@ -97,6 +99,7 @@ impl Label {
             Label::Restricted => "R",
             Label::VeryRestricted => "V",
             Label::HTEST => "HTEST",
+            Label::TBOO => "TBOO",
         }
     }
 
@@ -200,7 +203,7 @@ impl LabelSet {
     /// record labelled by a newer version is denied, not shown.
     #[must_use]
     pub const fn from_bits(bits: u32) -> Self {
-        let known = (1u32 << 23) - 1;
+        let known = (1u32 << 24) - 1;
         if bits & !known == 0 { LabelSet(bits) } else { LabelSet(bits & known | 1) }
     }
 }
@@ -236,5 +239,7 @@ mod tests {
         assert_eq!(Label::from_coding(Some(ACT_CODE), Some("42CFRPart2")), Some(Label::Part2));
         assert_eq!(Label::from_coding(Some(ACT_CODE), Some("R")), Some(Label::Unknown));
         assert!(LabelSet::from_bits(1 << 30).has(Label::Unknown));
+        assert!(LabelSet::from_bits(1 << 24).has(Label::Unknown));
+        assert_eq!(LabelSet::from_bits(1 << 23), LabelSet::NONE.with(Label::TBOO));
     }
 }

@@ -1,5 +1,6 @@
-//! Whom a record is about: the patients in whose compartments R4 puts it. Their keys
-//! seal it, so that it can be forgotten with them.
+//! Whom a record is about: the patients in whose compartments R4 puts it, and those whom
+//! types outside that compartment name as their subject (decision 0023). Their keys seal
+//! it, so that it can be forgotten with them.
 //!
 //! A reference counts as it stands in `Reference.reference`, relative; nothing is looked
 //! up, and a URL of another server names none of our patients.
@@ -15,8 +16,31 @@ use crate::json::Node;
 use crate::search::references;
 use crate::validate::Valid;
 
-/// The patients that the record is about: the Patient itself, and those that the
-/// parameters of the patient compartment lead to, in the record, its contained resources
+/// Types that R4's patient compartment leaves out though they can be about a patient, and
+/// the parameters that say about whom.
+const BESIDE: [(&str, &[&str]); 5] = [
+    ("Contract", &["subject", "signer"]),
+    ("Device", &["patient"]),
+    ("GuidanceResponse", &["subject"]),
+    ("Task", &["subject", "owner", "requester"]),
+    ("VerificationResult", &["target"]),
+];
+
+/// The codes of the parameters that say which patients a record of this type is about,
+/// beside the Patient itself.
+#[must_use]
+pub fn parameters_of(ty: ResourceType) -> &'static [&'static str] {
+    let listed =
+        ResourceType::from_name("Patient").map_or(&[][..], |patient| compartment(patient, ty));
+    if listed.is_empty() {
+        BESIDE.iter().find(|(name, _)| *name == ty.name()).map_or(&[], |(_, codes)| codes)
+    } else {
+        listed
+    }
+}
+
+/// The patients that the record is about: the Patient itself, and those that
+/// [`parameters_of`] its type lead to, in the record, its contained resources
 /// and the resources of a Bundle or Parameters. Sorted, each once.
 #[must_use]
 pub fn patients(v: &Valid) -> Vec<LogicalId> {
@@ -43,7 +67,7 @@ fn collect(
     {
         add(&id);
     }
-    let codes = compartment(patient, ty);
+    let codes = parameters_of(ty);
     if !codes.is_empty() {
         for (target, id) in references(resource, ty, codes) {
             if target == patient {

@@ -2,11 +2,13 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::string_slice,
     clippy::print_stdout,
     reason = "test helpers, too, may fail loudly"
 )]
 
+mod compartment;
 mod extract;
 mod fhirpath_cases;
 mod fhirpath_invariants;

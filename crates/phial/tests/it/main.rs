@@ -13,6 +13,7 @@ mod command_line;
 mod crash;
 mod doctor;
 mod ending;
+mod examples;
 mod failing_audit;
 mod failing_stores;
 mod history;

@@ -33,7 +33,7 @@ fn all_but(without: &[DataClass]) -> ClassSet {
 
 #[test]
 fn every_label_is_sensitive_personal_harmless_or_unknown() {
-    let others = [Label::Unknown, Label::VIP, Label::EMP, Label::HTEST];
+    let others = [Label::Unknown, Label::VIP, Label::EMP, Label::HTEST, Label::TBOO];
     for l in Label::ALL {
         assert!(SENSITIVE.contains(&l) ^ others.contains(&l), "{}: decide what it means", l.code());
     }
@@ -59,6 +59,28 @@ fn sensitive_records_take_a_care_relationship() {
             assert!(!sees_in(&s, action, "Condition", &[l], &related()).is_empty());
         }
     }
+}
+
+#[test]
+fn a_taboo_is_for_those_who_treat_and_not_for_the_patient() {
+    let it = &[Label::TBOO];
+    for role in ["physician", "nurse"] {
+        let s = subject(&[role], Purpose::TREAT);
+        assert_eq!(
+            sees(&s, Action::Read, "Condition", it),
+            sees(&s, Action::Read, "Condition", &[])
+        );
+        let own = Context::new(RelationshipSet::of(Relationship::SelfPatient));
+        assert!(sees_in(&s, Action::Read, "Condition", it, &own).is_empty(), "{role}");
+    }
+    for (role, purpose) in [("billing", Purpose::HPAYMT), ("front-desk", Purpose::HOPERAT)] {
+        let s = subject(&[role], purpose);
+        assert!(sees(&s, Action::Read, "Condition", it).is_empty(), "{role}");
+        assert!(sees(&s, Action::Read, "Appointment", it).is_empty(), "{role}");
+    }
+    let officer = subject(&["privacy-officer"], Purpose::HOPERAT);
+    assert!(!sees(&officer, Action::History, "Condition", it).is_empty());
+    assert!(sees(&officer, Action::Update, "Condition", it).is_empty());
 }
 
 #[test]
