@@ -15,6 +15,7 @@ pub mod interaction;
 pub mod operation;
 mod paging;
 mod released;
+mod view;
 mod write;
 
 pub use caller::Caller;
@@ -22,4 +23,5 @@ pub use failure::{Failure, Refusal};
 pub use gate::{Engine, Settings, Tenant};
 pub use interaction::batch::{BundleKind, bundle_kind};
 pub use released::Released;
+pub use view::part_of_one;
 pub use write::{Method, Return, Write, Written};

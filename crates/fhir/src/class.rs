@@ -46,6 +46,12 @@ pub fn classes_at(ty: ResourceType, path: &[&str]) -> ClassSet {
     child_at(ty, path).map_or(notes, |c| states().under(c))
 }
 
+/// Every class that an extension can have, known by its url or not.
+#[must_use]
+pub(crate) fn extension_classes() -> ClassSet {
+    states().extension_classes()
+}
+
 pub(crate) fn child_at(ty: ResourceType, path: &[&str]) -> Option<Child> {
     let all = states();
     let (last, head) = path.split_last()?;

@@ -16,6 +16,7 @@ pub mod reference;
 pub mod search;
 pub mod split;
 mod stamp;
+pub mod subset;
 pub mod validate;
 
 pub use definitions::{ResourceType, TypeId};
@@ -24,4 +25,5 @@ pub use issue::{Issue, IssueCode, Severity, operation_outcome};
 pub use json::{Doc, Kind, Node};
 pub use limits::Limits;
 pub use stamp::{Edits, stamp};
+pub use subset::Subset;
 pub use validate::{Valid, validate};

@@ -36,9 +36,12 @@ mod walk;
 use phial_base::{ClassSet, DataClass};
 
 use crate::Error;
+use crate::definitions::ResourceType;
+use crate::json::Doc;
 use crate::validate::Valid;
+pub(crate) use plan::TAG;
 pub use short::{Known, Piece, Short, shorten};
-pub(crate) use walk::classes;
+pub(crate) use walk::{classes, tagged};
 
 /// A resource in pieces.
 #[derive(Clone, PartialEq, Eq)]
@@ -92,4 +95,13 @@ pub fn splice<'s>(
     mark: Mark,
 ) -> Result<Spliced, Error> {
     plan::splice(plan, classes, known, segment, mark)
+}
+
+/// The classes that occur in a document of type `ty`, such as a part of a resource.
+#[must_use]
+pub fn classes_in(doc: &Doc, ty: ResourceType) -> ClassSet {
+    walk::walk(doc, ty).iter().fold(ClassSet::NONE, |set, op| match op {
+        walk::Op::Leaf(class, _, _) => set.with(*class),
+        _ => set,
+    })
 }

@@ -304,10 +304,24 @@ impl Vessel {
     /// [`Error::WrongPermit`] when the permit is for another record or version;
     /// other errors when a segment is damaged.
     pub fn open_record(&self, permit: &Permit, found: &Unopened) -> Result<Opened, Error> {
+        self.open_part(permit, found, ClassSet::ALL)
+    }
+
+    /// As [`Vessel::open_record`], and of what `permit` allows only the segments of these
+    /// classes: what is not asked for stays sealed.
+    ///
+    /// # Errors
+    /// As [`Vessel::open_record`].
+    pub fn open_part(
+        &self,
+        permit: &Permit,
+        found: &Unopened,
+        wanted: ClassSet,
+    ) -> Result<Opened, Error> {
         if permit.row() != found.row || permit.version() != found.version {
             return Err(Error::WrongPermit);
         }
-        let allowed = permit.classes().and(found.header.classes);
+        let allowed = permit.classes().and(found.header.classes).and(wanted);
         let Spliced { body, withheld } = found.join(allowed, Mark::Subsetted)?;
         Ok(Opened {
             row: found.row,

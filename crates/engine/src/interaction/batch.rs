@@ -6,7 +6,7 @@ use bytes::Bytes;
 use phial_base::{LogicalId, Version};
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::{Issue, IssueCode, Severity, operation_outcome};
-use phial_fhir::{Doc, Node};
+use phial_fhir::{Doc, Node, Subset};
 
 use crate::caller::Caller;
 use crate::condition::form;
@@ -15,6 +15,7 @@ use crate::gate::Engine;
 use crate::interaction::history::History;
 use crate::interaction::search::{Search, json_string};
 use crate::released::Released;
+use crate::view::part_of_one;
 use crate::write::{Method, Return, Write, Written};
 
 /// What a Bundle asks for.
@@ -53,8 +54,8 @@ pub fn bundle_kind(doc: &Doc) -> Result<BundleKind, Failure> {
 /// One entry of a Bundle, understood.
 pub(crate) enum Asked {
     Write(Write),
-    Read(ResourceType, LogicalId),
-    Vread(ResourceType, LogicalId, Version),
+    Read(ResourceType, LogicalId, Option<Subset>),
+    Vread(ResourceType, LogicalId, Version, Option<Subset>),
     History(ResourceType, LogicalId, Vec<(String, String)>),
     Search(ResourceType, Vec<(String, String)>),
 }
@@ -147,8 +148,10 @@ impl Engine {
                     Err(failure) => Answered::Failed(failure),
                 };
             }
-            Asked::Read(ty, id) => self.read(caller, ty, &id).await,
-            Asked::Vread(ty, id, version) => self.vread(caller, ty, &id, version).await,
+            Asked::Read(ty, id, part) => self.read_part(caller, ty, &id, part.as_ref()).await,
+            Asked::Vread(ty, id, version, part) => {
+                self.vread_part(caller, ty, &id, version, part.as_ref()).await
+            }
             Asked::History(ty, id, pairs) => {
                 let history = History { ty, id, pairs, base: base.to_owned() };
                 self.history(caller, history).await
@@ -237,12 +240,15 @@ fn understand(entry: Node<'_>, place: &str) -> Result<Asked, Failure> {
             place: format!("{place}.resource"),
         }))
     };
+    let part = |query: Option<&str>| part_of_one(query.unwrap_or(""));
     match (method.as_str(), segments.as_slice(), query) {
         ("POST", [_], None) => write(Method::Create, None),
         ("PUT", [_, s], None) => write(Method::Update, Some(id(s)?)),
         ("DELETE", [_, s], None) => write(Method::Delete, Some(id(s)?)),
-        ("GET", [_, s], None) => Ok(Asked::Read(ty, id(s)?)),
-        ("GET", [_, s, "_history", v], None) => Ok(Asked::Vread(ty, id(s)?, version(v)?)),
+        ("GET", [_, s], query) => Ok(Asked::Read(ty, id(s)?, part(query)?)),
+        ("GET", [_, s, "_history", v], query) => {
+            Ok(Asked::Vread(ty, id(s)?, version(v)?, part(query)?))
+        }
         ("GET", [_, s, "_history"], query) => {
             Ok(Asked::History(ty, id(s)?, form(query.unwrap_or(""))))
         }

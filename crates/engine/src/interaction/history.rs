@@ -9,6 +9,7 @@
 use bytes::{BufMut, Bytes};
 use phial_audit::{DetailKey, Entry, EventKind, OutcomeCode};
 use phial_base::{ClassSet, LogicalId, Version};
+use phial_fhir::Subset;
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::{Issue, IssueCode};
 use phial_fhir::search::{Span, span};
@@ -21,9 +22,11 @@ use crate::entry;
 use crate::failure::{Failure, Refusal};
 use crate::gate::{Engine, Tenant};
 use crate::interaction::batch::instant;
+use crate::interaction::read::fits;
 use crate::interaction::search::json_string;
 use crate::paging::HistoryToken;
 use crate::released::Released;
+use crate::view::asked_part;
 
 /// A history as it was asked for.
 #[derive(Clone, Debug)]
@@ -47,6 +50,8 @@ struct Wanted {
     since: Option<i64>,
     /// Versions that were current at some time in this span.
     at: Option<Span>,
+    /// The part of each version.
+    part: Option<Subset>,
 }
 
 impl Wanted {
@@ -141,6 +146,8 @@ impl Engine {
         };
         let pairs = token.as_ref().map_or(&asked.pairs, |t| &t.pairs);
         let wanted = understand(pairs)?;
+        let part = wanted.part.as_ref();
+        fits(part, asked.ty)?;
         let limit =
             wanted.count.unwrap_or(self.settings().page_size).min(self.settings().max_page_size);
         // A version made since the first page was taken is on none.
@@ -179,7 +186,7 @@ impl Engine {
         let mut permits = Vec::with_capacity(page.shown.len());
         for (n, one) in page.shown.into_iter().enumerate() {
             out.put_slice(if n == 0 { b",\"entry\":[" } else { b"," });
-            self.show(tenant, caller, &asked.base, &name, &one, e, &mut out)?;
+            Self::show(tenant, caller, &asked.base, &name, &one, part, e, &mut out)?;
             permits.push(one.permit);
         }
         out.put_slice(if permits.is_empty() { b"}" } else { b"]}" });
@@ -251,12 +258,12 @@ impl Engine {
 
     #[expect(clippy::too_many_arguments, reason = "one version goes to all of these")]
     fn show(
-        &self,
         tenant: &Tenant,
         caller: &Caller,
         base: &str,
         name: &str,
         one: &Shown,
+        part: Option<&Subset>,
         e: &mut Entry,
         out: &mut Vec<u8>,
     ) -> Result<(), Failure> {
@@ -267,11 +274,10 @@ impl Engine {
             // That it ended is all there is to give.
             entry::delivered(e, found, permit, ClassSet::NONE);
         } else {
-            let opened =
-                tenant.vessel.open_record(permit, found).map_err(Self::store_failure(caller))?;
-            entry::delivered(e, found, permit, opened.given);
+            let view = Self::view(tenant, caller, permit, found, part)?;
+            entry::delivered(e, found, permit, view.given);
             out.put_slice(b",\"resource\":");
-            out.put_slice(opened.body());
+            out.put_slice(&view.body);
         }
         // How a version was asked for is not kept; PUT is what leads to the same state.
         let (method, status) = match (found.header.deleted, *created) {
@@ -293,16 +299,17 @@ impl Engine {
 
 /// Reads the parameters of a history; any other is refused by name.
 fn understand(pairs: &[(String, String)]) -> Result<Wanted, Failure> {
-    let mut wanted = Wanted::default();
+    let mut wanted = Wanted { part: asked_part(pairs)?, ..Wanted::default() };
     let mut issues = Vec::new();
     let mut seen: Vec<&str> = Vec::new();
     for (name, text) in pairs {
-        let known = ["_count", "_since", "_at", "_summary", "_page", "_format", "_pretty"];
+        let known =
+            ["_count", "_since", "_at", "_summary", "_elements", "_page", "_format", "_pretty"];
         let Some(name) = known.into_iter().find(|k| *k == name.as_str()) else {
             issues.push(Issue::error(
                 IssueCode::NotSupported,
                 "_history",
-                "a history takes _count, _since and _at",
+                "a history takes _count, _since, _at, _elements and _summary",
             ));
             continue;
         };
@@ -328,11 +335,7 @@ fn understand(pairs: &[(String, String)]) -> Result<Wanted, Failure> {
                     _ => bad("a whole number"),
                 }
             }
-            "_summary" => match text.as_str() {
-                "count" => wanted.count = Some(0),
-                "false" => {}
-                _ => bad("count or false here"),
-            },
+            "_summary" if text == "count" => wanted.count = Some(0),
             "_since" => match moment() {
                 Some(span) => wanted.since = Some(span.low),
                 None => bad("an instant such as 2026-01-31T08:00:00Z"),

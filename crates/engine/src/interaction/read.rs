@@ -3,13 +3,14 @@
 
 use phial_audit::{EventKind, OutcomeCode};
 use phial_base::LogicalId;
+use phial_fhir::Subset;
 use phial_fhir::definitions::ResourceType;
 use phial_policy::Action;
 use phial_store::vessel::Unopened;
 
 use crate::caller::Caller;
 use crate::entry;
-use crate::failure::Failure;
+use crate::failure::{Failure, Refusal};
 use crate::gate::{Engine, Tenant};
 use crate::released::{Released, ReleasedFacts};
 
@@ -26,12 +27,29 @@ impl Engine {
         ty: ResourceType,
         id: &LogicalId,
     ) -> Result<Released, Failure> {
+        self.read_part(caller, ty, id, None).await
+    }
+
+    /// As [`Engine::read`], and of that only the part asked for.
+    ///
+    /// # Errors
+    /// As [`Engine::read`], and [`Failure::Invalid`] for a part that no record of the
+    /// type has.
+    pub async fn read_part(
+        &self,
+        caller: &Caller,
+        ty: ResourceType,
+        id: &LogicalId,
+        part: Option<&Subset>,
+    ) -> Result<Released, Failure> {
+        fits(part, ty)?;
         let tenant = self.home(caller)?;
         let found = tenant.vessel.find(ty, id).map_err(Self::store_failure(caller))?;
-        self.read_found(tenant, caller, ty, id, EventKind::Read, found).await
+        self.read_found(tenant, caller, ty, id, EventKind::Read, found, part).await
     }
 
     /// What `read` and `vread` share once the row was looked up.
+    #[expect(clippy::too_many_arguments, reason = "one look-up has these parts")]
     pub(crate) async fn read_found(
         &self,
         tenant: &Tenant,
@@ -40,6 +58,7 @@ impl Engine {
         id: &LogicalId,
         kind: EventKind,
         found: Option<Unopened>,
+        part: Option<&Subset>,
     ) -> Result<Released, Failure> {
         let action = if kind == EventKind::Vread { Action::Vread } else { Action::Read };
         let mut e = entry::of(caller, kind);
@@ -63,12 +82,19 @@ impl Engine {
             entry::target(&mut e, &found, &permit);
             return Err(self.refuse(tenant, caller, e, OutcomeCode::NotFound, Failure::Gone).await);
         }
-        let opened =
-            tenant.vessel.open_record(&permit, &found).map_err(Self::store_failure(caller))?;
-        entry::target(&mut e, &found, &permit);
+        let view = Self::view(tenant, caller, &permit, &found, part)?;
+        entry::delivered(&mut e, &found, &permit, view.given);
         let facts =
             ReleasedFacts { ty, version: found.version, last_updated: found.header.last_updated };
-        let body = bytes::Bytes::from_owner(opened.into_body());
+        let body = bytes::Bytes::from_owner(view.body);
         self.release(tenant, caller, e, &[permit], body, Some(facts)).await
+    }
+}
+
+/// Refuses a part that no record of the type has, whether or not there is a record.
+pub(crate) fn fits(part: Option<&Subset>, ty: ResourceType) -> Result<(), Failure> {
+    match part.map(|p| p.fits(ty)) {
+        Some(Err(issue)) => Err(Failure::Invalid(Refusal { issues: vec![issue] })),
+        _ => Ok(()),
     }
 }

@@ -84,6 +84,12 @@ impl States {
         self.extensions.get(url).copied().unwrap_or(DataClass::Notes)
     }
 
+    /// Every class that an extension can have.
+    pub(crate) fn extension_classes(&self) -> ClassSet {
+        let known = self.extensions.values();
+        known.fold(ClassSet::of(DataClass::Notes), |set, class| set.with(*class))
+    }
+
     /// Every class that an element of the type itself can have.
     pub(crate) fn possible(&self, ty: ResourceType) -> ClassSet {
         self.possible.get(usize::from(ty.number())).copied().unwrap_or(ClassSet::ALL)

@@ -23,7 +23,8 @@ const NEXT_ITEM: u8 = 0x19;
 /// Says that a name follows in full.
 const INLINE: u8 = 255;
 
-const TAG: &[u8] = br#"{"system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED","display":"subsetted"}"#;
+/// The tag that says that a part is missing.
+pub(crate) const TAG: &[u8] = br#"{"system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED","display":"subsetted"}"#;
 
 const DAMAGED: Error = Error::Stored { what: "plan" };
 

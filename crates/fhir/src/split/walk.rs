@@ -51,8 +51,8 @@ pub(crate) fn classes(doc: &Doc, ty: ResourceType) -> Vec<DataClass> {
 const SUBSETTED: &str = "SUBSETTED";
 const OBSERVATION_VALUE: &str = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue";
 
-/// Whether the resource came with the tag already.
-fn tagged(tags: Node<'_>) -> bool {
+/// Whether the tag is among `meta.tag` already.
+pub(crate) fn tagged(tags: Node<'_>) -> bool {
     let is = |tag: Node<'_>, name, value| {
         tag.member(name).and_then(Node::as_str).is_some_and(|v| v == value)
     };

@@ -10,7 +10,7 @@ use phial_base::{RequestId, RequestInfo, Surface};
 use phial_engine::interaction::batch::parse_etag;
 use phial_engine::interaction::history::History;
 use phial_engine::interaction::search::Search;
-use phial_engine::{BundleKind, Caller, Failure, Return, Written, bundle_kind};
+use phial_engine::{BundleKind, Caller, Failure, Return, Written, bundle_kind, part_of_one};
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::{IssueCode, operation_outcome};
 use phial_fhir::{Doc, Limits};
@@ -261,11 +261,14 @@ impl Incoming<'_> {
         match route {
             Route::Capabilities => Err(Failure::NotFound.into()),
             Route::Read(ty, id) => {
-                let found = engine.read(&self.caller, ty, &id).await?;
+                let part = part_of_one(query)?;
+                let found = engine.read_part(&self.caller, ty, &id, part.as_ref()).await?;
                 Ok(answer::released(found, self.header(header::IF_NONE_MATCH)))
             }
             Route::Vread(ty, id, version) => {
-                let found = engine.vread(&self.caller, ty, &id, version).await?;
+                let part = part_of_one(query)?;
+                let found =
+                    engine.vread_part(&self.caller, ty, &id, version, part.as_ref()).await?;
                 Ok(answer::released(found, self.header(header::IF_NONE_MATCH)))
             }
             Route::History(ty, id) => {
