@@ -101,12 +101,13 @@ impl Subset {
     /// opened for it. Extensions can stand in any element, so theirs are always among them.
     #[must_use]
     pub fn classes(&self, ty: ResourceType) -> ClassSet {
-        if *self == Subset::Data {
+        // Entries and parameters hold whole resources, of any class.
+        if *self == Subset::Data || matches!(ty.name(), "Bundle" | "Parameters") {
             return ClassSet::ALL;
         }
         let mut set = extension_classes();
         for element in ty.type_id().elements().iter().filter(|e| self.keeps(e, e.name)) {
-            if matches!(element.name, "contained") {
+            if element.name == "contained" {
                 return ClassSet::ALL;
             }
             for t in element.types {
@@ -114,10 +115,6 @@ impl Subset {
                     ty,
                     &[&crate::class::json_name(element.name, element.choice, *t)],
                 ));
-                // Whole resources, and what any type can be in.
-                if t.resource().is_some() || t.name() == "Resource" {
-                    return ClassSet::ALL;
-                }
             }
         }
         for name in self.named() {
@@ -416,6 +413,18 @@ mod tests {
         assert!(classes("Bundle", "_elements=entry") == ClassSet::ALL);
         assert!(classes("Patient", "_elements=contained") == ClassSet::ALL);
         assert!(classes("Patient", "_summary=data") == ClassSet::ALL);
+    }
+
+    #[test]
+    fn whole_resources_stand_where_all_classes_are_needed() {
+        for t in (0..).map_while(TypeId::from_index) {
+            for e in t.elements().iter().filter(|e| e.types.iter().any(|t| t.name() == "Resource"))
+            {
+                let root = t.name().split('.').next().unwrap();
+                let known = ["Bundle", "Parameters"].contains(&root) || e.name == "contained";
+                assert!(known, "{}", e.path());
+            }
+        }
     }
 
     #[test]

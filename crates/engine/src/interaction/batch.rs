@@ -2,14 +2,19 @@
 //! (<https://hl7.org/fhir/R4/http.html#transaction>). Also what batch and
 //! transaction share: reading the Bundle's entries and writing the answer.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
+use phial_audit::{EventKind, OutcomeCode};
 use phial_base::{LogicalId, Version};
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::{Issue, IssueCode, Severity, operation_outcome};
-use phial_fhir::{Doc, Node, Subset};
+use phial_fhir::{Doc, Edits, Node, Subset};
+use phial_policy::Action;
 
 use crate::caller::Caller;
 use crate::condition::form;
+use crate::entry;
 use crate::failure::Failure;
 use crate::gate::Engine;
 use crate::interaction::history::History;
@@ -84,8 +89,9 @@ impl Engine {
     /// succeeding. `returning` says what the answer to each write carries.
     ///
     /// # Errors
-    /// [`Failure::Invalid`] when the Bundle itself can't be read, and
-    /// [`Failure::Busy`] when a store, the keys or the audit log can't be reached.
+    /// [`Failure::Invalid`] when the Bundle itself can't be read, [`Failure::Forbidden`]
+    /// when the role sends no Bundles, and [`Failure::Busy`] when a store, the keys or the
+    /// audit log can't be reached for any entry.
     pub async fn batch(
         &self,
         caller: &Caller,
@@ -93,19 +99,42 @@ impl Engine {
         base: &str,
         returning: Return,
     ) -> Result<Released, Failure> {
+        self.may_send(caller, EventKind::Batch).await?;
         let asked = self.entries(doc)?;
+        let names: HashSet<String> = asked
+            .iter()
+            .filter_map(|one| match one {
+                Ok(Asked::Write(write)) => write.full_url.clone(),
+                _ => None,
+            })
+            .collect();
         let mut answered = Vec::with_capacity(asked.len());
         for one in asked {
-            let answer = match one {
+            let answer = match one.and_then(|one| independent(one, &names)) {
                 Ok(one) => self.answer(caller, one, base, returning).await,
                 Err(failure) => Answered::Failed(failure),
             };
-            if let Answered::Failed(Failure::Busy(cause)) = answer {
-                return Err(Failure::Busy(cause));
-            }
             answered.push(answer);
         }
+        // What was done before a store went away stays done, and is told. When nothing
+        // was, the whole is unavailable.
+        let busy = |a: &Answered| matches!(a, Answered::Failed(Failure::Busy(_)));
+        if !answered.is_empty() && answered.iter().all(busy) {
+            return Err(Failure::Busy(None));
+        }
         Ok(assemble("batch-response", answered, base))
+    }
+
+    /// Refuses a Bundle from a role that sends none, before its entries are looked at.
+    pub(crate) async fn may_send(&self, caller: &Caller, kind: EventKind) -> Result<(), Failure> {
+        if self.policy().allows(&caller.subject, Action::Transaction) {
+            return Ok(());
+        }
+        let tenant = self.home(caller)?;
+        let mut e = entry::of(caller, EventKind::Denied);
+        e.action = Some(kind);
+        let failure = Failure::forbidden("your role may not send a batch or transaction");
+        Err(self.refuse(tenant, caller, e, OutcomeCode::Denied, failure).await)
     }
 
     /// What the answer to a write that was done carries.
@@ -139,9 +168,9 @@ impl Engine {
                 // In a batch an entry may not refer to another, so its name means nothing.
                 write.full_url = None;
                 let kind = match write.method {
-                    Method::Create => phial_audit::EventKind::Create,
-                    Method::Update => phial_audit::EventKind::Update,
-                    Method::Delete => phial_audit::EventKind::Delete,
+                    Method::Create => EventKind::Create,
+                    Method::Update => EventKind::Update,
+                    Method::Delete => EventKind::Delete,
                 };
                 return match self.write_one(caller, kind, write).await {
                     Ok(written) => self.give_back(caller, written, returning).await,
@@ -187,6 +216,27 @@ impl Engine {
         }
         Ok(asked)
     }
+}
+
+/// Refuses an entry of a batch that refers to an entry by its `fullUrl`: that record has
+/// no id yet, and whether it will ever exist is not this entry's to depend on
+/// (<https://hl7.org/fhir/R4/http.html#trules>).
+fn independent(asked: Asked, names: &HashSet<String>) -> Result<Asked, Failure> {
+    if let Asked::Write(Write { body: Some(doc), place, .. }) = &asked {
+        let mut refers = false;
+        Edits::new().rewrite_references(doc, &mut |reference| {
+            refers |= reference.starts_with("urn:") && names.contains(reference);
+            None
+        });
+        if refers {
+            return Err(Failure::invalid(
+                IssueCode::BusinessRule,
+                place.clone(),
+                "an entry of a batch can't refer to another: send them as a transaction",
+            ));
+        }
+    }
+    Ok(asked)
 }
 
 fn understand(entry: Node<'_>, place: &str) -> Result<Asked, Failure> {

@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use bytes::{BufMut, Bytes};
 use phial_audit::{Entry, EventKind, OutcomeCode};
 use phial_base::{ClassSet, DataClass, LogicalId, RowId, Seq};
+use phial_fhir::Subset;
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::{Issue, IssueCode, Severity, operation_outcome};
 use phial_fhir::search::{Include, Modifier, On, Query, Summary, Total, parse_query};
@@ -23,8 +24,10 @@ use crate::caller::Caller;
 use crate::entry;
 use crate::failure::{Failure, Refusal};
 use crate::gate::{Engine, Tenant};
+use crate::interaction::read::fits;
 use crate::paging::Token;
 use crate::released::Released;
+use crate::view::asked_part;
 
 /// The most records that `_revinclude` adds to one page. More would be cut off somewhere,
 /// and a list that is silently short is worse than none.
@@ -115,9 +118,26 @@ impl Engine {
         if token.is_some() {
             entry::query(e, ty, &pairs);
         }
-        let left_out = if search.lenient { leave_out(ty, &mut pairs) } else { Vec::new() };
+        // What is shown of a match is not what is searched.
+        let part = asked_part(&pairs)?;
+        fits(part.as_ref(), ty)?;
+        let shapes = |(name, value): &(String, String)| match name.as_str() {
+            "_elements" => true,
+            "_summary" => value != "count",
+            _ => false,
+        };
+        let left_out = if search.lenient { leave_out(ty, &mut pairs, shapes) } else { Vec::new() };
+        let asked: Vec<_> = pairs.iter().filter(|p| !shapes(p)).cloned().collect();
         let mut query =
-            parse_query(ty, &pairs).map_err(|issues| Failure::Invalid(Refusal { issues }))?;
+            parse_query(ty, &asked).map_err(|issues| Failure::Invalid(Refusal { issues }))?;
+        let adds = !query.include.is_empty() || !query.revinclude.is_empty();
+        if adds && part == Some(Subset::Text) {
+            return Err(Failure::invalid(
+                IssueCode::NotSupported,
+                "_summary",
+                "_summary=text can't be used with _include or _revinclude",
+            ));
+        }
         query.compartment = compartment.clone();
         self.guard(caller, &query)?;
 
@@ -178,11 +198,14 @@ impl Engine {
             // A page of an older snapshot: what has become of its records since counts too.
             let older = token.is_some();
             for (hits, mode) in [(&page.hits, "match"), (&included, "include")] {
+                // The elements are named of the type that is searched.
+                let named = matches!(part, Some(Subset::Elements(_))) && mode == "include";
+                let part = part.as_ref().filter(|_| !named);
                 for hit in hits {
                     if older && !self.still_visible(tenant, caller, hit)? {
                         continue;
                     }
-                    self.deliver(tenant, caller, hit, mode, e, &mut permits, &mut out)?;
+                    self.deliver(tenant, caller, hit, mode, part, e, &mut permits, &mut out)?;
                 }
             }
         }
@@ -324,6 +347,7 @@ impl Engine {
         caller: &Caller,
         hit: &Hit,
         mode: &str,
+        part: Option<&Subset>,
         e: &mut Entry,
         permits: &mut Vec<Permit>,
         out: &mut BundleWriter,
@@ -337,10 +361,9 @@ impl Engine {
         let Ok(permit) = self.decide(tenant, caller, Action::Search, &found)? else {
             return Ok(());
         };
-        let opened =
-            tenant.vessel.open_record(&permit, &found).map_err(Self::store_failure(caller))?;
-        entry::target(e, &found, &permit);
-        out.entry(found.header.ty, &found.header.id, opened.body(), mode);
+        let view = Self::view(tenant, caller, &permit, &found, part)?;
+        entry::delivered(e, &found, &permit, view.given);
+        out.entry(found.header.ty, &found.header.id, &view.body, mode);
         permits.push(permit);
         Ok(())
     }
@@ -349,9 +372,17 @@ impl Engine {
 /// Takes out the parameters that the type does not have or this server does not support,
 /// and says which. A modifier or a value that can't be used is still refused: without it
 /// the search would be another (<https://hl7.org/fhir/R4/search.html#errors>).
-fn leave_out(ty: ResourceType, pairs: &mut Vec<(String, String)>) -> Vec<Issue> {
+fn leave_out(
+    ty: ResourceType,
+    pairs: &mut Vec<(String, String)>,
+    known: impl Fn(&(String, String)) -> bool,
+) -> Vec<Issue> {
     let mut issues = Vec::new();
-    pairs.retain(|(name, _)| {
+    pairs.retain(|pair| {
+        let name = &pair.0;
+        if known(pair) {
+            return true;
+        }
         let plain = if name.contains('.') { name } else { name.split(':').next().unwrap_or(name) };
         let alone = [(plain.to_owned(), String::new())];
         let Err(found) = parse_query(ty, &alone) else { return true };

@@ -25,6 +25,7 @@ impl Engine {
         base: &str,
         returning: Return,
     ) -> Result<Released, Failure> {
+        self.may_send(caller, EventKind::Transaction).await?;
         let asked = self.entries(doc)?;
         let mut issues = Vec::new();
         let mut writes: Vec<Write> = Vec::new();

@@ -2,7 +2,7 @@
 //! parameter, modifier or prefix is refused by name; no value is ever repeated.
 //!
 //! Not supported, and refused as such: chained parameters, `_has`, `_include:iterate`,
-//! `_revinclude:iterate`, `_text`, `_content`, `_query`, `_filter`, `_list`, `_elements`,
+//! `_revinclude:iterate`, `_text`, `_content`, `_query`, `_filter`, `_list`,
 //! `_contained`, `:text`, `:of-type`, `:identifier`, `:above`, `:below`, `:in`, `:not-in`.
 //!
 //! Source: <https://hl7.org/fhir/R4/search.html>

@@ -15,11 +15,12 @@ pub(crate) enum Route {
     Read(ResourceType, LogicalId),
     /// `GET [base]/[type]/[id]/_history/[vid]`
     Vread(ResourceType, LogicalId, Version),
-    /// `GET [base]/[type]/[id]/_history?…`
+    /// `GET [base]/[type]/[id]/_history`
     History(ResourceType, LogicalId),
-    /// `GET [base]/[type]?…`; true for `POST [base]/[type]/_search`
+    /// `GET [base]/[type]`, or true for `POST [base]/[type]/_search`
     Search(ResourceType, bool),
-    /// `GET [base]/[compartment]/[id]/[type]?…`; true for `POST …/_search`
+    /// `GET [base]/[compartment]/[id]/[type]`, or true for
+    /// `POST [base]/[compartment]/[id]/[type]/_search`
     Compartment(ResourceType, LogicalId, ResourceType, bool),
     /// `POST [base]/[type]`
     Create(ResourceType),
@@ -168,5 +169,89 @@ mod tests {
         check("GET", "/fhirx", "none");
         check("GET", "/t/../fhir/Patient", "none");
         check("GET", "/", "none");
+    }
+
+    /// What the comments of `Route` say: variant, method, path below the base. Read from
+    /// this very file, so that nothing has to be kept beside it.
+    fn documented() -> Vec<(String, String, String)> {
+        let source = include_str!("route.rs");
+        let body = source.split("enum Route {").nth(1).unwrap().split("\n}").next().unwrap();
+        let (mut all, mut said) = (Vec::new(), String::new());
+        for line in body.lines().map(str::trim).filter(|l| !l.is_empty()) {
+            if let Some(comment) = line.strip_prefix("///") {
+                said.push_str(comment);
+                continue;
+            }
+            let variant = line.split(['(', ',']).next().unwrap();
+            let templates: Vec<_> = said.split('`').skip(1).step_by(2).collect();
+            assert!(!templates.is_empty(), "{variant} does not say what it is");
+            for template in templates {
+                let (method, path) = template.split_once(' ').unwrap();
+                let path = path.strip_prefix("[base]").unwrap();
+                all.push((variant.to_owned(), method.to_owned(), path.to_owned()));
+            }
+            said.clear();
+        }
+        all
+    }
+
+    fn variant(method: &str, path: &str) -> Option<String> {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let found = route(&method, path).ok()?;
+        Some(format!("{found:?}").split('(').next().unwrap().to_owned())
+    }
+
+    /// A path of the form.
+    fn sample(template: &str) -> String {
+        let path = template.replace("[type]", "Condition").replace("[compartment]", "Patient");
+        path.replace("[id]", "a").replace("[vid]", "1")
+    }
+
+    #[test]
+    fn every_route_is_documented_and_every_documented_route_is_one() {
+        let documented = documented();
+        for (name, method, template) in &documented {
+            let found = variant(method, &sample(template));
+            assert_eq!(found.as_ref(), Some(name), "{method} {template}");
+        }
+        // Whatever is no documented route leads nowhere.
+        let parts =
+            ["Condition", "Patient", "a", "1", "_history", "_search", "metadata", "$everything"];
+        let mut paths = vec![Vec::new()];
+        let mut last = paths.clone();
+        for _ in 0..4 {
+            last = last
+                .iter()
+                .flat_map(|p: &Vec<&str>| parts.iter().map(move |s| [p.as_slice(), &[*s]].concat()))
+                .collect();
+            paths.extend(last.iter().cloned());
+        }
+        let fits = |path: &[&str], template: &str| {
+            let template: Vec<&str> = template.split('/').filter(|s| !s.is_empty()).collect();
+            template.len() == path.len()
+                && template.iter().zip(path).all(|(t, p)| t.starts_with('[') || t == p)
+        };
+        for path in paths {
+            for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+                if let Some(found) = variant(method, &path.join("/")) {
+                    let asked = if method == "HEAD" { "GET" } else { method };
+                    assert!(
+                        documented
+                            .iter()
+                            .any(|(name, m, t)| *name == found && m == asked && fits(&path, t)),
+                        "{method} {path:?} is {found}, which does not say so"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_route_has_its_rows_in_the_golden_table() {
+        let golden = include_str!("../../tests/golden/routes.txt");
+        let rows: Vec<&str> = golden.lines().filter_map(|l| l.strip_prefix("## ")).collect();
+        let documented: Vec<String> =
+            documented().iter().map(|(_, m, t)| format!("{m} [base]{t}")).collect();
+        assert_eq!(rows, documented, "add the route to crates/phial/tests/it/routes.rs");
     }
 }

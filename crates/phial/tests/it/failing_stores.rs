@@ -140,6 +140,28 @@ impl Bench {
         Ok(json["entry"].as_array().map_or(0, Vec::len))
     }
 
+    /// A batch that stores patients under these ids; the status of each entry.
+    fn batch(&self, ids: &[&str]) -> Result<Vec<String>, Failure> {
+        let entry = |id: &&str| {
+            format!(
+                r#"{{"resource":{{"resourceType":"Patient","id":"{id}","gender":"other"}},"request":{{"method":"PUT","url":"Patient/{id}"}}}}"#
+            )
+        };
+        let entries: Vec<String> = ids.iter().map(entry).collect();
+        let text = format!(
+            r#"{{"resourceType":"Bundle","type":"batch","entry":[{}]}}"#,
+            entries.join(",")
+        );
+        let doc = Doc::parse(text.as_bytes(), &Limits::default()).unwrap();
+        let (caller, base) = (self.caller(), "https://here/fhir");
+        let done = self.engine.batch(&caller, &doc, base, phial_engine::Return::Minimal);
+        let released = self.runtime.block_on(done)?;
+        let json: serde_json::Value = serde_json::from_slice(released.body()).unwrap();
+        let entries = json["entry"].as_array().unwrap();
+        let status = |e: &serde_json::Value| e["response"]["status"].as_str().unwrap().to_owned();
+        Ok(entries.iter().map(status).collect())
+    }
+
     async fn runtime_spawned(&self, caller: Caller, search: Search) -> Result<Vec<u8>, Failure> {
         let engine = self.engine.clone();
         let task = self
@@ -241,4 +263,38 @@ fn without_the_keystore_everything_closes_once_the_caches_have_ended() {
     b.closed("no keystore");
     std::fs::rename(&away, &keys).unwrap();
     b.open("with the keystore again");
+}
+
+#[test]
+fn a_fault_in_the_middle_of_a_batch_is_one_entrys_own() {
+    let ids = ["a", "b", "c", "d", "e"];
+    let (mut clean, mut hurt) = (0, 0);
+    for store in ["data/", "audit/"] {
+        for op in [Op::Write, Op::Sync] {
+            for after in 0..8 {
+                let b = Bench::new();
+                b.put("known").unwrap();
+                b.faults.fail(&b.file(store), op, Fault::io().after(after * 2).times(1));
+                let why = format!("{store} {op:?} {after}");
+                let Ok(statuses) = b.batch(&ids) else { panic!("{why}: all was refused") };
+                assert_eq!(statuses.len(), ids.len(), "{why}");
+                b.faults.clear();
+                let failed = statuses.iter().filter(|s| !s.starts_with("201")).count();
+                assert!(failed <= 1, "{why}: {statuses:?}");
+                for (id, status) in ids.iter().zip(&statuses) {
+                    let stored = b.read(id).is_ok();
+                    // A failure that was reported may have been stored all the same.
+                    assert!(stored || !status.starts_with("201"), "{why}: {id} {status}");
+                }
+                if failed == 0 {
+                    clean += 1;
+                } else {
+                    hurt += 1;
+                }
+                b.put("after").unwrap();
+                assert!(b.read("known").is_ok(), "{why}");
+            }
+        }
+    }
+    assert!(hurt > 3, "{hurt} of {} met a fault", clean + hurt);
 }

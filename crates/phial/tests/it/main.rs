@@ -4,9 +4,11 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::string_slice,
     reason = "helpers of tests fail by panicking, as tests do"
 )]
 
+mod batch;
 mod canary;
 mod clinic;
 mod command_line;
@@ -25,6 +27,8 @@ mod readme;
 mod reloading;
 mod roles;
 mod roles_fields;
+mod routes;
+mod subset;
 mod synthea;
 mod tamper;
 mod tenants;

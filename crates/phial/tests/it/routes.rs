@@ -1,0 +1,296 @@
+//! The table of routes: who may, what a denial looks like, which entries it writes. Made
+//! by asking the real server as each role, and held against a committed text, so that a
+//! change of it is read before it is accepted. A test beside the routes themselves holds
+//! that every one of them has a row.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use phial_testkit::fixture::{self, BY_TEAM, UNTIED, id};
+use phial_testkit::world::{Answer, PEOPLE, Server, World, fhir, send};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::clinic::clinic;
+
+/// Who asks: every role that ships, and somebody without a token.
+const NOBODY: &str = "(no token)";
+
+/// How a route is asked once: as a role, which is the n-th of them.
+type Ask = fn(&Server, &str, usize) -> Answer;
+
+/// One route's row: its heading, and what is asked of it in which words.
+struct Row {
+    route: &'static str,
+    asks: &'static [(&'static str, Ask)],
+}
+
+fn ask(server: &Server, role: &str, method: Method, path: &str, body: Option<&Value>) -> Answer {
+    let request = if role == NOBODY {
+        let path = if path.is_empty() { String::new() } else { format!("/{path}") };
+        server.client().request(method, format!("{}{path}", server.base()))
+    } else {
+        server.request(role, method, path)
+    };
+    send(match body {
+        Some(body) => fhir(request, body),
+        None => request,
+    })
+}
+
+fn get(server: &Server, role: &str, path: &str) -> Answer {
+    ask(server, role, Method::GET, path, None)
+}
+
+fn form(server: &Server, role: &str, path: &str, body: &'static str) -> Answer {
+    let request = if role == NOBODY {
+        server.client().post(format!("{}/{path}", server.base()))
+    } else {
+        server.request(role, Method::POST, path)
+    };
+    send(request.header("content-type", "application/x-www-form-urlencoded").body(body))
+}
+
+fn plain() -> String {
+    format!("Condition/{}", id("cond", BY_TEAM, 0))
+}
+
+fn labelled() -> String {
+    format!("Condition/{}", id("cond", UNTIED, 2))
+}
+
+fn bundle(kind: &str, condition: &Value) -> Value {
+    let url = format!("Condition/{}", condition["id"].as_str().unwrap());
+    json!({"resourceType": "Bundle", "type": kind, "entry": [
+        {"resource": condition, "request": {"method": "PUT", "url": url}}]})
+}
+
+fn new(mut condition: Value) -> Value {
+    condition.as_object_mut().unwrap().remove("id");
+    condition
+}
+
+const ROWS: [Row; 12] = [
+    Row {
+        route: "GET [base]/metadata",
+        asks: &[("the capability statement", |s, r, _| get(s, r, "metadata"))],
+    },
+    Row {
+        route: "POST [base]",
+        asks: &[
+            ("a transaction that replaces a condition", |s, r, _| {
+                let bundle = bundle("transaction", &fixture::condition(BY_TEAM, 1));
+                ask(s, r, Method::POST, "", Some(&bundle))
+            }),
+            ("a transaction that replaces a labelled condition of no own patient", |s, r, _| {
+                let bundle = bundle("transaction", &fixture::condition(UNTIED, 2));
+                ask(s, r, Method::POST, "", Some(&bundle))
+            }),
+            ("a batch that replaces a condition", |s, r, _| {
+                let bundle = bundle("batch", &fixture::condition(BY_TEAM, 1));
+                ask(s, r, Method::POST, "", Some(&bundle))
+            }),
+        ],
+    },
+    Row {
+        route: "GET [base]/[type]/[id]",
+        asks: &[
+            ("a condition", |s, r, _| get(s, r, &plain())),
+            ("a labelled condition of no own patient", |s, r, _| get(s, r, &labelled())),
+            ("what is absent", |s, r, _| get(s, r, "Condition/absent")),
+        ],
+    },
+    Row {
+        route: "GET [base]/[type]/[id]/_history/[vid]",
+        asks: &[
+            ("a condition", |s, r, _| get(s, r, &format!("{}/_history/1", plain()))),
+            ("a labelled condition of no own patient", |s, r, _| {
+                get(s, r, &format!("{}/_history/1", labelled()))
+            }),
+            ("what is absent", |s, r, _| get(s, r, "Condition/absent/_history/1")),
+        ],
+    },
+    Row {
+        route: "GET [base]/[type]/[id]/_history",
+        asks: &[
+            ("a condition", |s, r, _| get(s, r, &format!("{}/_history", plain()))),
+            ("a labelled condition of no own patient", |s, r, _| {
+                get(s, r, &format!("{}/_history", labelled()))
+            }),
+            ("what is absent", |s, r, _| get(s, r, "Condition/absent/_history")),
+        ],
+    },
+    Row {
+        route: "GET [base]/[type]",
+        asks: &[
+            ("conditions", |s, r, _| get(s, r, "Condition?_count=1")),
+            ("conditions by code", |s, r, _| get(s, r, "Condition?code=44054006&_count=1")),
+        ],
+    },
+    Row {
+        route: "POST [base]/[type]/_search",
+        asks: &[
+            ("conditions", |s, r, _| form(s, r, "Condition/_search", "_count=1")),
+            ("conditions by code", |s, r, _| form(s, r, "Condition/_search", "code=44054006")),
+        ],
+    },
+    Row {
+        route: "GET [base]/[compartment]/[id]/[type]",
+        asks: &[("a patient's conditions", |s, r, _| {
+            get(s, r, &format!("Patient/{}/Condition?_count=1", BY_TEAM.id))
+        })],
+    },
+    Row {
+        route: "POST [base]/[compartment]/[id]/[type]/_search",
+        asks: &[("a patient's conditions by code", |s, r, _| {
+            form(s, r, &format!("Patient/{}/Condition/_search", BY_TEAM.id), "code=44054006")
+        })],
+    },
+    Row {
+        route: "POST [base]/[type]",
+        asks: &[
+            ("a condition", |s, r, _| {
+                let condition = new(fixture::condition(BY_TEAM, 0));
+                ask(s, r, Method::POST, "Condition", Some(&condition))
+            }),
+            ("a labelled condition of no own patient", |s, r, _| {
+                let condition = new(fixture::condition(UNTIED, 2));
+                ask(s, r, Method::POST, "Condition", Some(&condition))
+            }),
+            ("what is not valid", |s, r, _| {
+                let bad = json!({"resourceType": "Condition", "nonsense": 1});
+                ask(s, r, Method::POST, "Condition", Some(&bad))
+            }),
+        ],
+    },
+    Row {
+        route: "PUT [base]/[type]/[id]",
+        asks: &[
+            ("a condition", |s, r, _| {
+                ask(s, r, Method::PUT, &plain(), Some(&fixture::condition(BY_TEAM, 0)))
+            }),
+            ("a labelled condition of no own patient", |s, r, _| {
+                ask(s, r, Method::PUT, &labelled(), Some(&fixture::condition(UNTIED, 2)))
+            }),
+            ("under an id that is free", |s, r, n| {
+                let mut condition = fixture::condition(BY_TEAM, 0);
+                condition["id"] = json!(format!("free-{n}"));
+                ask(s, r, Method::PUT, &format!("Condition/free-{n}"), Some(&condition))
+            }),
+        ],
+    },
+    Row {
+        route: "DELETE [base]/[type]/[id]",
+        asks: &[
+            ("an observation", |s, r, n| {
+                let path = format!("Observation/{}", id("obs", BY_TEAM, n));
+                ask(s, r, Method::DELETE, &path, None)
+            }),
+            ("a labelled condition of no own patient", |s, r, _| {
+                ask(s, r, Method::DELETE, &labelled(), None)
+            }),
+            ("what is absent", |s, r, _| ask(s, r, Method::DELETE, "Condition/absent", None)),
+        ],
+    },
+];
+
+/// Status and, of a refusal, the code of its first issue; of a bundle's answer, those of
+/// its one entry.
+fn shown(answer: &Answer) -> String {
+    let json = answer.json();
+    let entry = &json["entry"][0]["response"];
+    let bundled = ["batch-response", "transaction-response"]
+        .contains(&json["type"].as_str().unwrap_or(""))
+        .then(|| entry["status"].as_str().unwrap());
+    let outcome = if bundled.is_some() { &entry["outcome"] } else { &json };
+    let mut text = answer.status.to_string();
+    if let Some(status) = bundled {
+        let _ = write!(text, " of {}", status.get(..3).unwrap());
+    }
+    if outcome["resourceType"] == "OperationOutcome" {
+        let _ = write!(text, " {}", outcome["issue"][0]["code"].as_str().unwrap());
+    }
+    text
+}
+
+/// What was written down under the request's number.
+fn entries(log: &[Value], request: &str) -> String {
+    let text = |e: &Value| {
+        let mut said = e["kind"].as_str().unwrap().to_owned();
+        if let Some(action) = e["action"].as_str() {
+            let _ = write!(said, "({action})");
+        }
+        format!("{said} {}", e["outcome"].as_str().unwrap())
+    };
+    let all: Vec<String> = log.iter().filter(|e| e["request"] == request).map(text).collect();
+    if all.is_empty() { "nothing is written down".to_owned() } else { all.join(", ") }
+}
+
+fn table(world: &mut World) -> String {
+    world.user("olaf", "operator", None);
+    let server = world.serve();
+    let mut roles: Vec<&str> = PEOPLE.iter().map(|(_, role, _)| *role).collect();
+    roles.extend(["operator", NOBODY]);
+    let mut asked = Vec::new();
+    for row in &ROWS {
+        for (what, ask) in row.asks {
+            for (n, role) in roles.iter().enumerate() {
+                let answer = ask(&server, role, n);
+                let request = answer.header("x-request-id").to_owned();
+                asked.push((row.route, *what, *role, shown(&answer), request));
+            }
+        }
+    }
+    // Outcomes are written behind the answers: an end in order waits for them.
+    let _ = server.stop().expect(0);
+    let log = world.ok(&["audit", "tail", "-n", "5000"]);
+    let log = log.as_array().unwrap();
+    let mut out = String::from(
+        "# Who may use which route, what the others are answered, and what is written down.\n\
+         # Made by asking the server; do not edit. Regenerate and read the difference:\n\
+         #   UPDATE_GOLDEN=1 cargo test -p phial --test it routes\n\
+         # Each line: status, code of the refusal | the audit entries | who is answered so.\n\
+         # \"200 of 404\" is a Bundle's status and that of its entry. The clinic is that of\n\
+         # crates/testkit/src/fixture.rs.\n",
+    );
+    for row in &ROWS {
+        let _ = write!(out, "\n## {}\n", row.route);
+        for (what, _) in row.asks {
+            let _ = writeln!(out, "{what}");
+            let mut lines: BTreeMap<(String, String), Vec<&str>> = BTreeMap::new();
+            for (_, _, role, status, request) in
+                asked.iter().filter(|a| a.0 == row.route && a.1 == *what)
+            {
+                lines.entry((status.clone(), entries(log, request))).or_default().push(role);
+            }
+            for ((status, written), who) in lines {
+                let _ = writeln!(out, "  {status} | {written} | {}", who.join(", "));
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn routes_are_those_of_the_golden_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/routes.txt");
+    let now = table(&mut clinic());
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &now).unwrap();
+        return;
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    let (old, new): (Vec<&str>, Vec<&str>) = (golden.lines().collect(), now.lines().collect());
+    let changed: Vec<String> = (0..old.len().max(new.len()))
+        .filter(|i| old.get(*i) != new.get(*i))
+        .take(30)
+        .map(|i| format!("line {}: {:?} is now {:?}", i + 1, old.get(i), new.get(i)))
+        .collect();
+    assert!(
+        changed.is_empty(),
+        "routes answer otherwise than tests/golden/routes.txt says:\n{}\nIf that is what you \
+         want: UPDATE_GOLDEN=1 cargo test -p phial --test it routes, and read its difference",
+        changed.join("\n")
+    );
+}
