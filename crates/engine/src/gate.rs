@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use phial_audit::{Entry, OutcomeCode};
+use phial_audit::{Entry, EventKind, OutcomeCode};
 use phial_base::{Clock, LogicalId, RequestId, Rng, TenantId};
 use phial_fhir::definitions::ResourceType;
 use phial_policy::{Action, Context, Denial, Permit, PolicySet, RecordRef, RelationshipSet};
@@ -254,11 +254,14 @@ impl Engine {
     pub async fn record_event(
         &self,
         caller: &Caller,
-        kind: phial_audit::EventKind,
+        kind: EventKind,
         detail: &[(phial_audit::DetailKey, String)],
     ) -> Result<(), Failure> {
         let tenant = self.home(caller)?;
         let mut e = entry::of(caller, kind);
+        if matches!(kind, EventKind::TokenRefused | EventKind::LoginFailed) {
+            e.outcome = OutcomeCode::Denied;
+        }
         for (k, v) in detail {
             entry::note(&mut e, *k, v.clone());
         }
