@@ -31,8 +31,11 @@ fn plain(json: &str) -> String {
     out
 }
 
-/// The members of an object as they are written: name and value.
-fn members(object: &str) -> Vec<(&str, &str)> {
+/// Names and values as they are written.
+type Members<'t> = Vec<(&'t str, &'t str)>;
+
+/// The members of an object, in their order.
+fn members(object: &str) -> Members<'_> {
     let inner = object.strip_prefix('{').and_then(|o| o.strip_suffix('}')).unwrap();
     let (mut depth, mut inside, mut escaped, mut start) = (0, false, false, 0);
     let mut found = Vec::new();
@@ -58,7 +61,7 @@ fn members(object: &str) -> Vec<(&str, &str)> {
 }
 
 /// What the client decides of a resource: members beside `meta`, members of `meta`.
-fn own(text: &str) -> (Vec<(&str, &str)>, Vec<(&str, &str)>) {
+fn own(text: &str) -> (Members<'_>, Members<'_>) {
     let all = members(text);
     let meta = all.iter().find(|(n, _)| *n == "\"meta\"").map_or("{}", |(_, v)| v);
     let set = ["\"versionId\"", "\"lastUpdated\""];
@@ -94,6 +97,7 @@ fn comes_back(server: &Server, text: &str, name: &str) {
     assert!(history.contains(&read), "{name}: history");
 }
 
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
 fn examples() -> Option<Vec<PathBuf>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../../shared/data/examples/hl7-r4-instances");
