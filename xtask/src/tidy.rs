@@ -112,6 +112,8 @@ const STEPPED: &[(&str, &str, usize, &str)] = &[
     ("crates/store/src/index/db.rs", "wal_checkpoint(", 2, "Step::IndexClose"),
     ("crates/phial/src/cli/synth.rs", "fs::create_dir", 1, "files for whoever asked"),
     ("crates/phial/src/cli/synth.rs", "fs::write(", 1, "files for whoever asked"),
+    ("crates/phial/src/reference.rs", "fs::create_dir", 1, "a test's golden pages"),
+    ("crates/phial/src/reference.rs", "fs::write(", 1, "a test's golden pages"),
 ];
 
 pub(crate) fn run() -> anyhow::Result<()> {
