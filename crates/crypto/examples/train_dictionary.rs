@@ -22,7 +22,7 @@ use zstd::bulk::Compressor;
 use zstd::zstd_safe::CParameter;
 
 /// As the packing does it.
-const LEVEL: i32 = 12;
+const LEVEL: i32 = 6;
 /// More samples take longer and no longer make a better dictionary.
 const MOST_SAMPLE_BYTES: usize = 48 << 20;
 /// What a frame with one block adds to the block: magic number, frame and block header.

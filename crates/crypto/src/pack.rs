@@ -26,7 +26,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use zeroize::{Zeroize, Zeroizing};
 use zstd::zstd_safe::{
@@ -48,8 +48,8 @@ const METHOD_BITS: u32 = 2;
 const MORE_DENSE: usize = 63;
 
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// Texts are short: more effort costs little and is done once.
-const BLOCK_LEVEL: i32 = 12;
+/// Chosen for speed: sealing is part of every write.
+const BLOCK_LEVEL: i32 = 6;
 const FRAME_LEVEL: i32 = 3;
 /// Below this no block can be smaller than the text.
 const SHORTEST: usize = 6;
@@ -123,18 +123,47 @@ impl Kind {
 
     /// The dictionary's place in [`DICTIONARIES`].
     fn dictionary(self) -> usize {
-        0
+        match self {
+            // One for each class of data, see `PartId`.
+            Kind::Part(part @ 16..28) => usize::from(part) - 15,
+            Kind::Part(_) | Kind::Header => 0,
+        }
     }
 }
 
-/// The dictionaries of method 1, part of the format. Trained by
-/// `examples/train_dictionary.rs` on synthetic records.
-pub const DICTIONARIES: [&[u8]; 1] = [include_bytes!("../assets/dictionary-1.zstd")];
+macro_rules! dictionaries {
+    ($($name:literal)*) => {
+        [$(include_bytes!(concat!("../assets/dictionaries/", $name, ".zstd"))),*]
+    };
+}
 
-static ENCODERS: LazyLock<[CDict<'static>; DICTIONARIES.len()]> =
-    LazyLock::new(|| DICTIONARIES.map(|d| CDict::create(d, BLOCK_LEVEL)));
-static DECODERS: LazyLock<[DDict<'static>; DICTIONARIES.len()]> =
-    LazyLock::new(|| DICTIONARIES.map(DDict::create));
+/// The dictionaries of method 1, part of the format: of the header, then of the parts 16
+/// to 27. Trained by `examples/train_dictionary.rs` on synthetic records.
+pub const DICTIONARIES: [&[u8]; 13] = dictionaries!(
+    "header" "administrative" "demographic" "contact" "identifier" "identifier" "financial"
+    "scheduling" "clinical" "medication" "laboratory" "notes" "attachment"
+);
+
+/// A dictionary made ready for use, which takes a few times its size: when first needed.
+struct Ready {
+    encoder: OnceLock<CDict<'static>>,
+    decoder: OnceLock<DDict<'static>>,
+}
+
+static READY: [Ready; DICTIONARIES.len()] =
+    [const { Ready { encoder: OnceLock::new(), decoder: OnceLock::new() } }; DICTIONARIES.len()];
+
+fn encoder(kind: Kind) -> Option<&'static CDict<'static>> {
+    let at = kind.dictionary();
+    let (ready, bytes) = (READY.get(at)?, DICTIONARIES.get(at)?);
+    Some(ready.encoder.get_or_init(|| CDict::create(bytes, BLOCK_LEVEL)))
+}
+
+fn decoder(kind: Kind) -> Option<&'static DDict<'static>> {
+    let at = kind.dictionary();
+    let (ready, bytes) = (READY.get(at)?, DICTIONARIES.get(at)?);
+    Some(ready.decoder.get_or_init(|| DDict::create(bytes)))
+}
 
 struct Context {
     plain: Option<CCtx<'static>>,
@@ -223,7 +252,7 @@ fn block(text: Text<'_>, kind: Kind, out: &mut Vec<u8>) -> Option<()> {
             Some(context) => context,
             none => none.insert(new_encoder(None)?),
         };
-        context.ref_cdict(ENCODERS.get(kind.dictionary())?).ok()?;
+        context.ref_cdict(encoder(kind)?).ok()?;
         context.compress2(out.get_mut(start..)?, text.text).ok()
     })?;
     let frame = out.get(start..start + written)?;
@@ -356,7 +385,7 @@ fn unpacked(scratch: &mut [u8], kind: Kind, what: &'static str) -> Result<Plain,
         if method == ZSTD {
             context.decompress(to, frame).ok()
         } else {
-            context.decompress_using_ddict(to, frame, DECODERS.get(kind.dictionary())?).ok()
+            context.decompress_using_ddict(to, frame, decoder(kind)?).ok()
         }
     });
     if written == Some(len) { Ok(Plain { bytes, dense }) } else { Err(malformed()) }
@@ -452,7 +481,7 @@ mod tests {
         let frame = [&front[..n], &bytes[2..]].concat();
         assert_eq!(n, 9);
         let mut out = vec![0; text.len()];
-        let dictionary = &DECODERS[KIND.dictionary()];
+        let dictionary = decoder(KIND).unwrap();
         DCtx::create().decompress_using_ddict(&mut out[..], &frame, dictionary).unwrap();
         assert_eq!(out, text);
     }

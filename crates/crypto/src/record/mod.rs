@@ -58,8 +58,8 @@
 //!
 //! Header of 3 bytes, one part of 5 bytes, both stored: the header is packed in
 //! 4, the part in 6 bytes. Head: 1 + (1 + 1) + 1 + 4 = 8 bytes and the tag, h = 24.
-//! So far 105 + 24 + 6 = 135; the smallest bucket is 384, so 249 zeros follow the
-//! header inside the head and h = 273. The part stands at 378..384.
+//! So far 105 + 24 + 6 = 135; the smallest bucket is 288, so 153 zeros follow the
+//! header inside the head and h = 177. The part stands at 282..288.
 
 mod open;
 mod seal;
@@ -80,9 +80,9 @@ pub type PartId = u8;
 
 /// The sizes that a blob may have, in bytes; above the largest, its multiples.
 /// They are all that an onlooker learns of a record's size.
-pub const SIZE_BUCKETS: &[usize] = &[384, 512, 640, 832, 1056, 1600, 2560, LARGEST_BUCKET];
+pub const SIZE_BUCKETS: &[usize] = &[288, 352, 480, 608, 832, 1056, 1536, LARGEST_BUCKET];
 
-const LARGEST_BUCKET: usize = 8192;
+const LARGEST_BUCKET: usize = 4096;
 const SUITE: u8 = 2;
 const WHAT: &str = "record";
 /// Suite, salt, commitment, locator with its tag.

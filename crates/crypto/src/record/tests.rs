@@ -86,6 +86,8 @@ type Opened = (Vec<u8>, Vec<(PartId, Vec<u8>)>);
 const NAME: &[u8] = br#""name":[{"family":"Aldner","given":["Celia"]}],"gender":"female""#;
 const CODE: &[u8] =
     br#""code":{"coding":[{"system":"http://loinc.org","code":"8867-4","display":"Heart rate"}]}"#;
+/// The smallest size of a blob.
+const FIRST: usize = SIZE_BUCKETS[0];
 /// Too short to be compressed.
 const MIXED: &[u8] = b"q7Zp";
 
@@ -128,9 +130,11 @@ fn blocks_and_their_dictionaries_are_frozen() {
 fn the_layout_is_the_documented_one() {
     let c = case();
     let long = noise(2000);
-    for (parts, size, h, covered) in
-        [(&[(16, &b"12345"[..])][..], 384, 273, 6), (&[(17, &long), (16, b"12345")], 2560, 448, 6)]
-    {
+    let second = bucket(105 + 16 + 27 + 6 + 2001);
+    for (parts, size, h, covered) in [
+        (&[(16, &b"12345"[..])][..], FIRST, FIRST - 111, 6),
+        (&[(17, &long), (16, b"12345")], second, second - 105 - 6 - 2001, 6),
+    ] {
         let blob = c.seal(b"hdr", parts);
         assert_eq!(blob.len(), size);
         assert_eq!(blob[0], 2);
@@ -390,10 +394,10 @@ fn seal_head(c: &Case, head: &[u8], rest: &[u8]) -> Vec<u8> {
     blob
 }
 
-/// A head for a 384-byte blob, zero-padded.
+/// A head for a blob of the smallest size, zero-padded.
 fn head(start: &[u8], rest: usize) -> Vec<u8> {
     let mut head = start.to_vec();
-    head.resize(384 - FIXED - aead::TAG - rest, 0);
+    head.resize(FIRST - FIXED - aead::TAG - rest, 0);
     head
 }
 
@@ -415,16 +419,16 @@ fn a_sealed_head_that_does_not_add_up_is_refused() {
         ("a part longer than what is left", head(&one(&entry(16, 4)), 3), 3),
         ("a part numbered 0", head(&one(&entry(0, 3)), 3), 3),
         ("a part twice", head(&two(&entry(16, 1), &entry(16, 2)), 3), 3),
-        ("a cut manifest", vec![1, 16], 261),
-        ("a cut tag", vec![&[1, 16, 0x80, 0x08][..], &[7; 15]].concat(), 244),
+        ("a cut manifest", vec![1, 16], FIRST - 123),
+        ("a cut tag", vec![&[1, 16, 0x80, 0x08][..], &[7; 15]].concat(), FIRST - 140),
         ("a header beyond the end", head(&[0, 0xff, 0x7f, 0], 0), 0),
         ("an overlong varint", head(&[0, 0x82, 0, 0, b'h'], 0), 0),
         ("no header method", head(&[0, 0], 0), 0),
         ("an unknown header method", head(&[0, 2, 9, b'h'], 0), 0),
-        ("nothing", vec![], 263),
+        ("nothing", vec![], FIRST - 121),
     ] {
         let blob = seal_head(&c, &text, &vec![0; rest]);
-        assert_eq!(blob.len(), 384, "{why}");
+        assert_eq!(blob.len(), FIRST, "{why}");
         assert!(c.unlock(&blob).is_err(), "{why}");
     }
 }
@@ -461,15 +465,20 @@ fn a_record_may_have_every_part_number() {
 #[test]
 fn sizes_fall_into_buckets() {
     assert!(SIZE_BUCKETS.len() <= 8 && SIZE_BUCKETS.is_sorted());
-    for (bytes, size) in
-        [(0, 384), (384, 384), (385, 512), (8192, 8192), (8193, 16384), (16385, 24576)]
-    {
+    for (bytes, size) in [
+        (0, FIRST),
+        (FIRST, FIRST),
+        (FIRST + 1, SIZE_BUCKETS[1]),
+        (LARGEST_BUCKET, LARGEST_BUCKET),
+        (LARGEST_BUCKET + 1, 2 * LARGEST_BUCKET),
+        (2 * LARGEST_BUCKET + 1, 3 * LARGEST_BUCKET),
+    ] {
         assert_eq!(bucket(bytes), size);
     }
     let c = case();
     // 105 fixed, 16 tag, 1 + 2 manifest, 1 + 1 header, 1 method.
     let overhead = 105 + 16 + 3 + 2 + 1;
-    for text in [0, 1, 384 - overhead - 1, 385 - overhead - 1, 900, 1023, 40_000] {
+    for text in [0, 1, FIRST - overhead - 1, FIRST - overhead, 900, 1023, 40_000] {
         // Two bytes of length from 127 on, three from 16383 on; a tag from 1,023 on.
         let more = match text {
             0..127 => 0,
