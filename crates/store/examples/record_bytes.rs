@@ -11,6 +11,7 @@
     clippy::print_stdout,
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::string_slice,
     reason = "a measuring tool, not the product"
 )]
 

@@ -55,7 +55,7 @@ macro_rules! of_row {
         "substr(row, 1, 4)=substr(?1, 1, 4) AND row=?1"
     };
 }
-pub(self) use of_row;
+use of_row;
 
 /// How many jobs may wait for the writer before it says that it is busy.
 const WAITING: usize = 4096;
