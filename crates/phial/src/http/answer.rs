@@ -117,10 +117,10 @@ fn stamp(response: &mut Response<Body>, etag: &str, last_updated: i64) {
     if let Ok(value) = HeaderValue::from_str(etag) {
         headers.insert(header::ETAG, value);
     }
-    if let Ok(at) = jiff::Timestamp::from_microsecond(last_updated) {
-        if let Ok(value) = HeaderValue::from_str(&http_date(at)) {
-            headers.insert(header::LAST_MODIFIED, value);
-        }
+    if let Ok(at) = jiff::Timestamp::from_microsecond(last_updated)
+        && let Ok(value) = HeaderValue::from_str(&http_date(at))
+    {
+        headers.insert(header::LAST_MODIFIED, value);
     }
 }
 
