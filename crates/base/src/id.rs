@@ -76,6 +76,12 @@ impl LogicalId {
         if good { Ok(LogicalId(id.into())) } else { Err(InvalidId("logical id")) }
     }
 
+    /// An id made of bytes that were derived, not drawn: a version 8 UUID (RFC 9562 §5.8).
+    #[must_use]
+    pub fn derived(bytes: [u8; 16]) -> Self {
+        Self::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+
     pub(crate) fn from_uuid(u: uuid::Uuid) -> Self {
         LogicalId(u.hyphenated().to_string().into())
     }

@@ -47,6 +47,8 @@ use crate::{
 const FORMAT: u8 = 1;
 const WORD: &str = "phial-root-key";
 const WHAT: &str = "payload wrapped under the root key";
+/// How a key's file is called until it gets its name.
+const STRAY: &str = ".root-key-";
 /// A well-formed line has 96 bytes; nothing longer is read.
 const LONGEST: u64 = 256;
 
@@ -84,7 +86,7 @@ impl KeyFile {
         let id = key_id(&key);
         let mut suffix = [0u8; 8];
         rng.fill(&mut suffix);
-        let temporary = directory.join(format!(".root-key-{}", hex::encode(suffix)));
+        let temporary = directory.join(format!("{STRAY}{}", hex::encode(suffix)));
         let written = durable(Step::RootKey, Part::Write, &temporary, || {
             write_new(&temporary, &line(&key, id))
         })
@@ -106,6 +108,22 @@ impl KeyFile {
         });
         named.map_err(|e| io(directory, e))?;
         KeyFile::open(path, forbidden)
+    }
+
+    /// Opens the root key at `path`, which an interrupted [`KeyFile::create`] may have
+    /// made, and deletes the copies of it that were on their way to that name.
+    ///
+    /// # Errors
+    /// As [`KeyFile::open`].
+    pub fn take_up(path: &Path, forbidden: &[&Path]) -> Result<Self, Error> {
+        let opened = KeyFile::open(path, forbidden)?;
+        let directory = directory(path)?;
+        for entry in fs::read_dir(directory).map_err(|e| io(directory, e))?.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(STRAY) {
+                fs::remove_file(entry.path()).map_err(|e| io(&entry.path(), e))?;
+            }
+        }
+        Ok(opened)
     }
 
     /// Opens the root key at `path`.

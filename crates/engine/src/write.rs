@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use phial_audit::{Entry, EventKind, OutcomeCode, Seqs, Write as Announced};
+use phial_audit::{Entry, EventKind, OutcomeCode, Write as Announced};
 use phial_base::{ClassSet, LogicalId, RowId, Version, random_logical_id};
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::{Issue, IssueCode, Severity};
@@ -124,9 +124,9 @@ impl Written {
 }
 
 /// A write with its id settled, before it is planned.
-struct Settled {
-    write: Write,
-    id: LogicalId,
+pub(crate) struct Settled {
+    pub(crate) write: Write,
+    pub(crate) id: LogicalId,
     /// Set when `If-None-Exist` matched: nothing is to be written.
     existing: bool,
 }
@@ -216,7 +216,7 @@ impl Engine {
         // Filled with the record concerned when a write is refused.
         let mut refused = entry::of(caller, EventKind::Denied);
         let prepare = |refused: &mut Entry| {
-            let (planned, written) = self.plan(tenant, caller, settled, refused)?;
+            let (planned, written) = self.plan(tenant, caller, kind, settled, refused)?;
             let mut sealed = Vec::with_capacity(planned.len());
             let mut e = entry::of(caller, kind);
             let mut announced = Vec::with_capacity(planned.len());
@@ -251,42 +251,21 @@ impl Engine {
             self.record(tenant, caller, vec![entry::of(caller, kind)], None).await?;
             return Ok(written);
         }
-        let closing = |committed, seqs| {
-            let mut e = entry::of(caller, EventKind::Outcome);
-            e.action = Some(kind);
-            e.into_outcome(intent, committed, seqs)
-        };
+        let announced = tenant.vessel.announce(intent);
         // Crash before this line: nothing is stored, nothing was acknowledged.
         self.record(tenant, caller, vec![announcement], None).await?;
-        // Crash here: the intent is open, recovery finds no row and closes it.
+        // Crash after it: the intent is open, and recovery closes it by what the record
+        // log holds.
         let types: HashSet<ResourceType> = written.iter().map(|w| w.ty).collect();
-        let count = u32::try_from(sealed.len()).unwrap_or(u32::MAX);
-        match tenant.vessel.append(sealed).await {
-            Ok(seqs) => {
-                // Crash here: the rows are durable, recovery closes the intent.
-                let mut known = tenant.resolved();
-                for ty in types {
-                    *known.writes.entry(ty).or_default() += 1;
-                }
-                drop(known);
-                let seqs = seqs.first().map(|first| Seqs { first: *first, count });
-                tenant.vessel.audit().append_later(vec![closing(true, seqs)]);
-                Ok(written)
-            }
-            Err(e @ phial_store::Error::Unknown) => {
-                // Stored or not: recovery will tell. It was not acknowledged.
-                Err(Failure::from_store(e, caller.request.id))
-            }
-            Err(e) => {
-                let outcome = match &e {
-                    phial_store::Error::Conflict { .. } => OutcomeCode::Conflict,
-                    _ => OutcomeCode::Unavailable,
-                };
-                let closed = closing(false, None).with_outcome(outcome);
-                tenant.vessel.audit().append_later(vec![closed]);
-                Err(Failure::from_store(e, caller.request.id))
-            }
+        let closing = entry::of(caller, EventKind::Outcome);
+        let stored = tenant.vessel.append(announced, kind, closing, sealed).await;
+        // Of unknown fate is as good as stored for what was looked up before.
+        let mut known = tenant.resolved();
+        for ty in types {
+            *known.writes.entry(ty).or_default() += 1;
         }
+        drop(known);
+        stored.map(|_| written).map_err(Self::store_failure(caller))
     }
 
     /// Gives every write its id, evaluating `If-None-Exist`.
@@ -327,6 +306,7 @@ impl Engine {
         &self,
         tenant: &Tenant,
         caller: &Caller,
+        kind: EventKind,
         settled: &[Settled],
         refused: &mut Entry,
     ) -> Result<(Vec<Planned>, Vec<Written>), Failure> {
@@ -344,7 +324,8 @@ impl Engine {
         for s in settled {
             let ty = s.write.ty;
             let old = match s.write.method {
-                Method::Create if !s.existing => None,
+                // An id of ours is new, unless it was given for an import.
+                Method::Create if !s.existing && s.write.id.is_none() => None,
                 _ => tenant.vessel.find(ty, &s.id).map_err(Self::store_failure(caller))?,
             };
             let row = tenant.vessel.row_id(ty, &s.id).map_err(Self::store_failure(caller))?;
@@ -360,6 +341,13 @@ impl Engine {
                 ));
             }
             self.visible(tenant, caller, s, row, old.as_ref(), refused)?;
+            if kind == EventKind::Import
+                && let Some(old) = &old
+                && self.imported_before(tenant, caller, s, old, &names)?
+            {
+                written.push(unchanged(ty, &s.id, Some(old), false));
+                continue;
+            }
             check_version(&s.write, old.as_ref())?;
             if s.write.method == Method::Delete {
                 let Some(old) = old.filter(|o| !o.header.deleted) else {
@@ -458,6 +446,43 @@ impl Engine {
         }
     }
 
+    /// What a reference is stored as, when not as it was sent.
+    pub(crate) fn referred(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        s: &Settled,
+        names: &HashMap<&str, String>,
+        reference: &str,
+        failed: &mut Option<Failure>,
+    ) -> Option<String> {
+        if let Some(name) = names.get(reference) {
+            return Some(name.clone());
+        }
+        match classify(reference) {
+            RefKind::Conditional { type_, query } => {
+                match self.resolve(tenant, caller, type_, query, &s.write.place) {
+                    Ok(id) => Some(format!("{}/{}", type_.name(), id.as_str())),
+                    Err(f) => {
+                        failed.get_or_insert(f);
+                        None
+                    }
+                }
+            }
+            RefKind::UrnUuid(_) if s.write.full_url.is_some() => {
+                failed.get_or_insert_with(|| {
+                    Failure::invalid(
+                        IssueCode::NotFound,
+                        s.write.place.clone(),
+                        "a urn:uuid reference names no entry of this bundle",
+                    )
+                });
+                None
+            }
+            _ => None,
+        }
+    }
+
     #[expect(clippy::too_many_arguments, reason = "one plan is made from all of these")]
     fn plan_content(
         &self,
@@ -493,31 +518,7 @@ impl Engine {
         let mut failed: Option<Failure> = None;
         let text =
             phial_fhir::stamp(doc, &s.id, version, &format!("{stamp:.3}"), &mut |reference| {
-                if let Some(name) = names.get(reference) {
-                    return Some(name.clone());
-                }
-                match classify(reference) {
-                    RefKind::Conditional { type_, query } => {
-                        match self.resolve(tenant, caller, type_, query, &s.write.place) {
-                            Ok(id) => Some(format!("{}/{}", type_.name(), id.as_str())),
-                            Err(f) => {
-                                failed.get_or_insert(f);
-                                None
-                            }
-                        }
-                    }
-                    RefKind::UrnUuid(_) if s.write.full_url.is_some() => {
-                        failed.get_or_insert_with(|| {
-                            Failure::invalid(
-                                IssueCode::NotFound,
-                                s.write.place.clone(),
-                                "a urn:uuid reference names no entry of this bundle",
-                            )
-                        });
-                        None
-                    }
-                    _ => None,
-                }
+                self.referred(tenant, caller, s, names, reference, &mut failed)
             });
         if let Some(failure) = failed {
             return Err(failure);

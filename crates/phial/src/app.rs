@@ -7,7 +7,6 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use jiff::SignedDuration;
 use phial_audit::{DetailKey, EventKind};
-use phial_base::step::Step;
 use phial_base::{
     Clock, Purpose, RequestId, RequestInfo, Rng, Subject, SubjectId, Surface, SystemClock,
     SystemRng, TenantId,
@@ -18,6 +17,7 @@ use phial_identity::{Limits, Tokens};
 use phial_policy::PolicySet;
 use phial_store::home::{Home, HomeLock};
 use phial_store::keystore::Keystore;
+use phial_store::making::{self, Making};
 use phial_store::open::Options;
 use phial_store::sessions::Sessions;
 use phial_store::verify::Report;
@@ -47,36 +47,13 @@ pub(crate) enum Use {
 }
 
 impl App {
-    /// Makes a new home with the default tenant.
+    /// Makes a new home with the default tenant, or finishes one that was interrupted.
     pub(crate) fn init(root: &Path) -> anyhow::Result<()> {
-        let home = Home::create(root)?;
-        if !home.config().exists() {
-            phial_store::write_whole(
-                Step::HomeConfig,
-                &home.config(),
-                crate::config::TEMPLATE.as_bytes(),
-            )?;
-        }
-        let config = Config::read(&home.config())?;
+        let making = Making::begin(root, crate::config::TEMPLATE)?;
+        let config = Config::read(&making.home().config())?;
+        let path = config.keys.root_file.clone().unwrap_or_else(|| making.home().root_key());
         let rng: Arc<dyn Rng> = Arc::new(SystemRng::new());
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let path = config.keys.root_file.clone().unwrap_or_else(|| home.root_key());
-        let forbidden = home.forbidden_for_keys();
-        let forbidden: Vec<&Path> = forbidden.iter().map(std::path::PathBuf::as_path).collect();
-        let root_key: Arc<dyn RootProvider> =
-            Arc::new(KeyFile::create(&path, &forbidden, rng.as_ref())?);
-        let options = Options::default();
-        let keystore = Arc::new(Keystore::create(
-            &home.keystore(),
-            root_key,
-            Arc::clone(&clock),
-            Arc::clone(&rng),
-            &options,
-        )?);
-        let tenant = TenantId::default_tenant();
-        keystore.create_tenant(&tenant)?;
-        Vessel::create(&home, &tenant, Arc::clone(&keystore), clock, Arc::clone(&rng), &options)?;
-        Sessions::create(&home, keystore, rng, &options)?;
+        making.finish(&path, Arc::new(SystemClock), rng, &Options::default())?;
         Ok(())
     }
 
@@ -88,9 +65,8 @@ impl App {
         let options = Options::default();
         let rng: Arc<dyn Rng> = Arc::new(SystemRng::new());
         let keystore = open_keystore(&home, &config, &rng, &options)?;
-        keystore.create_tenant(tenant)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        Vessel::create(&home, tenant, keystore, clock, rng, &options)?;
+        making::add_tenant(&home, &keystore, tenant, clock, rng, &options)?;
         Ok(())
     }
 
@@ -225,8 +201,19 @@ impl App {
         Ok(())
     }
 
+    /// Writes whose end nobody could say are closed from the record log.
+    pub(crate) async fn close_intents(&self) -> anyhow::Result<()> {
+        for tenant in self.engine.tenants() {
+            let mut caller = self.local("operator", &["operator"], Surface::Job);
+            caller.subject_mut().tenant = tenant.vessel.tenant().clone();
+            self.engine.close_intents(tenant, &caller).await.map_err(into_anyhow)?;
+        }
+        Ok(())
+    }
+
     /// The end in order: what was queued is made durable, checkpoints are signed.
     pub(crate) async fn stop(&self) -> anyhow::Result<()> {
+        self.close_intents().await?;
         for tenant in self.engine.tenants() {
             let mut caller = self.local("operator", &["operator"], Surface::Job);
             caller.subject_mut().tenant = tenant.vessel.tenant().clone();

@@ -426,12 +426,11 @@ impl AuditLog {
     /// Queues entries that nobody waits for: outcomes of intents, which recovery would
     /// otherwise write. They go with the next commit or after 100 ms, are tried again
     /// while the log is unavailable, and are written at close.
-    pub fn append_later(&self, entries: Vec<Entry>) {
-        // Without keys they can't be sealed later either; the intent stays open and
-        // recovery closes it.
-        if let Ok(prepared) = self.prepare(entries) {
-            let _ = self.jobs.send(Job::Later(prepared));
-        }
+    ///
+    /// False when they were not taken, for want of keys say: then recovery has to close
+    /// the intents.
+    pub fn append_later(&self, entries: Vec<Entry>) -> bool {
+        self.prepare(entries).is_ok_and(|prepared| self.jobs.send(Job::Later(prepared)).is_ok())
     }
 
     /// Commits what is queued and makes a checkpoint over everything.

@@ -39,13 +39,25 @@ impl Home {
     /// [`Error::NotAHome`] when the directory holds anything else or is a home
     /// already; [`Error::Unavailable`] when it can't be written.
     pub fn create(root: &Path) -> Result<Self, Error> {
+        let (home, _) = Home::begin(root)?;
+        home.finish()?;
+        Ok(home)
+    }
+
+    /// The directories of a home that is not one yet, and whether an interrupted call
+    /// began it before.
+    pub(crate) fn begin(root: &Path) -> Result<(Self, bool), Error> {
         make_dir(root)?;
+        let mut begun = false;
         for entry in fs::read_dir(root)? {
             let name = entry?.file_name();
             if name == MARKER {
                 return Err(Error::NotAHome("there is a home here already"));
             }
-            let ours = name == CONFIG || name == LOCK || DIRECTORIES.iter().any(|d| name == *d);
+            let directory = DIRECTORIES.iter().any(|d| name == *d);
+            begun |= directory;
+            let beside = [MARKER, CONFIG].iter().any(|f| name == *format!("{f}.new"));
+            let ours = directory || beside || name == CONFIG || name == LOCK;
             if !ours {
                 return Err(Error::NotAHome("the directory holds other files"));
             }
@@ -53,10 +65,13 @@ impl Home {
         for dir in DIRECTORIES {
             make_dir(&root.join(dir))?;
         }
-        // Written last and put in place whole: a crash before leaves a directory
-        // that `create` takes up again.
-        write_whole(Step::HomeMarker, &root.join(MARKER), MARKER_TEXT.as_bytes())?;
-        Home::open(root)
+        Ok((Home { root: fs::canonicalize(root)? }, begun))
+    }
+
+    /// Says that the home is whole. Written last and put in place whole: a crash before
+    /// leaves a directory that [`Home::create`] takes up again.
+    pub(crate) fn finish(&self) -> Result<(), Error> {
+        write_whole(Step::HomeMarker, &self.root.join(MARKER), MARKER_TEXT.as_bytes())
     }
 
     /// Opens an existing home.

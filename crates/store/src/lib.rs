@@ -14,6 +14,7 @@ pub mod health;
 pub mod home;
 pub mod index;
 pub mod keystore;
+pub mod making;
 pub mod open;
 pub mod records;
 pub mod recovery;

@@ -1,9 +1,15 @@
-//! Closing the intents that a crash left open (design §2).
+//! How an announced write ends (design §2).
 //!
 //! Record log and audit log have no common commit. An intent is durable before its
-//! rows are stored, and its outcome is written after; whatever happened in between,
-//! the record log says whether the rows are there. It refuses to run beside a living
-//! writer: call it at start, by the process that holds the home's lock.
+//! rows are stored, and its outcome is written after. One function, [`outcome`], says
+//! what came of a write: in normal running with what the record log answered, and where
+//! that answer is missing (a crash, a commit of unknown fate, a request that went away)
+//! with what the record log holds. It refuses to judge a write that may still be under
+//! way: all open intents are closed at start, by the process that holds the home's
+//! lock; later only those whose [`Announced`] is gone.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use phial_audit::{DetailKey, Entry, EventKind, IntentId, OutcomeCode, Seqs, Write};
 use phial_base::{Clock, Seq};
@@ -24,6 +30,94 @@ pub struct Recovered {
     pub abandoned: u64,
 }
 
+/// What became of the rows of an intent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// They are there, at these places.
+    Stored(Vec<Seq>),
+    /// None of them is, for this reason.
+    NotStored(OutcomeCode),
+}
+
+/// The outcome of an intent for `action` that announced so many rows, on the grounds of
+/// `entry`, which says who and when.
+pub(crate) fn outcome(
+    entry: Entry,
+    intent: IntentId,
+    action: Option<EventKind>,
+    announced: usize,
+    fate: &Fate,
+) -> Entry {
+    let mut e = match fate {
+        Fate::Stored(seqs) => entry.into_outcome(intent, true, run_of(seqs, announced)),
+        Fate::NotStored(why) => entry.into_outcome(intent, false, None).with_outcome(*why),
+    };
+    e.action = action;
+    e
+}
+
+/// Intents of this process whose end nobody could say.
+#[derive(Debug, Default)]
+pub(crate) struct Unclosed(Mutex<BTreeSet<IntentId>>);
+
+impl Unclosed {
+    fn intents(&self) -> std::sync::MutexGuard<'_, BTreeSet<IntentId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An intent that is about to be announced.
+    pub(crate) fn announce(&self, intent: IntentId) -> Announced<'_> {
+        Announced { unclosed: self, intent, closed: false }
+    }
+
+    /// Closes what is left of them from the record log, and forgets them when done.
+    pub(crate) fn close(
+        &self,
+        audit: &AuditLog,
+        records: &RecordLog,
+        clock: &dyn Clock,
+    ) -> Result<Recovered, Error> {
+        let known = self.intents().clone();
+        if known.is_empty() {
+            return Ok(Recovered::default());
+        }
+        // Intents and outcomes that are on their way are written first.
+        audit.flush()?;
+        let done = close(audit, records, clock, &|intent| known.contains(intent))?;
+        self.intents().retain(|i| !known.contains(i));
+        Ok(done)
+    }
+}
+
+/// A write that is under way. Whatever ends it without an outcome, a commit of unknown
+/// fate or a request that went away, leaves its intent to be closed from the record log.
+pub struct Announced<'a> {
+    unclosed: &'a Unclosed,
+    intent: IntentId,
+    closed: bool,
+}
+
+impl Announced<'_> {
+    /// The intent.
+    #[must_use]
+    pub fn intent(&self) -> IntentId {
+        self.intent
+    }
+
+    /// Its outcome is on the way to the log.
+    pub(crate) fn closed(&mut self) {
+        self.closed = true;
+    }
+}
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        if !self.closed {
+            self.unclosed.intents().insert(self.intent);
+        }
+    }
+}
+
 /// Closes every open intent by an outcome marked as recovery's. Running it again, or
 /// after a crash in the middle of it, changes nothing more.
 ///
@@ -34,31 +128,38 @@ pub fn close_open_intents(
     records: &RecordLog,
     clock: &dyn Clock,
 ) -> Result<Recovered, Error> {
-    let open = audit.open_intents()?;
+    close(audit, records, clock, &|_| true)
+}
+
+fn close(
+    audit: &AuditLog,
+    records: &RecordLog,
+    clock: &dyn Clock,
+    wanted: &dyn Fn(&IntentId) -> bool,
+) -> Result<Recovered, Error> {
+    let mut open = audit.open_intents()?;
+    open.retain(|(intent, _)| wanted(intent));
     let mut done = Recovered::default();
     if open.is_empty() {
         return Ok(done);
     }
-    // What can't be read after this never will be there.
+    // What can't be read after this never will be there. It stands in line behind every
+    // append that was handed over before.
     records.settle()?;
     let mut outcomes = Vec::new();
     for (intent, positions) in open {
         let (action, writes) = announced(audit, &intent, &positions)?;
         let seqs = present(records, &writes)?;
-        let committed = !seqs.is_empty();
-        if committed {
-            done.committed += 1;
-        } else {
+        let fate = if seqs.is_empty() {
             done.abandoned += 1;
-        }
-        let mut e = Entry::system(EventKind::Outcome, clock.now())
-            .into_outcome(intent, committed, run_of(&seqs, writes.len()))
+            Fate::NotStored(OutcomeCode::Unavailable)
+        } else {
+            done.committed += 1;
+            Fate::Stored(seqs)
+        };
+        let entry = Entry::system(EventKind::Outcome, clock.now())
             .with_detail(DetailKey::Reason, "recovery");
-        e.action = action;
-        if !committed {
-            e = e.with_outcome(OutcomeCode::Unavailable);
-        }
-        outcomes.push(e);
+        outcomes.push(outcome(entry, intent, action, writes.len(), &fate));
     }
     // Crash between two appends: the rest is still open and closed at the next start.
     while !outcomes.is_empty() {
@@ -66,9 +167,6 @@ pub fn close_open_intents(
         audit.append_blocking(outcomes, None)?;
         outcomes = rest;
     }
-    let told = Entry::system(EventKind::Recovery, clock.now())
-        .with_detail(DetailKey::Count, (done.committed + done.abandoned).to_string());
-    audit.append_blocking(vec![told], None)?;
     Ok(done)
 }
 

@@ -9,9 +9,10 @@ mod unopened;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use phial_audit::{Entry, EventKind, IntentId, OutcomeCode};
 use phial_base::step::Step;
 use phial_base::{
     ClassSet, Clock, DataClass, KeyHandle, LabelSet, LogicalId, Rng, RowId, Seq, TenantId, Version,
@@ -32,7 +33,7 @@ use crate::index::{Access, Hit, Index, Indexed, Page, PageKey, Viewer};
 use crate::keystore::Keystore;
 use crate::open::Options;
 use crate::records::{NewRow, RecordLog, Row};
-use crate::recovery::{Recovered, close_open_intents};
+use crate::recovery::{Announced, Fate, Recovered, Unclosed, close_open_intents, outcome};
 use unopened::known_of;
 pub use unopened::{Unopened, facts_of};
 
@@ -123,8 +124,10 @@ pub struct Vessel {
     options: Options,
     generation: AtomicU64,
     fresh: bool,
+    retired: AtomicBool,
     pending: Mutex<BTreeMap<Seq, Indexed>>,
     catching_up: Mutex<()>,
+    unclosed: Unclosed,
     rng: Arc<dyn Rng>,
     clock: Arc<dyn Clock>,
 }
@@ -206,8 +209,10 @@ impl Vessel {
             options: options.clone(),
             generation: AtomicU64::new(generation),
             fresh,
+            retired: AtomicBool::new(false),
             pending: Mutex::new(BTreeMap::new()),
             catching_up: Mutex::new(()),
+            unclosed: Unclosed::default(),
             rng,
             clock,
         })
@@ -252,6 +257,21 @@ impl Vessel {
     pub fn row_id(&self, ty: ResourceType, id: &LogicalId) -> Result<RowId, Error> {
         let keys = self.keystore.tenant_keys(&self.tenant)?;
         Ok(phial_crypto::row_id(&keys.row_ids, ty.name(), id.as_str()))
+    }
+
+    /// The id of what entry `entry` of this bundle creates: the same for the same bundle,
+    /// and one that nobody without the tenant's key can foretell.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without keys.
+    pub fn import_id(&self, bundle: &[u8; 32], entry: usize) -> Result<LogicalId, Error> {
+        let keys = self.keystore.tenant_keys(&self.tenant)?;
+        let number = u64::try_from(entry).unwrap_or(u64::MAX).to_be_bytes();
+        Ok(LogicalId::derived(phial_crypto::key_subject(
+            &keys.row_ids,
+            "import",
+            &[bundle, &number],
+        )))
     }
 
     /// The latest version of `ty/id`, unopened. `None` when there is none or its
@@ -392,16 +412,44 @@ impl Vessel {
         Ok(SealedVersion { row: NewRow { row, version: s.version, blob }, hash, indexed })
     }
 
-    /// Appends announced versions, all or none, and remembers their index values
-    /// so that the indexer need not open them again.
+    /// Begins a write: to be called before its intent is written down. A write that is
+    /// dropped, or whose commit is of unknown fate, is closed by [`Vessel::settle`].
+    pub fn announce(&self, intent: IntentId) -> Announced<'_> {
+        self.unclosed.announce(intent)
+    }
+
+    /// Appends the announced versions, all or none, and writes down what came of it:
+    /// `entry` says who, `action` what for. Remembers the index values, so that the
+    /// indexer need not open the versions again.
     ///
     /// # Errors
     /// [`Error::Conflict`] when a row moved on meanwhile; [`Error::Unknown`] when
     /// the commit failed in a way that may or may not have stored it.
-    pub async fn append(&self, versions: Vec<SealedVersion>) -> Result<Vec<Seq>, Error> {
+    pub async fn append(
+        &self,
+        mut announced: Announced<'_>,
+        action: EventKind,
+        entry: Entry,
+        versions: Vec<SealedVersion>,
+    ) -> Result<Vec<Seq>, Error> {
         let (rows, indexed): (Vec<_>, Vec<_>) =
             versions.into_iter().map(|v| (v.row, v.indexed)).unzip();
-        let seqs = self.records.append(rows).await?;
+        let count = rows.len();
+        let stored = self.records.append(rows).await;
+        // Crash here: the intent is open, and the record log tells what became of it.
+        let fate = match &stored {
+            Ok(seqs) => Some(Fate::Stored(seqs.clone())),
+            Err(Error::Unknown) => None,
+            Err(Error::Conflict { .. }) => Some(Fate::NotStored(OutcomeCode::Conflict)),
+            Err(_) => Some(Fate::NotStored(OutcomeCode::Unavailable)),
+        };
+        if let Some(fate) = fate {
+            let closing = outcome(entry, announced.intent(), Some(action), count, &fate);
+            if self.audit.append_later(vec![closing]) {
+                announced.closed();
+            }
+        }
+        let seqs = stored?;
         let mut pending = lock(&self.pending);
         if pending.len() + seqs.len() <= PENDING {
             for (seq, mut ix) in seqs.iter().copied().zip(indexed) {
@@ -423,6 +471,17 @@ impl Vessel {
     /// # Errors
     /// [`Error`] when a store fails.
     pub fn catch_up(&self) -> Result<Seq, Error> {
+        match self.follow() {
+            // Derived data: whatever is wrong with it, the record log makes it anew.
+            Err(Error::Unusable) => {
+                self.rebuild_index()?;
+                self.follow()
+            }
+            done => done,
+        }
+    }
+
+    fn follow(&self) -> Result<Seq, Error> {
         let head = self.records.head()?;
         let index = self.index()?;
         if index.applied() >= head {
@@ -561,6 +620,15 @@ impl Vessel {
         close_open_intents(&self.audit, &self.records, self.clock.as_ref())
     }
 
+    /// The same for writes of this process whose end nobody could say, while others are
+    /// under way. Costs nothing when there are none.
+    ///
+    /// # Errors
+    /// As [`Vessel::recover`]; they are tried again at the next call.
+    pub fn settle(&self) -> Result<Recovered, Error> {
+        self.unclosed.close(&self.audit, &self.records, self.clock.as_ref())
+    }
+
     /// Drops superseded versions from the index once no paging token can name them.
     ///
     /// # Errors
@@ -575,8 +643,15 @@ impl Vessel {
     /// # Errors
     /// [`Error`] when the keystore can't be written.
     pub fn retire_index(&self) -> Result<(), Error> {
+        self.retired.store(true, Ordering::SeqCst);
         let generation = self.generation.load(Ordering::SeqCst);
         self.keystore.retire_index_key(&self.tenant, generation)
+    }
+
+    /// Whether the index was retired and none was built in its place yet, because a step
+    /// failed: [`Vessel::rebuild_index`] finishes it.
+    pub fn index_is_retired(&self) -> bool {
+        self.retired.load(Ordering::SeqCst)
     }
 
     /// Retires the index with its page key and builds a new one under a new key:
@@ -586,6 +661,7 @@ impl Vessel {
     /// [`Error`] when a store fails; the old index stays in use then.
     pub fn rebuild_index(&self) -> Result<(), Error> {
         let _turn = lock(&self.catching_up);
+        self.retired.store(true, Ordering::SeqCst);
         let old = self.generation.load(Ordering::SeqCst);
         let new = old + 1;
         let index = open_index(&self.index_dir, &self.tenant, &self.keystore, new, &self.options)?;
@@ -597,8 +673,9 @@ impl Vessel {
         self.generation.store(new, Ordering::SeqCst);
         self.keystore.retire_index_key(&self.tenant, old)?;
         remove_generations(&self.index_dir, new)?;
+        self.retired.store(false, Ordering::SeqCst);
         drop(_turn);
-        self.catch_up()?;
+        self.follow()?;
         Ok(())
     }
 

@@ -1,15 +1,24 @@
 //! Import: bundles taken in as an audited subject, entry by entry when one of them
 //! is not valid.
+//!
+//! The same bundle again stores nothing twice, whenever and wherever it was interrupted:
+//! what gets an id of ours gets the same one each time, and what is there already as it
+//! came is left as it is. So no journal of progress is kept, which could be wrong.
+
+use std::collections::HashMap;
 
 use phial_audit::EventKind;
+use phial_base::Version;
 use phial_fhir::issue::Issue;
 use phial_fhir::json::Doc;
+use phial_policy::Action;
+use phial_store::vessel::Unopened;
 
 use crate::caller::Caller;
 use crate::failure::{Failure, Refusal};
-use crate::gate::Engine;
+use crate::gate::{Engine, Tenant};
 use crate::interaction::batch::Asked;
-use crate::write::Write;
+use crate::write::{Method, Settled, Write};
 
 /// What became of one bundle.
 #[derive(Debug, Default)]
@@ -29,6 +38,8 @@ impl Engine {
     /// [`Engine::transaction`].
     pub async fn import(&self, caller: &Caller, doc: &Doc) -> Result<Imported, Failure> {
         let mut done = Imported::default();
+        let tenant = self.home(caller)?;
+        let bundle = phial_crypto::sha256(doc.root().text().as_bytes());
         loop {
             let mut writes: Vec<Write> = Vec::new();
             for (i, one) in self.entries(doc)?.into_iter().enumerate() {
@@ -36,7 +47,14 @@ impl Engine {
                     continue;
                 }
                 match one {
-                    Ok(Asked::Write(write)) => writes.push(write),
+                    Ok(Asked::Write(mut write)) => {
+                        let unnamed = write.id.is_none() && write.if_none_exist.is_none();
+                        if write.method == Method::Create && unnamed {
+                            let id = tenant.vessel.import_id(&bundle, i);
+                            write.id = Some(id.map_err(Self::store_failure(caller))?);
+                        }
+                        writes.push(write);
+                    }
                     Ok(_) => {}
                     Err(Failure::Invalid(Refusal { issues })) => done.rejected.push((i, issues)),
                     Err(other) => return Err(other),
@@ -68,6 +86,51 @@ impl Engine {
                 Err(other) => return Err(other),
             }
         }
+    }
+}
+
+impl Engine {
+    /// Whether an import need not store this: the record that it creates is there, or
+    /// was and is deleted; or the current version is what it would store, to the byte.
+    pub(crate) fn imported_before(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        s: &Settled,
+        old: &Unopened,
+        names: &HashMap<&str, String>,
+    ) -> Result<bool, Failure> {
+        match (s.write.method, &s.write.body) {
+            (Method::Create, _) => Ok(true),
+            (Method::Update, Some(doc)) if !old.header.deleted => {
+                self.holds(tenant, caller, s, doc, old, names)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn holds(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        s: &Settled,
+        doc: &Doc,
+        old: &Unopened,
+        names: &HashMap<&str, String>,
+    ) -> Result<bool, Failure> {
+        let Ok(permit) = self.decide(tenant, caller, Action::Read, old)? else { return Ok(false) };
+        let Ok(at) = jiff::Timestamp::from_microsecond(old.header.last_updated) else {
+            return Ok(false);
+        };
+        let mut failed = None;
+        let version: Version = old.version;
+        let text = phial_fhir::stamp(doc, &s.id, version, &format!("{at:.3}"), &mut |reference| {
+            self.referred(tenant, caller, s, names, reference, &mut failed)
+        });
+        let (Ok(text), None) = (text, failed) else { return Ok(false) };
+        let opened =
+            tenant.vessel.open_record(&permit, old).map_err(Self::store_failure(caller))?;
+        Ok(opened.withheld.is_empty() && opened.body() == text)
     }
 }
 

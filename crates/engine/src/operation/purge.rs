@@ -53,7 +53,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Failure::Forbidden`] without the right to manage keys;
-    /// [`Failure::NotFound`] when there is no key of this patient;
+    /// [`Failure::NotFound`] when there never was a key of this patient;
     /// [`Failure::Busy`] when a store or the audit log can't be reached: run it again.
     pub async fn destroy_patient(
         &self,
@@ -70,8 +70,16 @@ impl Engine {
         }
         let failed = Self::store_failure(caller);
         let keystore = vessel.keystore();
-        let Some(key) = keystore.patient_key(&caller.subject.tenant, patient).map_err(&failed)?
-        else {
+        let live = keystore.patient_key(&caller.subject.tenant, patient).map_err(&failed)?;
+        // Without a living key this finishes what was interrupted, and certifies again
+        // what was done.
+        let handle = match &live {
+            Some(key) => Some(key.handle),
+            None => {
+                keystore.destroyed_handles(&caller.subject.tenant, patient).map_err(&failed)?.pop()
+            }
+        };
+        let Some(handle) = handle else {
             return Err(self
                 .refuse(tenant, caller, asked, OutcomeCode::NotFound, Failure::NotFound)
                 .await);
@@ -84,18 +92,19 @@ impl Engine {
             // One was written in between: run it again.
             return Err(Failure::Busy(None));
         }
-        entry::note(&mut asked, DetailKey::KeyHandle, key.handle.to_string());
+        entry::note(&mut asked, DetailKey::KeyHandle, handle.to_string());
         asked.patient(patient);
         // Crash after this line: the log says that destruction was begun; running the
         // command again finishes it.
         self.record(tenant, caller, vec![asked.clone()], None).await?;
         // From here on a crash leaves no usable index, so the next start sweeps.
-        vessel.retire_index().map_err(&failed)?;
-        let destroyed = keystore
-            .destroy_patient(&caller.subject.tenant, patient, backup_retention)
-            .map_err(&failed)?;
-        let mut scrubbed = destroyed.scrubbed;
-        let mut handles = destroyed.handles.clone();
+        if live.is_some() || !joint.is_empty() {
+            vessel.retire_index().map_err(&failed)?;
+        }
+        // The patient's own key last: as long as it lives, so does the order to destroy
+        // all of them.
+        let mut handles = Vec::new();
+        let mut scrubbed = true;
         for handle in joint {
             let gone = keystore
                 .destroy_joint(&caller.subject.tenant, handle, backup_retention)
@@ -103,12 +112,14 @@ impl Engine {
             handles.extend(gone.handles);
             scrubbed &= gone.scrubbed;
         }
+        let destroyed = keystore
+            .destroy_patient(&caller.subject.tenant, patient, backup_retention)
+            .map_err(&failed)?;
+        handles.splice(0..0, destroyed.handles.iter().copied());
+        scrubbed &= destroyed.scrubbed;
         // Crash after this line: the tombstones are durable, and the next start deletes
         // the rows and retires the index.
         let versions_deleted = self.sweep(tenant, caller).await?;
-        if versions_deleted == 0 {
-            tokio::task::block_in_place(|| vessel.rebuild_index()).map_err(&failed)?;
-        }
         let id = hex::encode(self.new_request_id().0);
         let until = destroyed.copies_until;
         let certificate = Certificate {
@@ -129,7 +140,7 @@ impl Engine {
         };
         let mut done = entry::of(caller, EventKind::Purge);
         entry::note(&mut done, DetailKey::Certificate, id);
-        entry::note(&mut done, DetailKey::KeyHandle, key.handle.to_string());
+        entry::note(&mut done, DetailKey::KeyHandle, handle.to_string());
         entry::note(&mut done, DetailKey::Count, versions_deleted.to_string());
         entry::note(&mut done, DetailKey::Until, until.to_string());
         done.patient(patient);
@@ -147,6 +158,9 @@ impl Engine {
         let failed = Self::store_failure(caller);
         let swept = tokio::task::block_in_place(|| tenant.vessel.unreadable()).map_err(&failed)?;
         if swept.is_empty() {
+            if tenant.vessel.index_is_retired() {
+                tokio::task::block_in_place(|| tenant.vessel.rebuild_index()).map_err(&failed)?;
+            }
             return Ok(0);
         }
         tenant.vessel.retire_index().map_err(&failed)?;

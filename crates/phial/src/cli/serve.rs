@@ -120,6 +120,7 @@ async fn index_behind(app: Arc<App>) {
     loop {
         tick.tick().await;
         ticks += 1;
+        let settling = Arc::clone(&app);
         let app = Arc::clone(&app);
         let expire = ticks.is_multiple_of(300);
         let work = tokio::task::spawn_blocking(move || {
@@ -132,5 +133,8 @@ async fn index_behind(app: Arc<App>) {
             }
         });
         let _ = work.await;
+        if let Err(e) = settling.close_intents().await {
+            tracing::warn!(error = %e, "intents stay open for now");
+        }
     }
 }

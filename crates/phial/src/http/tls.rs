@@ -79,6 +79,9 @@ fn dev_ca(dir: &Path, ip: IpAddr, now: Timestamp) -> anyhow::Result<()> {
     server.not_before = start - time::Duration::days(1);
     server.not_after = start + time::Duration::days(397);
     let certificate = server.signed_by(&key, &issuer)?;
+    // The pair is whole only once this says whose it is: a new key beside an old
+    // certificate is not taken for one.
+    write_private(&names, b"")?;
     write_private(&files.key, key.serialize_pem().as_bytes())?;
     write_private(&files.certificate, certificate.pem().as_bytes())?;
     write_private(&names, wanted.as_bytes())?;
@@ -231,4 +234,45 @@ fn read([certificate, key]: [PathBuf; 2]) -> anyhow::Result<Loaded> {
         .context("the certificate and the key do not fit")?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Loaded { config: Arc::new(config), stamps, fingerprint, about })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_development_certificate_fails_at_every_step_both_ways() {
+        use phial_base::step::{STEPS, Step};
+        use phial_testkit::points::{How, Points};
+
+        let row = STEPS.iter().find(|r| r.step == Step::TlsFile).unwrap();
+        let now: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
+        let [here, there] = ["127.0.0.1", "192.0.2.7"].map(|ip| ip.parse::<IpAddr>().unwrap());
+        for part in row.parts {
+            for how in How::BOTH {
+                let mut met = 0;
+                loop {
+                    let dir = tempfile::tempdir().unwrap();
+                    let root = fs::canonicalize(dir.path()).unwrap();
+                    let (tls, copy) = (root.join("tls"), root.join("crashed"));
+                    fs::create_dir(&tls).unwrap();
+                    dev_ca(&tls, here, now).unwrap();
+                    let points = Points::over(&tls).unwrap();
+                    points.arm(Step::TlsFile, *part, met, how, &copy);
+                    let made = dev_ca(&tls, there, now);
+                    if !points.hit() {
+                        break;
+                    }
+                    let why = format!("{part:?} +{met} {how:?}");
+                    assert!(made.is_err(), "{why}");
+                    met += 1;
+                    // Going on, or after a crash; for the new address or, put back, the old.
+                    for (at, ip) in [(&tls, there), (&copy, here)] {
+                        load(&Tls::default(), at, ip, now).unwrap_or_else(|e| panic!("{why}: {e}"));
+                    }
+                }
+                assert!(met >= 3, "{part:?} {how:?}: met {met} times");
+            }
+        }
+    }
 }

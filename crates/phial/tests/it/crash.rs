@@ -110,6 +110,27 @@ fn an_import_that_was_killed_leaves_whole_records_and_can_be_run_again() {
             .map(|f| fs::metadata(world.home().join("data/default").join(f)).map_or(0, |m| m.len()))
             .sum::<u64>()
     };
+    // A transaction as other systems write them: ids of ours, references by urn:uuid.
+    for n in 0..40 {
+        let patient = format!("urn:uuid:00000000-0000-4000-8000-{n:012}");
+        let made = |o: serde_json::Value, ty: &str| json!({"resource": o, "request": {"method": "POST", "url": ty}});
+        let mut entries =
+            vec![made(json!({"resourceType": "Patient", "gender": "unknown"}), "Patient")];
+        entries[0]["fullUrl"] = json!(patient);
+        for value in 0..3 {
+            let mut o = made(
+                json!({"resourceType": "Observation", "status": "final",
+                    "code": {"coding": [{"system": "urn:x", "code": "posted"}]},
+                    "valueInteger": value, "subject": {"reference": patient}}),
+                "Observation",
+            );
+            o["fullUrl"] = json!(format!("urn:uuid:{:08}-0000-4000-8000-{n:012}", value + 1));
+            entries.push(o);
+        }
+        let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": entries});
+        fs::write(files.path().join(format!("posted-{n:03}.json")), bundle.to_string()).unwrap();
+    }
+    let posted = 40 * 4;
     let mut interrupted = 0;
     for round in 0..4 {
         let mut importing = world.start(&["import", dir]);
@@ -127,13 +148,22 @@ fn an_import_that_was_killed_leaves_whole_records_and_can_be_run_again() {
     }
     assert!(interrupted >= 2, "only {interrupted} imports were interrupted");
     let done = world.ok(&["import", dir]);
-    assert_eq!(done["stored"], all.len());
+    assert_eq!(done["stored"], all.len() + posted);
     assert_eq!(done["rejected"], json!([]));
+    // Every resource is there once, in one version, and a further run adds nothing.
+    let versions = |world: &World| {
+        let report = world.ok(&["verify"]);
+        (report["records"].as_u64().unwrap(), report["versions"].as_u64().unwrap())
+    };
+    let n = (all.len() + posted) as u64;
+    assert_eq!(versions(&world), (n, n));
+    assert_eq!(world.ok(&["import", dir])["stored"], n);
+    assert_eq!(versions(&world), (n, n));
     let mut world = world;
     world.user("ivo", "import-client", None);
     let server = world.serve();
-    assert_eq!(server.count("import-client", "Patient", ""), fixture::PEOPLE.len() as u64);
-    let observations = fixture::PEOPLE.len() * fixture::OBSERVATIONS;
+    assert_eq!(server.count("import-client", "Patient", ""), fixture::PEOPLE.len() as u64 + 40);
+    let observations = fixture::PEOPLE.len() * fixture::OBSERVATIONS + 40 * 3;
     assert_eq!(server.count("import-client", "Observation", ""), observations as u64);
     let _ = server.stop().expect(0);
     assert_eq!(findings(&world, world.home(), &[]), Vec::<String>::new());

@@ -28,6 +28,8 @@ mod reloading;
 mod roles;
 mod roles_fields;
 mod routes;
+mod steps;
+mod steps_stage;
 mod subset;
 mod synthea;
 mod tamper;

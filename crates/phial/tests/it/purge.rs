@@ -144,10 +144,14 @@ fn a_record_about_two_patients_is_kept_for_the_other() {
 }
 
 #[test]
-fn destroying_again_says_that_there_is_nothing_left() {
+fn destroying_again_certifies_it_again_and_destroys_nothing_new() {
     let world = clinic();
-    let _ = destroy(&world);
-    assert_eq!(world.run(&["keys", "destroy", "--patient", BY_TEAM.id, "--yes"]).code, Some(1));
+    let first = destroy(&world);
+    let again = destroy(&world);
+    assert_eq!(again["keys_destroyed"], first["keys_destroyed"]);
+    assert_eq!(again["destroyed_at"], first["destroyed_at"]);
+    assert_eq!(again["versions_deleted"], 0);
+    assert_eq!(world.run(&["keys", "destroy", "--patient", "never", "--yes"]).code, Some(1));
     // The patient may come again, as someone new.
     let server = world.serve();
     let again = json!({"resourceType": "Patient", "id": BY_TEAM.id, "gender": "other"});

@@ -741,7 +741,15 @@ impl Index {
         let changes = match done {
             Ok(changes) => changes,
             Err(e) => {
+                // The commit may have been saved though it failed: the file says.
                 state.reset(conn).map_err(unusable)?;
+                let now = db::applied(conn)?;
+                let gone = db::load_gone(conn).map_err(unusable)?;
+                *self.names.write().unwrap_or_else(PoisonError::into_inner) =
+                    Arc::new(state.names.clone());
+                *self.gone.write().unwrap_or_else(PoisonError::into_inner) = gone;
+                lock(&self.viewers).invalidate(None);
+                self.applied.store(now, Ordering::Release);
                 return Err(unusable(e));
             }
         };

@@ -76,6 +76,26 @@ fn destroy_row(
     Ok(())
 }
 
+/// Erases the page keys of the index generations up to `last`.
+fn erase_index_keys(conn: &Connection, tenant_row: i64, last: &Subject) -> Result<(), Error> {
+    let subjects = {
+        let mut statement = conn.prepare_cached(
+            "SELECT subject FROM key WHERE tenant=?1 AND kind=?2 AND live=1 AND subject<=?3",
+        )?;
+        statement
+            .query_map(params![tenant_row, KeyKind::IndexPages as u8, last], |r| {
+                r.get::<_, Subject>(0)
+            })?
+            .collect::<rusqlite::Result<Vec<_>>>()?
+    };
+    for subject in subjects {
+        if let Some(row) = rows::by_subject(conn, tenant_row, KeyKind::IndexPages, &subject)? {
+            rows::erase(conn, &row)?;
+        }
+    }
+    Ok(())
+}
+
 impl Keystore {
     /// Destroys the patient's data key. The patient's audit key stays until audit
     /// retention ends. A second call gives the same certificate.
@@ -91,6 +111,31 @@ impl Keystore {
     ) -> Result<Destroyed, Error> {
         let subject = self.tenant_keys(tenant)?.patient_subject(patient);
         self.destroy(tenant, KeyKind::Patient, &subject, copy_retention)
+    }
+
+    /// The patient's keys that were destroyed, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the keystore can't be read.
+    pub fn destroyed_handles(
+        &self,
+        tenant: &TenantId,
+        patient: &LogicalId,
+    ) -> Result<Vec<KeyHandle>, Error> {
+        let subject = self.tenant_keys(tenant)?.patient_subject(patient);
+        self.slot().with(|db| {
+            let (id, _) = rows::tenant(db, tenant)?.ok_or(Error::NoTenant)?;
+            let mut statement = db.prepare_cached(
+                "SELECT k.handle FROM key k JOIN tombstone t ON t.handle = k.handle
+                 WHERE k.tenant=?1 AND k.kind=?2 AND k.subject=?3 AND k.live=0 ORDER BY k.id",
+            )?;
+            let found = statement
+                .query_map(params![id, KeyKind::Patient as u8, subject], |r| {
+                    r.get(0).map(KeyHandle)
+                })?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            Ok(found)
+        })
     }
 
     /// The live joint keys of sets that the patient belongs to.
@@ -182,22 +227,7 @@ impl Keystore {
         self.slot().with(|db| {
             let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             let (id, _) = rows::tenant(&tx, tenant)?.ok_or(Error::NoTenant)?;
-            let subjects = {
-                let mut statement = tx.prepare_cached(
-                    "SELECT subject FROM key
-                     WHERE tenant=?1 AND kind=?2 AND live=1 AND subject<=?3",
-                )?;
-                statement
-                    .query_map(params![id, KeyKind::IndexPages as u8, last], |r| {
-                        r.get::<_, Subject>(0)
-                    })?
-                    .collect::<rusqlite::Result<Vec<_>>>()?
-            };
-            for subject in subjects {
-                if let Some(row) = rows::by_subject(&tx, id, KeyKind::IndexPages, &subject)? {
-                    rows::erase(&tx, &row)?;
-                }
-            }
+            erase_index_keys(&tx, id, &last)?;
             durable::commit(Step::KeysRetire, tx)?;
             durable::scrub(Step::KeysScrub, db)?;
             Ok(())
@@ -292,7 +322,8 @@ impl Keystore {
     }
 
     /// Destroys again what a keystore restored from an older copy has back. To be
-    /// done before the restored store serves anything. Returns how many keys lived.
+    /// done before the restored store serves anything. The tenant's index goes too, so that
+    /// the next start deletes the rows. Returns how many keys lived.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the keystore can't be written.
@@ -310,6 +341,9 @@ impl Keystore {
                     .find(|k| *k as u8 == kind)
                     .ok_or(Error::Invalid("a tombstone names a key that can't be destroyed"))?;
                 destroy_row(&tx, id, kind, &row, t.at, t.copies_until)?;
+                // The index knew the patient. Without its key the next start begins a new
+                // one, and then looks for rows to delete.
+                erase_index_keys(&tx, id, &Subject::from([0xff; 16]))?;
                 lived += 1;
             }
             durable::commit(Step::KeysReplay, tx)?;

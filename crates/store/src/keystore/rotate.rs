@@ -95,10 +95,11 @@ impl Keystore {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when either root key can't be used or the keystore can't
-    /// be written; the old root key stays in use then.
+    /// be written. Whichever root key opens the file then is in use; the same call again
+    /// finishes the rotation.
     pub fn rotate_root(&self, new_root: Arc<dyn RootProvider>) -> Result<u64, Error> {
         let root = self.root();
-        let rotated = self.slot().with(|db| {
+        let done = self.slot().with(|db| {
             let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             let mut count = 0;
             for tenant in rows::tenants(&tx)? {
@@ -124,10 +125,15 @@ impl Keystore {
             durable::execute(Step::KeysRebuild, db, || Ok(db.execute_batch("VACUUM")?))?;
             durable::scrub(Step::KeysScrub, db)?;
             Ok(count)
-        })?;
-        *self.root.write().unwrap_or_else(PoisonError::into_inner) = new_root;
+        });
+        // Even when the answer was an error, the commit may have been made: the file says
+        // which root key opens it.
+        let now = self.slot().with(|db| rows::root_of(db)).ok().flatten();
+        if done.is_ok() || now.as_deref() == Some(new_root.key_id().as_str()) {
+            *self.root.write().unwrap_or_else(PoisonError::into_inner) = new_root;
+        }
         self.tenants.write().unwrap_or_else(PoisonError::into_inner).clear();
-        Ok(rotated)
+        done
     }
 }
 
