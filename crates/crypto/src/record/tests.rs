@@ -420,7 +420,7 @@ fn a_sealed_head_that_does_not_add_up_is_refused() {
         ("a part numbered 0", head(&one(&entry(0, 3)), 3), 3),
         ("a part twice", head(&two(&entry(16, 1), &entry(16, 2)), 3), 3),
         ("a cut manifest", vec![1, 16], FIRST - 123),
-        ("a cut tag", vec![&[1, 16, 0x80, 0x08][..], &[7; 15]].concat(), FIRST - 140),
+        ("a cut tag", [&[1, 16, 0x80, 0x08][..], &[7; 15]].concat(), FIRST - 140),
         ("a header beyond the end", head(&[0, 0xff, 0x7f, 0], 0), 0),
         ("an overlong varint", head(&[0, 0x82, 0, 0, b'h'], 0), 0),
         ("no header method", head(&[0, 0], 0), 0),
