@@ -179,8 +179,35 @@ fn configuration() -> String {
     out
 }
 
+/// The golden table of routes, which a test holds against the running server.
+fn routes() -> String {
+    let mut out = format!(
+        "{MADE}# Routes\n\nWho may use which route, what the others are answered, and what is \
+         written down. Asked of the running server by role; `[base]` is `/fhir`, or \
+         `/t/TENANT/fhir`. Each row: status and code of the refusal, the audit entries with their \
+         outcomes, who is answered so. `200 of 404` is a Bundle's status and that of its entry.\n"
+    );
+    for line in include_str!("../tests/golden/routes.txt").lines() {
+        let cells: Vec<&str> = line.split(" | ").map(str::trim).collect();
+        match cells.as_slice() {
+            _ if line.is_empty() || line.starts_with("# ") => {}
+            [route] if route.starts_with("## ") => {
+                let _ = write!(out, "\n{route}\n");
+            }
+            [answer, entries, who] => {
+                let _ = writeln!(out, "| {answer} | {entries} | {who} |");
+            }
+            _ => {
+                let _ = write!(out, "\n{line}:\n\n| answer | audit | who |\n|---|---|---|\n");
+            }
+        }
+    }
+    out
+}
+
 fn pages() -> Vec<(&'static str, String)> {
     vec![
+        ("routes.md", routes()),
         ("command-line.md", command_line()),
         ("configuration.md", configuration()),
         ("audit-events.md", audit_events()),
