@@ -60,6 +60,11 @@ fn every_alteration_in_sql_is_named() {
             "INSERT INTO record SELECT 99, randomblob(16), 1, blob FROM record WHERE seq = 5".into(),
             "record-not-announced",
         ),
+        (
+            "records",
+            "INSERT INTO record SELECT 99, row, version, blob FROM record WHERE seq = 5".into(),
+            "record-repeated",
+        ),
         ("records", "UPDATE record SET seq = 77 WHERE seq = 5".into(), "record-moved"),
         ("records", "UPDATE record SET row = zeroblob(16) WHERE seq = 5".into(), "record-locked"),
         ("audit", "DELETE FROM batch WHERE first = (SELECT min(first) FROM batch WHERE first > 9)".into(), "audit-entries-missing"),
