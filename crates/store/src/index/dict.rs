@@ -2,7 +2,7 @@
 //! bounded cache for the large ones. None of them holds a value of a record.
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 
 use phial_base::{DataClass, LabelSet};
@@ -109,6 +109,10 @@ pub(super) struct Names {
     facets: Vec<Facet>,
     by_facet: HashMap<Facet, u32>,
     facets_of: HashMap<u8, u32>,
+    /// Type and number of the facets with a term.
+    by_term: HashMap<i64, Vec<(u8, u32)>>,
+    /// Types with versions that have no facet.
+    unfaceted: HashSet<u8>,
 }
 
 /// More sets of parameters than this for a type and kind of value, and new sets are
@@ -170,6 +174,31 @@ impl Names {
         at.and_then(|at| self.facets.get(at)).map_or(&[], |f| f)
     }
 
+    /// Type and number of the facets in which a term is.
+    pub(super) fn facets_with(&self, term: i64) -> impl Iterator<Item = (u8, u32)> {
+        self.by_term.get(&term).into_iter().flatten().copied()
+    }
+
+    /// The facets of a type that have a term from `low` to `high` under one of the pcodes.
+    pub(super) fn facets(&self, ty: u8, pcodes: &[u32], (low, high): (i64, i64)) -> BTreeSet<u32> {
+        let has = |facet: u32| {
+            let at = usize::try_from(facet).ok().and_then(|n| n.checked_sub(1));
+            at.and_then(|at| self.facets.get(at)).is_some_and(|codes| {
+                codes.iter().any(|(p, t)| low <= *t && *t <= high && pcodes.contains(p))
+            })
+        };
+        if low == high {
+            let with = self.facets_with(low).filter(|(of, _)| *of == ty);
+            return with.map(|(_, n)| n).filter(|n| has(*n)).collect();
+        }
+        (1..).take(self.facets.len()).filter(|n| has(*n)).collect()
+    }
+
+    /// Whether versions of a type can have codes outside of facets that else are in them.
+    pub(super) fn unfaceted(&self, ty: u8) -> bool {
+        self.unfaceted.contains(&ty)
+    }
+
     /// The pcodes of a parameter of a type.
     pub(super) fn of_param(&self, ty: u8, param: u16) -> &[u32] {
         self.by_param.get(&(ty, param)).map_or(&[], Vec::as_slice)
@@ -206,6 +235,11 @@ impl Names {
     fn push_facet(&mut self, ty: u8, facet: Facet) -> u32 {
         self.facets.push(facet.clone());
         let num = u32::try_from(self.facets.len()).unwrap_or(u32::MAX);
+        for (at, (_, term)) in facet.iter().enumerate() {
+            if facet.iter().take(at).all(|(_, t)| t != term) {
+                self.by_term.entry(*term).or_default().push((ty, num));
+            }
+        }
         self.by_facet.insert(facet, num);
         *self.facets_of.entry(ty).or_default() += 1;
         num
@@ -242,6 +276,9 @@ impl Names {
     fn push_tag(&mut self, tag: Tag) -> u32 {
         self.tags.push(tag);
         let num = u32::try_from(self.tags.len()).unwrap_or(u32::MAX);
+        if tag.facet == 0 {
+            self.unfaceted.insert(tag.shape.ty.number());
+        }
         self.by_tag.insert(tag, num);
         num
     }

@@ -6,7 +6,7 @@ use phial_fhir::ResourceType;
 use rusqlite::Connection;
 
 use super::dict::{Kind, Names};
-use super::list::{self, ABOUT, Which};
+use super::list::{self, ABOUT, Which, facet_term};
 use super::stored::{read_body, res_text, term_text};
 use super::values::Val;
 use super::write::members;
@@ -133,7 +133,7 @@ impl Dumper<'_> {
         Ok(out)
     }
 
-    /// Everything about patients; then who has which term.
+    /// Everything about patients; then who has which term, be it told by a facet.
     fn lists(&self) -> Result<(Vec<String>, Vec<String>), Error> {
         let (mut about, mut posts) = (Vec::new(), Vec::new());
         list::scan(self.conn, Which::All, &mut |list, e| {
@@ -141,7 +141,16 @@ impl Dumper<'_> {
                 return Ok(true);
             }
             let end = format!("{} {} {}", self.patient(list.patient)?, e.date, self.tag(e.tag)?);
-            if list.pcode == ABOUT {
+            if list.pcode == ABOUT && list.term >> 32 > 0 {
+                let tag = self.names.tag(e.tag).ok_or(Error::Unusable)?;
+                if list.term != facet_term(tag.shape.ty.number(), tag.facet) {
+                    return Err(Error::Unusable);
+                }
+                for (pcode, term) in self.names.facet(e.tag) {
+                    let (pcode, term) = (self.pcode(*pcode)?, self.term(Kind::Token, *term)?);
+                    posts.push(format!("{} {pcode} {term} {end}", e.seq));
+                }
+            } else if list.pcode == ABOUT {
                 about.push(format!("{} {} {end}", e.seq, list.term));
             } else {
                 let kind = self.names.pcode(list.pcode).ok_or(Error::Unusable)?.kind;

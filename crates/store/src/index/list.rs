@@ -1,4 +1,4 @@
-//! Lists of versions: who has this token, who refers to that resource, what is about a
+//! Lists of versions: who has these codes, who refers to that resource, what is about a
 //! patient. A list is the versions with one pcode, term and patient column, in the order
 //! of date and sequence, cut into rows of at most [`MOST`] entries.
 //!
@@ -8,7 +8,8 @@
 //! | key | value |
 //! |---|---|
 //! | pcode, system, code, patient \| date, sequence | tag, (sequence + flags, date?, tag?)* |
-//! | 0, type, 0, patient \| date, sequence | the same: everything about a patient |
+//! | 0, 0, type, patient \| date, sequence | the same: everything about a patient |
+//! | 0, type + 1, facet, patient \| date, sequence | the same: what has the facet's codes |
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -32,14 +33,15 @@ pub(super) struct Entry {
 /// What the versions of a list have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct List {
-    /// 0: everything of the type that stands for the term about the patient.
+    /// 0: everything of a type about the patient, or what of it has a facet.
     pub pcode: u32,
-    /// System above, code below; or the number of a resource.
+    /// System above, code below; or the number of a resource; or, with pcode 0, the type,
+    /// or one more than the type above and the facet below.
     pub term: i64,
     pub patient: i64,
 }
 
-/// The pcode of the lists of everything about a patient.
+/// The pcode of the lists of everything about a patient and of facets.
 pub(super) const ABOUT: u32 = 0;
 
 /// Above the key of every row that begins with what stands before it.
@@ -51,11 +53,22 @@ impl List {
         List { pcode: ABOUT, term: i64::from(ty), patient }
     }
 
+    /// What of a type has the codes of a facet.
+    pub(super) fn of_facet(patient: i64, ty: u8, facet: u32) -> Self {
+        List { pcode: ABOUT, term: facet_term(ty, facet), patient }
+    }
+
     fn key(&self) -> Vec<u8> {
         let mut key = term_key(self.pcode, self.term);
         put_ordered(&mut key, zig(self.patient));
         key
     }
+}
+
+/// What stands in the place of the term in the lists of a facet: those of a type lie
+/// together.
+pub(super) fn facet_term(ty: u8, facet: u32) -> i64 {
+    (i64::from(ty) + 1) << 32 | i64::from(facet)
 }
 
 fn term_key(pcode: u32, term: i64) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! From a query to filters in the index's numbers, and to the scans that produce
 //! candidates: the narrowest of those that the query allows.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use phial_base::{ClassSet, LogicalId};
 use phial_fhir::ResourceType;
@@ -11,13 +11,18 @@ use phial_fhir::search::{
 };
 use rusqlite::{Connection, OptionalExtension};
 
-use super::dict::{Kind, Names};
+use super::dict::{Kind, Names, faceted};
+use super::list::{ABOUT, facet_term};
 use super::predicate::{Pred, Test, UnitTest};
 use super::stored::{resource, terms};
 use super::text::Like;
 use super::values::LONG;
 use super::write::{patient_type, primary_date};
 use crate::error::Error;
+
+/// More facets than this are read as one stretch, or within a patient by all that is
+/// about them.
+const MANY_FACETS: usize = 64;
 
 /// Rows to read.
 #[derive(Clone, Debug)]
@@ -49,10 +54,16 @@ impl Scan {
     /// Whether a version can come up more than once.
     pub(super) fn repeats(&self) -> bool {
         match &self.what {
-            What::Post { low, high, .. } => low != high,
+            // A version has one facet.
+            What::Post { pcode, low, high, .. } => *pcode != ABOUT && low != high,
             What::Member { .. } | What::Type | What::Res(_) => false,
             What::Text { .. } | What::Date { .. } | What::Num { .. } => true,
         }
+    }
+
+    /// Whether it reads lists of facets: no version is in two of those.
+    pub(super) fn of_facet(&self) -> bool {
+        matches!(self.what, What::Post { pcode: ABOUT, .. })
     }
 
     /// Whether its rows come in the order of the date column.
@@ -370,6 +381,23 @@ impl Planner<'_> {
         let mut pcodes: Vec<u32> = pcodes.into_iter().collect();
         pcodes.sort_unstable();
         let by = Some(at);
+        let ty = self.ty.number();
+        // Codes that versions share are looked up by their facets.
+        let shared: Vec<u32> = pcodes
+            .iter()
+            .copied()
+            .filter(|p| self.names.pcode(*p).is_some_and(faceted))
+            .collect();
+        let mut facets = BTreeSet::new();
+        for test in tests {
+            if let Test::Term { kind: Kind::Token, low, high } = test {
+                facets.append(&mut self.names.facets(ty, &shared, (*low, *high)));
+            }
+        }
+        scans.extend(by_facets(ty, &facets, columns)?);
+        if !self.names.unfaceted(ty) {
+            pcodes.retain(|p| !shared.contains(p));
+        }
         for test in tests {
             for pcode in &pcodes {
                 let Some(kind) = self.names.pcode(*pcode).map(|p| p.kind) else { continue };
@@ -472,6 +500,28 @@ impl Planner<'_> {
         }
         Ok((options.into_iter().nth(at).unwrap_or_default(), broad))
     }
+}
+
+/// The scans of facets; `None` when there are too many of them within patients. The tag
+/// of each candidate says whether it is what was looked for.
+fn by_facets(ty: u8, facets: &BTreeSet<u32>, columns: Option<&[i64]>) -> Option<Vec<Scan>> {
+    let scan = |low, high, patient| {
+        let (low, high) = (facet_term(ty, low), facet_term(ty, high));
+        Scan { what: What::Post { pcode: ABOUT, low, high, patient }, by: None }
+    };
+    Some(match columns {
+        Some(_) if facets.len() > MANY_FACETS => return None,
+        Some(columns) => columns
+            .iter()
+            .flat_map(|c| facets.iter().map(move |f| (*f, Some(*c))))
+            .map(|(f, c)| scan(f, f, c))
+            .collect(),
+        None if facets.len() > MANY_FACETS => {
+            let (first, last) = (facets.first()?, facets.last()?);
+            vec![scan(*first, *last, None)]
+        }
+        None => facets.iter().map(|f| scan(*f, *f, None)).collect(),
+    })
 }
 
 /// Where rows that satisfy the prefix can start.

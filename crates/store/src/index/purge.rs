@@ -9,7 +9,7 @@ use phial_base::step::Step;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::dict::{Kind, Names};
-use super::list::{self, List, Which};
+use super::list::{self, ABOUT, List, Which};
 use super::stored::{delete_resource, delete_term, fetch, fetch_head, resource};
 use super::values::Val;
 use super::write::{Head, Rows, members, patient_type};
@@ -32,7 +32,15 @@ fn delete_versions(
     for vid in vids {
         let Some(v) = fetch(tx, names, *vid)? else { continue };
         if v.tag != 0 {
-            let head = Head { ty: v.ty, seq: v.seq, tag: v.tag, patient: v.patient, date: v.date };
+            let facet = names.tag(v.tag).map_or(0, |t| t.facet);
+            let head = Head {
+                ty: v.ty,
+                seq: v.seq,
+                tag: v.tag,
+                patient: v.patient,
+                date: v.date,
+                facet: (facet, names.facet(v.tag).len()),
+            };
             rows.add(&head, &v.vals);
         }
         used.resources.insert(v.res);
@@ -74,8 +82,16 @@ fn sweep(tx: &Connection, names: &Names, used: &Used) -> Result<(), Error> {
         }
         Ok(false)
     };
+    let shared = |term: i64| -> Result<bool, Error> {
+        for (ty, facet) in names.facets_with(term) {
+            if list::any(tx, ABOUT, list::facet_term(ty, facet))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
     for term in &used.terms {
-        if !posted(*term, false)? {
+        if !posted(*term, false)? && !shared(*term)? {
             delete_term(tx, *term)?;
             systems.insert(term >> 32);
         }

@@ -58,6 +58,8 @@ pub(super) struct Head {
     pub tag: u32,
     pub patient: i64,
     pub date: i64,
+    /// The version's facet, and how many of its first values that is.
+    pub facet: (u32, usize),
 }
 
 impl Rows {
@@ -68,7 +70,11 @@ impl Rows {
         if h.patient != 0 {
             self.lists.push((List::about(h.patient, h.ty), entry));
         }
-        for v in vals {
+        let (facet, shared) = h.facet;
+        if shared > 0 {
+            self.lists.push((List::of_facet(h.patient, h.ty, facet), entry));
+        }
+        for v in vals.iter().skip(shared) {
             match v {
                 Val::Post { pcode, term } => {
                     let list = List { pcode: *pcode, term: *term, patient: h.patient };
@@ -644,7 +650,8 @@ impl State {
                 Shape { ty: rec.ty, labels: rec.labels, about_patient: !patients.is_empty() };
             let full = Tag { shape, span, own: own.unwrap_or(0), facet };
             tag = self.names.intern_tag(tx, full, &mut self.names_changed)?;
-            rows.add(&Head { ty, seq, tag, patient, date }, &vals);
+            let facet = (facet, self.names.facet(tag).len());
+            rows.add(&Head { ty, seq, tag, patient, date, facet }, &vals);
             if relate::matters(rec.ty) {
                 relate::touched_by_values(&self.names, &vals, &mut changes.touched);
             }
