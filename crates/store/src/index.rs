@@ -17,10 +17,10 @@
 //! |---|---|---|
 //! | `res` | 9, type + id, current version's sequence | references, `_id`, `_include` |
 //! | `version` | type << 40 \| sequence: record, res 9, tag 3, patient 7, date, values | hits, residual filters, scans of a type |
-//! | `list` | pcode, term, patient 7: versions by date (see `list`) | token, reference, uri; everything about a patient |
+//! | `list` | pcode and term, or facet; patient 7: versions by date (see `list`) | token, reference, uri; everything about a patient |
 //! | `dat` | pcode, start, sequence, end, patient 7, tag (see `span`) | ranges of time |
 //! | `str` | pcode, folded text: versions (see `text`) | prefixes, `:contains` |
-//! | `num` | pcode, value, sequence | ranges |
+//! | `num` | pcode, value, sequence (see `amount`) | ranges |
 //! | `term`, `system` | number, code or URI | what stands in `list` |
 //! | `res_hash`, `term_hash` | 32 bits of SHA-256, number | a name's or a code's number |
 //! | `*_young` | as the table of that name | rows that wait for their place (see `young`) |
@@ -31,7 +31,8 @@
 //! A *pcode* stands for type, kind of value, data class and the set of parameters that
 //! share the value, so `code` and `combo-code` cost one entry. A *facet* is the set of
 //! codes of a version, identifiers left out: a lab result has its status, category and
-//! code in common with thousands. A *tag* stands for access shape, length of the primary
+//! code in common with thousands, and one entry in the list of its facet stands for all of
+//! them. A *tag* stands for access shape, length of the primary
 //! date, facet and the pcode of the reference to the record's own patient, which therefore
 //! needs no entry. Most candidates are decided on a row of `list` or `dat` alone.
 //!
@@ -39,6 +40,7 @@
 //! number elsewhere, the primary date in the version's date column and its length in the
 //! tag, whole seconds without their microseconds.
 
+mod amount;
 mod db;
 mod dict;
 mod dump;

@@ -10,7 +10,7 @@ use super::list::{self, ABOUT, Which, facet_term};
 use super::stored::{read_body, res_text, term_text};
 use super::values::Val;
 use super::write::members;
-use super::{Index, db, span, text, unusable};
+use super::{Index, amount, db, span, text, unusable};
 use crate::error::Error;
 
 struct Dumper<'a> {
@@ -180,22 +180,6 @@ impl Dumper<'_> {
         })?;
         Ok(out)
     }
-
-    fn rows(
-        &self,
-        sql: &str,
-        line: &dyn Fn(&rusqlite::Row<'_>) -> Result<String, Error>,
-    ) -> Result<Vec<String>, Error> {
-        let mut out = Vec::new();
-        let mut s = self.conn.prepare(sql)?;
-        let mut rows = s.query([])?;
-        while let Some(r) = rows.next()? {
-            if self.index.live(r.get(0)?, self.at) {
-                out.push(line(r)?);
-            }
-        }
-        Ok(out)
-    }
 }
 
 impl Index {
@@ -233,17 +217,14 @@ impl Index {
         })?;
         put("str", texts);
         put("dat", d.dates()?);
-        put(
-            "num",
-            d.rows("SELECT seq, pcode, value FROM num", &|r| {
-                Ok(format!(
-                    "{} {} {}",
-                    r.get::<_, i64>(0)?,
-                    d.pcode(r.get(1)?)?,
-                    r.get::<_, f64>(2)?.to_bits()
-                ))
-            })?,
-        );
+        let mut numbers = Vec::new();
+        amount::all(&conn, &mut |a| {
+            if self.live(a.seq, at) {
+                numbers.push(format!("{} {} {}", a.seq, d.pcode(a.pcode)?, a.value.to_bits()));
+            }
+            Ok(())
+        })?;
+        put("num", numbers);
         Ok(tables)
     }
 }

@@ -383,11 +383,8 @@ impl Planner<'_> {
         let by = Some(at);
         let ty = self.ty.number();
         // Codes that versions share are looked up by their facets.
-        let shared: Vec<u32> = pcodes
-            .iter()
-            .copied()
-            .filter(|p| self.names.pcode(*p).is_some_and(faceted))
-            .collect();
+        let shared: Vec<u32> =
+            pcodes.iter().copied().filter(|p| self.names.pcode(*p).is_some_and(faceted)).collect();
         let mut facets = BTreeSet::new();
         for test in tests {
             if let Test::Term { kind: Kind::Token, low, high } = test {

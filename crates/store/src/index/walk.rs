@@ -4,8 +4,9 @@
 use std::collections::{BinaryHeap, HashSet, VecDeque};
 
 use phial_fhir::search::On;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension};
 
+use super::amount;
 use super::db;
 use super::era::{eras, first_by_time, helps};
 use super::list::{self, Entry, List, Which};
@@ -74,12 +75,16 @@ pub(super) fn count_rows(conn: &Connection, ty: u8, what: &What, cap: u32) -> Re
             }
             n
         }
-        What::Num { pcode, low, high } => conn
-            .prepare_cached(
-                "SELECT count(*) FROM (SELECT 1 FROM num WHERE pcode=?1 AND value>=?2 \
-                 AND value<=?3 LIMIT ?4)",
-            )?
-            .query_row(params![pcode, low, high, cap], |r| r.get(0))?,
+        What::Num { pcode, low, high } => {
+            let mut n = 0;
+            if cap > 0 {
+                amount::scan(conn, *pcode, (*low, *high), &mut |_| {
+                    n += 1;
+                    Ok(n < cap)
+                })?;
+            }
+            n
+        }
         What::Type => cap,
         What::Res(ids) => u32::try_from(ids.len()).unwrap_or(u32::MAX),
     };
@@ -120,15 +125,9 @@ impl Searcher<'_, '_> {
                 })?;
             }
             What::Num { pcode, low, high } => {
-                let mut s = conn.prepare_cached(
-                    "SELECT seq FROM num WHERE pcode=?1 AND value>=?2 AND value<=?3",
-                )?;
-                let mut rows = s.query(params![pcode, low, high])?;
-                while let Some(r) = rows.next()? {
-                    if !each(bare(r.get(0)?, *pcode), None)? {
-                        break;
-                    }
-                }
+                amount::scan(conn, *pcode, (*low, *high), &mut |a| {
+                    each(bare(a.seq, a.pcode), None)
+                })?;
             }
             What::Type => {
                 // A total counts from the beginning on every page.

@@ -1,7 +1,7 @@
 //! Taking versions in: turning a record's values into rows, terms into numbers, and
 //! writing each table's rows of a batch in the table's own order. One writer.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError};
 
@@ -11,6 +11,7 @@ use phial_fhir::ResourceType;
 use phial_fhir::search::{Term, fold, primary_date_param};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::amount::Amount;
 use super::dict::{FACET_CODES, Kind, Names, Tag, TwoGenerations, faceted};
 use super::era::Eras;
 use super::list::{self, Entry, List};
@@ -47,7 +48,7 @@ pub(super) struct Rows {
     lists: Vec<(List, Entry)>,
     text: Vec<(u32, String, i64)>,
     date: Vec<Dated>,
-    num: Vec<(u32, f64, i64)>,
+    num: Vec<Amount>,
 }
 
 /// What the rows of a version share.
@@ -94,7 +95,9 @@ impl Rows {
                         tag: h.tag,
                     });
                 }
-                Val::Num { pcode, value, .. } => self.num.push((*pcode, *value, h.seq)),
+                Val::Num { pcode, value, .. } => {
+                    self.num.push(Amount { pcode: *pcode, value: *value, seq: h.seq });
+                }
             }
         }
     }
@@ -106,9 +109,6 @@ impl Rows {
         self.text.dedup();
         self.date.sort_unstable();
         self.date.dedup();
-        self.num
-            .sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2)));
-        self.num.dedup();
     }
 
     /// Hands every list with its entries to `to`.
@@ -143,7 +143,13 @@ impl Rows {
         Ok(())
     }
 
-    fn insert(mut self, tx: &Connection) -> Result<(), Error> {
+    /// The rows of numbers, in their order.
+    fn numbers(&self) -> BTreeSet<Vec<u8>> {
+        self.num.iter().map(Amount::key).collect()
+    }
+
+    /// Says how many rows of dates and of numbers they were.
+    fn insert(mut self, tx: &Connection) -> Result<(usize, usize), Error> {
         self.sort();
         self.each_list(tx, list::insert)?;
         self.each_text(tx, text::insert)?;
@@ -151,11 +157,12 @@ impl Rows {
         for d in &self.date {
             s.execute([d.key()])?;
         }
-        let mut s = tx.prepare_cached("INSERT INTO num VALUES(?1, ?2, ?3)")?;
-        for (pcode, value, seq) in &self.num {
-            s.execute(params![pcode, value, seq])?;
+        let mut s = tx.prepare_cached("INSERT INTO num_young VALUES(?1)")?;
+        let numbers = self.numbers();
+        for key in &numbers {
+            s.execute([key])?;
         }
-        Ok(())
+        Ok((self.date.len(), numbers.len()))
     }
 
     pub(super) fn delete(mut self, tx: &Connection) -> Result<(), Error> {
@@ -169,9 +176,12 @@ impl Rows {
                 old.execute([d.key()])?;
             }
         }
-        let mut s = tx.prepare_cached("DELETE FROM num WHERE pcode=?1 AND value=?2 AND seq=?3")?;
-        for (pcode, value, seq) in &self.num {
-            s.execute(params![pcode, value, seq])?;
+        let mut old = tx.prepare_cached("DELETE FROM num WHERE k=?1")?;
+        let mut young = tx.prepare_cached("DELETE FROM num_young WHERE k=?1")?;
+        for key in self.numbers() {
+            if young.execute([&key])? == 0 {
+                old.execute([&key])?;
+            }
         }
         Ok(())
     }
@@ -591,8 +601,9 @@ impl State {
         for rec in batch {
             self.take(tx, rec, &mut rows, &mut changes, &mut block)?;
         }
-        self.waiting.dat += i64::try_from(rows.date.len()).unwrap_or(i64::MAX);
-        rows.insert(tx)?;
+        let (dates, numbers) = rows.insert(tx)?;
+        self.waiting.dat += i64::try_from(dates).unwrap_or(i64::MAX);
+        self.waiting.num += i64::try_from(numbers).unwrap_or(i64::MAX);
         young::settle(tx, &mut self.waiting, batch.len())?;
         changes.eras.write(tx)?;
         Ok(changes)

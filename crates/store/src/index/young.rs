@@ -1,4 +1,5 @@
-//! Rows that come in no order of their table: hashes, and dates of all patients mixed.
+//! Rows that come in no order of their table: hashes, dates and numbers of all patients
+//! mixed.
 //! Put in one by one each would change a page of its own, and the more the larger the
 //! table is. They wait in a small table of the same form, in which every page is changed
 //! often, and settle a stretch of the order at a time, many to a page. Whoever reads
@@ -18,6 +19,7 @@ pub(super) struct Waiting {
     pub res_hash: i64,
     pub term_hash: i64,
     pub dat: i64,
+    pub num: i64,
 }
 
 impl Waiting {
@@ -27,6 +29,7 @@ impl Waiting {
             res_hash: of("SELECT count(*) FROM res_hash_young")?,
             term_hash: of("SELECT count(*) FROM term_hash_young")?,
             dat: of("SELECT count(*) FROM dat_young")?,
+            num: of("SELECT count(*) FROM num_young")?,
         })
     }
 }
@@ -62,6 +65,13 @@ const DAT: Moves = Moves {
     take: "DELETE FROM dat_young WHERE k>=?1 AND k<=?2",
 };
 
+const NUM: Moves = Moves {
+    table: "settled num",
+    end: "SELECT k FROM num_young WHERE k>=?1 ORDER BY k LIMIT 1 OFFSET ?2",
+    put: "INSERT OR IGNORE INTO num SELECT k FROM num_young WHERE k>=?1 AND k<=?2 ORDER BY k",
+    take: "DELETE FROM num_young WHERE k>=?1 AND k<=?2",
+};
+
 /// Settles a stretch of each table in which too many rows wait, after a batch of records.
 pub(super) fn settle(conn: &Connection, waiting: &mut Waiting, batch: usize) -> Result<(), Error> {
     // More than a batch brings, so that the tables get no larger.
@@ -72,9 +82,12 @@ pub(super) fn settle(conn: &Connection, waiting: &mut Waiting, batch: usize) -> 
     if waiting.term_hash > WAITING {
         waiting.term_hash -= stretch::<i64>(conn, &TERM, rows, (i64::MIN, i64::MAX))?;
     }
+    let all = || (Vec::new(), vec![0xff; 64]);
     if waiting.dat > WAITING {
-        let all = (Vec::new(), vec![0xff; 64]);
-        waiting.dat -= stretch::<Vec<u8>>(conn, &DAT, rows, all)?;
+        waiting.dat -= stretch::<Vec<u8>>(conn, &DAT, rows, all())?;
+    }
+    if waiting.num > WAITING {
+        waiting.num -= stretch::<Vec<u8>>(conn, &NUM, rows, all())?;
     }
     Ok(())
 }
@@ -132,10 +145,10 @@ mod tests {
                 let key = [mix(n).to_be_bytes(), n.to_be_bytes()].concat();
                 // Some hashes are shared.
                 let hash = mix(n / 3);
-                conn.prepare_cached("INSERT INTO dat_young VALUES(?1)")
-                    .unwrap()
-                    .execute([key])
-                    .unwrap();
+                for table in ["dat", "num"] {
+                    let sql = format!("INSERT INTO {table}_young VALUES(?1)");
+                    conn.prepare_cached(&sql).unwrap().execute([&key]).unwrap();
+                }
                 for table in ["res", "term"] {
                     let sql = format!("INSERT INTO {table}_hash_young VALUES(?1, ?2)");
                     conn.prepare_cached(&sql).unwrap().execute([hash, n]).unwrap();
@@ -144,16 +157,17 @@ mod tests {
             waiting.res_hash += batch;
             waiting.term_hash += batch;
             waiting.dat += batch;
+            waiting.num += batch;
             settle(&conn, &mut waiting, usize::try_from(batch).unwrap()).unwrap();
             let now = Waiting::count(&conn).unwrap();
             assert_eq!(
-                (now.res_hash, now.term_hash, now.dat),
-                (waiting.res_hash, waiting.term_hash, waiting.dat)
+                (now.res_hash, now.term_hash, now.dat, now.num),
+                (waiting.res_hash, waiting.term_hash, waiting.dat, waiting.num)
             );
             most = most.max(now.dat);
         }
         assert!(most <= WAITING + batch, "{most}");
-        for table in ["res_hash", "term_hash", "dat"] {
+        for table in ["res_hash", "term_hash", "dat", "num"] {
             let of = |t: String| -> i64 {
                 conn.query_row(&format!("SELECT count(*) FROM {t}"), [], |r| r.get(0)).unwrap()
             };
