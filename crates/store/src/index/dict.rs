@@ -4,6 +4,7 @@
 use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use phial_base::{DataClass, LabelSet};
 use phial_fhir::ResourceType;
@@ -111,6 +112,9 @@ pub(super) struct Names {
     facets_of: HashMap<u8, u32>,
     /// Type and number of the facets with a term.
     by_term: HashMap<i64, Vec<(u8, u32)>>,
+    /// How many versions each facet has. Shared by all copies and ahead of them: good for
+    /// nothing but choosing a plan.
+    sizes: Arc<RwLock<HashMap<u32, i64>>>,
     /// Types with versions that have no facet.
     unfaceted: HashSet<u8>,
 }
@@ -134,14 +138,16 @@ impl Names {
                 return Err(Error::Unusable);
             }
         }
-        let mut stmt = conn.prepare("SELECT num, ty, codes FROM facet ORDER BY num")?;
+        let mut stmt = conn.prepare("SELECT num, ty, codes, versions FROM facet ORDER BY num")?;
         let mut rows = stmt.query([])?;
         while let Some(r) = rows.next()? {
             let codes = r.get_ref(2)?.as_blob().map_err(|_| Error::Unusable)?;
             let facet = read_facet(codes).ok_or(Error::Unusable)?;
-            if names.push_facet(r.get(1)?, facet) != r.get::<_, u32>(0)? {
+            let num = r.get(0)?;
+            if names.push_facet(r.get(1)?, facet) != num {
                 return Err(Error::Unusable);
             }
+            names.counted(num, r.get(3)?);
         }
         let mut stmt =
             conn.prepare("SELECT num, ty, labels, about, span, own, facet FROM tag ORDER BY num")?;
@@ -192,6 +198,19 @@ impl Names {
             return with.map(|(_, n)| n).filter(|n| has(*n)).collect();
         }
         (1..).take(self.facets.len()).filter(|n| has(*n)).collect()
+    }
+
+    /// Says that a facet has so many versions more.
+    pub(super) fn counted(&self, facet: u32, more: i64) {
+        let mut sizes = self.sizes.write().unwrap_or_else(PoisonError::into_inner);
+        *sizes.entry(facet).or_default() += more;
+    }
+
+    /// About how many versions facets have, together.
+    pub(super) fn size(&self, facets: impl Iterator<Item = u32>) -> u32 {
+        let sizes = self.sizes.read().unwrap_or_else(PoisonError::into_inner);
+        let all: i64 = facets.filter_map(|f| sizes.get(&f)).sum();
+        u32::try_from(all.max(0)).unwrap_or(u32::MAX)
     }
 
     /// Whether versions of a type can have codes outside of facets that else are in them.
@@ -267,7 +286,7 @@ impl Names {
             put_uint(&mut bytes, (term >> 32).cast_unsigned());
             put_uint(&mut bytes, (term & 0xffff_ffff).cast_unsigned());
         }
-        conn.prepare_cached("INSERT INTO facet VALUES(?1, ?2, ?3)")?
+        conn.prepare_cached("INSERT INTO facet VALUES(?1, ?2, ?3, 0)")?
             .execute(rusqlite::params![num, ty, bytes])?;
         *changed = true;
         Ok(num)

@@ -141,7 +141,7 @@ impl Dumper<'_> {
                 return Ok(true);
             }
             let end = format!("{} {} {}", self.patient(list.patient)?, e.date, self.tag(e.tag)?);
-            if list.pcode == ABOUT && list.term >> 32 > 0 {
+            if list.facet().is_some() {
                 let tag = self.names.tag(e.tag).ok_or(Error::Unusable)?;
                 if list.term != facet_term(tag.shape.ty.number(), tag.facet) {
                     return Err(Error::Unusable);

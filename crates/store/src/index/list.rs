@@ -65,6 +65,14 @@ impl List {
     }
 }
 
+impl List {
+    /// The number of the facet whose list it is.
+    pub(super) fn facet(&self) -> Option<u32> {
+        (self.pcode == ABOUT && self.term >> 32 > 0)
+            .then(|| u32::try_from(self.term & 0xffff_ffff).ok())?
+    }
+}
+
 /// What stands in the place of the term in the lists of a facet: those of a type lie
 /// together.
 pub(super) fn facet_term(ty: u8, facet: u32) -> i64 {

@@ -24,6 +24,12 @@ use crate::error::Error;
 /// about them.
 const MANY_FACETS: usize = 64;
 
+/// Rows counted at most beside a list of a known length.
+const COUNTED: u32 = 2048;
+
+/// Hits of a usual page, four times over for what other filters take away.
+const PAGE: u64 = 80;
+
 /// Rows to read.
 #[derive(Clone, Debug)]
 pub(super) enum What {
@@ -106,6 +112,8 @@ struct Planner<'a> {
     conn: &'a Connection,
     names: &'a Names,
     ty: ResourceType,
+    /// How long the log is.
+    log: u64,
 }
 
 /// A filter's tests, and the patients that it asks for as targets.
@@ -478,13 +486,28 @@ impl Planner<'_> {
     }
 
     /// The option with the fewest rows, and whether even that one is broad. Counting
-    /// stops at the caps, one after the other.
+    /// stops at the caps, one after the other; what facets have need not be counted.
     fn narrowest(&self, options: Vec<Vec<Scan>>, caps: &[u32]) -> Result<(Vec<Scan>, bool), Error> {
         let mut at = 0;
         let mut broad = true;
-        for cap in caps {
-            let mut best = *cap;
+        let known: Vec<Option<u32>> = options.iter().map(|o| self.known(o)).collect();
+        let least = known.iter().enumerate().filter_map(|(i, n)| Some(((*n)?, i))).min();
+        if let Some((_, i)) = least {
+            at = i;
+        }
+        // A list of a known length is read sooner than much is counted.
+        for cap in caps.iter().map(|cap| if least.is_some() { (*cap).min(COUNTED) } else { *cap }) {
+            let mut best = cap;
+            if let Some((n, i)) = least
+                && n < best
+            {
+                (best, at) = (n, i);
+                broad = false;
+            }
             for (i, scans) in options.iter().enumerate() {
+                if known.get(i).is_some_and(Option::is_some) {
+                    continue;
+                }
                 let n = self.estimate(scans, best)?;
                 if n < best {
                     (best, at) = (n, i);
@@ -495,7 +518,25 @@ impl Planner<'_> {
                 break;
             }
         }
+        // Of n versions in a log of N, a page is found among about wanted * N / n; reading
+        // all n is better while that is more, other filters thought of.
+        if broad && let Some((n, _)) = least {
+            broad = u64::from(n).saturating_mul(u64::from(n)) > self.log.saturating_mul(PAGE);
+        }
         Ok((options.into_iter().nth(at).unwrap_or_default(), broad))
+    }
+
+    /// About how many rows the scans give, when all are of facets of all patients.
+    fn known(&self, scans: &[Scan]) -> Option<u32> {
+        let mut n: u32 = 0;
+        for s in scans {
+            let What::Post { pcode: ABOUT, low, high, patient: None } = &s.what else {
+                return None;
+            };
+            let facet = |term: &i64| u32::try_from(term & 0xffff_ffff).unwrap_or(u32::MAX);
+            n = n.saturating_add(self.names.size(facet(low)..=facet(high)));
+        }
+        Some(n)
     }
 }
 
@@ -552,8 +593,8 @@ fn number_range(prefix: Prefix, value: f64, low: f64, high: f64) -> (f64, f64) {
 }
 
 /// Makes the plan.
-pub(super) fn plan(conn: &Connection, names: &Names, q: &Query) -> Result<Plan, Error> {
-    let planner = Planner { conn, names, ty: q.ty };
+pub(super) fn plan(conn: &Connection, names: &Names, q: &Query, at: i64) -> Result<Plan, Error> {
+    let planner = Planner { conn, names, ty: q.ty, log: at.unsigned_abs() };
     let mut preds = Vec::new();
     // For each filter the patients that it names as targets.
     let mut patients: Vec<Vec<i64>> = Vec::new();

@@ -57,7 +57,7 @@ fn delete_versions(
         tx.prepare_cached("UPDATE res SET cur=0 WHERE num=?1 AND cur=?2")?
             .execute([v.res, v.seq])?;
     }
-    rows.delete(tx)?;
+    rows.delete(tx, names)?;
     for vid in vids {
         tx.prepare_cached("DELETE FROM version WHERE vid=?1")?.execute([vid])?;
         tx.prepare_cached("DELETE FROM gone WHERE vid=?1")?.execute([vid])?;

@@ -394,7 +394,7 @@ impl Index {
         let related = self.related(viewer)?;
         let conn = self.readers.reader()?;
         let run = Run::new(self, &conn, related, access, at);
-        let plan = plan(&conn, &run.names, q)?;
+        let plan = plan(&conn, &run.names, q, at)?;
         let mut page = Page { hits: Vec::new(), next: None, total: count.then_some(0) };
         if plan.empty {
             return Ok(page);

@@ -1,7 +1,7 @@
 //! Taking versions in: turning a record's values into rows, terms into numbers, and
 //! writing each table's rows of a batch in the table's own order. One writer.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError};
 
@@ -143,14 +143,29 @@ impl Rows {
         Ok(())
     }
 
+    /// Tells each facet how many versions it has got, or lost (`sign` -1).
+    fn count(&self, tx: &Connection, names: &Names, sign: i64) -> Result<(), Error> {
+        let mut more: BTreeMap<u32, i64> = BTreeMap::new();
+        for facet in self.lists.iter().filter_map(|(list, _)| list.facet()) {
+            *more.entry(facet).or_default() += sign;
+        }
+        let mut s = tx.prepare_cached("UPDATE facet SET versions=versions+?2 WHERE num=?1")?;
+        for (facet, more) in more {
+            s.execute(params![facet, more])?;
+            names.counted(facet, more);
+        }
+        Ok(())
+    }
+
     /// The rows of numbers, in their order.
     fn numbers(&self) -> BTreeSet<Vec<u8>> {
         self.num.iter().map(Amount::key).collect()
     }
 
     /// Says how many rows of dates and of numbers they were.
-    fn insert(mut self, tx: &Connection) -> Result<(usize, usize), Error> {
+    fn insert(mut self, tx: &Connection, names: &Names) -> Result<(usize, usize), Error> {
         self.sort();
+        self.count(tx, names, 1)?;
         self.each_list(tx, list::insert)?;
         self.each_text(tx, text::insert)?;
         let mut s = tx.prepare_cached("INSERT INTO dat_young VALUES(?1)")?;
@@ -165,8 +180,9 @@ impl Rows {
         Ok((self.date.len(), numbers.len()))
     }
 
-    pub(super) fn delete(mut self, tx: &Connection) -> Result<(), Error> {
+    pub(super) fn delete(mut self, tx: &Connection, names: &Names) -> Result<(), Error> {
         self.sort();
+        self.count(tx, names, -1)?;
         self.each_list(tx, list::remove)?;
         self.each_text(tx, text::remove)?;
         let mut old = tx.prepare_cached("DELETE FROM dat WHERE k=?1")?;
@@ -601,7 +617,7 @@ impl State {
         for rec in batch {
             self.take(tx, rec, &mut rows, &mut changes, &mut block)?;
         }
-        let (dates, numbers) = rows.insert(tx)?;
+        let (dates, numbers) = rows.insert(tx, &self.names)?;
         self.waiting.dat += i64::try_from(dates).unwrap_or(i64::MAX);
         self.waiting.num += i64::try_from(numbers).unwrap_or(i64::MAX);
         young::settle(tx, &mut self.waiting, batch.len())?;
