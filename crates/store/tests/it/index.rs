@@ -535,3 +535,96 @@ fn times_of_writing_narrow_and_order_a_walk_without_losing_a_record() {
         }
     }
 }
+
+#[test]
+fn many_facets_and_none_are_searched_alike() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(&dir);
+    let mut d = Dice(5);
+    let token = |code: String| Term::Token { system: Some("s".into()), code: Some(code.into()) };
+    let log: Vec<Indexed> = (1..300u64)
+        .map(|n| {
+            let (lab, admin) = (DataClass::Laboratory, DataClass::Administrative);
+            let low = i64::try_from(d.below(90)).unwrap() * DAY;
+            let state = if d.one_in(3) { "amended" } else { "final" };
+            let mut values = vec![
+                (p("Observation", "code"), lab, token(format!("c{}", d.below(150)))),
+                (p("Observation", "status"), admin, token(state.to_owned())),
+                (
+                    p("Observation", "date"),
+                    DataClass::Clinical,
+                    Term::Date { low, high: low + DAY },
+                ),
+            ];
+            // Too many codes for a facet.
+            let tags = if d.one_in(7) { 13 } else { 0 };
+            values.extend(
+                (0..tags).map(|t| (p("Observation", "_tag"), admin, token(format!("t{t}")))),
+            );
+            plain(n, "Observation", &format!("n{n}"), &[d.of(&["p", "q", "r"])], values)
+        })
+        .collect();
+    for part in log.chunks(50) {
+        index.apply(part).unwrap();
+    }
+    let model = Model { log: &log };
+    let hidden = |_: &Shape, _: RelationshipSet| {
+        ClassSet::of(DataClass::Administrative).with(DataClass::Clinical)
+    };
+    let (viewer, end) = (Viewer::default(), index.applied());
+    let of = |system: Option<Option<&str>>, code: Option<&str>| Operand::Token {
+        system: system.map(|s| s.map(Into::into)),
+        code: code.map(Into::into),
+    };
+    for (on, value) in [
+        ("status", of(None, Some("final"))),
+        ("status", of(Some(Some("s")), None)),
+        ("code", of(Some(Some("s")), Some("c7"))),
+        ("code", of(Some(Some("s")), None)),
+        ("_tag", of(None, Some("t3"))),
+        ("code", of(None, Some("absent"))),
+    ] {
+        for (patient, dated) in [(false, false), (false, true), (true, false), (true, true)] {
+            let mut q = Query::all(ty("Observation"));
+            let mut add = |on, operand| {
+                let values = vec![operand];
+                let on = On::Param(p("Observation", on));
+                q.filters.push(Filter { on, modifier: Modifier::None, values });
+            };
+            add(on, value.clone());
+            if patient {
+                let (target, id) = (Some(ty("Patient")), Some("p".into()));
+                add("patient", Operand::Ref { target, id, url: None });
+            }
+            if dated {
+                let (low, high) = (30 * DAY, 31 * DAY);
+                add("date", Operand::Date { prefix: Prefix::Ge, low, high });
+            }
+            for sort in [None, Some(false), Some(true)] {
+                let on = || On::Param(p("Observation", "date"));
+                q.sort =
+                    sort.map(|descending| SortKey { on: on(), descending }).into_iter().collect();
+                for access in [&everything as &dyn Fn(&Shape, RelationshipSet) -> ClassSet, &hidden]
+                {
+                    let want = model.search(&q, &viewer, access, end);
+                    for count in [false, true] {
+                        let (got, total) = pages(&index, &q, &viewer, access, end, 23, count);
+                        assert_eq!(got, want, "{q:?}");
+                        assert!(total.is_none_or(|t| t == want.len() as u64));
+                    }
+                }
+            }
+        }
+    }
+    // What is taken out leaves its facets too.
+    index.forget_patient(&id("p")).unwrap();
+    let log: Vec<Indexed> = log.into_iter().filter(|r| r.patients != [id("p")]).collect();
+    let model = Model { log: &log };
+    let mut q = Query::all(ty("Observation"));
+    let values = vec![of(None, Some("final"))];
+    let on = On::Param(p("Observation", "status"));
+    q.filters.push(Filter { on, modifier: Modifier::None, values });
+    let want = model.search(&q, &viewer, &everything, end);
+    assert!(want.len() > 80);
+    assert_eq!(pages(&index, &q, &viewer, &everything, end, 23, true).0, want);
+}
