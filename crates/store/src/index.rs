@@ -53,6 +53,7 @@ mod plan;
 mod predicate;
 mod purge;
 mod relate;
+mod rows;
 mod search;
 mod span;
 mod stored;

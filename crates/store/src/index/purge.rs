@@ -10,9 +10,10 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::dict::{Kind, Names};
 use super::list::{self, ABOUT, List, Which};
+use super::rows::{Head, Rows};
 use super::stored::{delete_resource, delete_term, fetch, fetch_head, resource};
 use super::values::Val;
-use super::write::{Head, Rows, members, patient_type};
+use super::write::{members, patient_type};
 use super::{Index, db, lock, unusable};
 use crate::durable;
 use crate::error::Error;

@@ -1,26 +1,24 @@
-//! Taking versions in: turning a record's values into rows, terms into numbers, and
-//! writing each table's rows of a batch in the table's own order. One writer.
+//! Taking versions in: turning a record's values into rows (see `rows`) and terms into
+//! numbers, a batch in one transaction. One writer.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError};
 
 use phial_base::step::Step;
 use phial_base::{DataClass, Seq};
 use phial_fhir::ResourceType;
-use phial_fhir::search::{Term, fold, primary_date_param};
+use phial_fhir::search::{Term, primary_date_param};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::amount::Amount;
 use super::dict::{FACET_CODES, Kind, Names, Tag, TwoGenerations, faceted};
 use super::era::Eras;
-use super::list::{self, Entry, List};
 use super::pack::is_moment;
 use super::predicate::Version;
-use super::span::Dated;
+use super::rows::{Head, Rows};
 use super::stored::{put_resource, put_term, resource_by_key, terms, write_body};
 use super::values::{LONG, NO_DATE, ODD_DATE, SPAN_OTHER, SPANS, Unit, Val, res_key};
-use super::{Index, Indexed, Shape, db, lock, relate, text, unusable, young};
+use super::{Index, Indexed, Shape, db, lock, relate, unusable, young};
 use crate::durable;
 use crate::error::Error;
 
@@ -40,167 +38,6 @@ pub(super) fn primary_date(ty: u8) -> Option<u16> {
         ResourceType::all().map(|t| primary_date_param(t).map(|p| p.number())).collect()
     });
     table.get(usize::from(ty)).copied().flatten()
-}
-
-/// Rows of a set of versions, to insert or to delete.
-#[derive(Default)]
-pub(super) struct Rows {
-    lists: Vec<(List, Entry)>,
-    text: Vec<(u32, String, i64)>,
-    date: Vec<Dated>,
-    num: Vec<Amount>,
-}
-
-/// What the rows of a version share.
-#[derive(Clone, Copy)]
-pub(super) struct Head {
-    pub ty: u8,
-    pub seq: i64,
-    pub tag: u32,
-    pub patient: i64,
-    pub date: i64,
-    /// The version's facet, and how many of its first values that is.
-    pub facet: (u32, usize),
-}
-
-impl Rows {
-    /// Adds the rows of one version. A record about a set of patients is in the lists of
-    /// the set, which is how a patient's sets are searched.
-    pub(super) fn add(&mut self, h: &Head, vals: &[Val]) {
-        let entry = Entry { date: h.date, seq: h.seq, tag: h.tag };
-        if h.patient != 0 {
-            self.lists.push((List::about(h.patient, h.ty), entry));
-        }
-        let (facet, shared) = h.facet;
-        if shared > 0 {
-            self.lists.push((List::of_facet(h.patient, h.ty, facet), entry));
-        }
-        for v in vals.iter().skip(shared) {
-            match v {
-                Val::Post { pcode, term } => {
-                    let list = List { pcode: *pcode, term: *term, patient: h.patient };
-                    self.lists.push((list, entry));
-                }
-                Val::Own { .. } | Val::Parts { .. } => {}
-                Val::Str { pcode, text } => {
-                    self.text.push((*pcode, text::stored(&fold(text)).to_owned(), h.seq));
-                }
-                Val::Date { pcode, low, high } => {
-                    self.date.push(Dated {
-                        pcode: *pcode,
-                        low: *low,
-                        seq: h.seq,
-                        high: *high,
-                        patient: h.patient,
-                        tag: h.tag,
-                    });
-                }
-                Val::Num { pcode, value, .. } => {
-                    self.num.push(Amount { pcode: *pcode, value: *value, seq: h.seq });
-                }
-            }
-        }
-    }
-
-    fn sort(&mut self) {
-        self.lists.sort_unstable();
-        self.lists.dedup();
-        self.text.sort_unstable();
-        self.text.dedup();
-        self.date.sort_unstable();
-        self.date.dedup();
-    }
-
-    /// Hands every list with its entries to `to`.
-    fn each_list(
-        &self,
-        tx: &Connection,
-        to: impl Fn(&Connection, &List, &[Entry]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let mut entries = Vec::new();
-        for group in self.lists.chunk_by(|a, b| a.0 == b.0) {
-            let Some((list, _)) = group.first() else { continue };
-            entries.clear();
-            entries.extend(group.iter().map(|(_, e)| *e));
-            to(tx, list, &entries)?;
-        }
-        Ok(())
-    }
-
-    /// Hands every text with its versions to `to`.
-    fn each_text(
-        &self,
-        tx: &Connection,
-        to: impl Fn(&Connection, u32, &str, &[i64]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let mut seqs = Vec::new();
-        for group in self.text.chunk_by(|a, b| a.0 == b.0 && a.1 == b.1) {
-            let Some((pcode, text, _)) = group.first() else { continue };
-            seqs.clear();
-            seqs.extend(group.iter().map(|g| g.2));
-            to(tx, *pcode, text, &seqs)?;
-        }
-        Ok(())
-    }
-
-    /// Tells each facet how many versions it has got, or lost (`sign` -1).
-    fn count(&self, tx: &Connection, names: &Names, sign: i64) -> Result<(), Error> {
-        let mut more: BTreeMap<u32, i64> = BTreeMap::new();
-        for facet in self.lists.iter().filter_map(|(list, _)| list.facet()) {
-            *more.entry(facet).or_default() += sign;
-        }
-        let mut s = tx.prepare_cached("UPDATE facet SET versions=versions+?2 WHERE num=?1")?;
-        for (facet, more) in more {
-            s.execute(params![facet, more])?;
-            names.counted(facet, more);
-        }
-        Ok(())
-    }
-
-    /// The rows of numbers, in their order.
-    fn numbers(&self) -> BTreeSet<Vec<u8>> {
-        self.num.iter().map(Amount::key).collect()
-    }
-
-    /// Says how many rows of dates and of numbers they were.
-    fn insert(mut self, tx: &Connection, names: &Names) -> Result<(usize, usize), Error> {
-        self.sort();
-        self.count(tx, names, 1)?;
-        self.each_list(tx, list::insert)?;
-        self.each_text(tx, text::insert)?;
-        let mut s = tx.prepare_cached("INSERT INTO dat_young VALUES(?1)")?;
-        for d in &self.date {
-            s.execute([d.key()])?;
-        }
-        let mut s = tx.prepare_cached("INSERT INTO num_young VALUES(?1)")?;
-        let numbers = self.numbers();
-        for key in &numbers {
-            s.execute([key])?;
-        }
-        Ok((self.date.len(), numbers.len()))
-    }
-
-    pub(super) fn delete(mut self, tx: &Connection, names: &Names) -> Result<(), Error> {
-        self.sort();
-        self.count(tx, names, -1)?;
-        self.each_list(tx, list::remove)?;
-        self.each_text(tx, text::remove)?;
-        let mut old = tx.prepare_cached("DELETE FROM dat WHERE k=?1")?;
-        let mut young = tx.prepare_cached("DELETE FROM dat_young WHERE k=?1")?;
-        for d in &self.date {
-            if young.execute([d.key()])? == 0 {
-                old.execute([d.key()])?;
-            }
-        }
-        let mut old = tx.prepare_cached("DELETE FROM num WHERE k=?1")?;
-        let mut young = tx.prepare_cached("DELETE FROM num_young WHERE k=?1")?;
-        for key in self.numbers() {
-            if young.execute([&key])? == 0 {
-                old.execute([&key])?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// A value before its parameters are gathered: equal ones of one class share a row.
