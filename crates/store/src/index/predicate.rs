@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 
 use phial_base::ClassSet;
-use phial_fhir::search::{Prefix, fold};
+use phial_fhir::search::{ParamId, Prefix, fold};
 
 use super::dict::{Kind, Names, Tag, faceted};
 use super::values::{NO_DATE, ODD_DATE, SPANS, Val};
@@ -200,8 +200,19 @@ impl Pred {
                 by_facet(c, tag, mask, names, params, tests)
                     .or_else(|| self.by_column(c, tag, mask, params, tests))
             }
-            Pred::HasNot { need, .. } | Pred::Missing { need, .. } | Pred::Parts { need, .. } => {
+            Pred::HasNot { need, .. } | Pred::Missing { need, .. } => {
                 (!mask.covers(*need)).then_some(false)
+            }
+            Pred::Parts { param, tests, need } => {
+                let components =
+                    ParamId::from_number(*param).map_or_else(Vec::new, ParamId::components);
+                // An alternative of which one code is nowhere in the record can't hold.
+                let out = |alternative: &Vec<Vec<Test>>| {
+                    components.iter().zip(alternative).any(|(p, tests)| {
+                        by_facet(c, tag, mask, names, &[p.number()], tests) == Some(false)
+                    })
+                };
+                (!mask.covers(*need) || tests.iter().all(out)).then_some(false)
             }
             Pred::Ids(_) | Pred::Updated(_) => None,
         }
