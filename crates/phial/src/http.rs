@@ -8,6 +8,7 @@ mod health;
 mod listen;
 mod prefer;
 mod pretty;
+mod readers;
 mod route;
 mod serve;
 mod tls;

@@ -12,12 +12,14 @@
 mod appender;
 mod disk;
 mod notes;
+mod tray;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use phial_audit::chain::StoredRef;
@@ -30,6 +32,7 @@ use phial_crypto::SecretKey;
 use self::appender::{Job, Prepared, Reply};
 pub(crate) use self::disk::{SCHEMA, checkpoints, each, node_chains, open_intents, tail_state};
 pub(crate) use self::notes::{beside_keys, origin_of};
+pub use self::tray::hand_out_receipts;
 use crate::error::{Error, Fault};
 use crate::home::Home;
 use crate::keystore::Keystore;
@@ -38,10 +41,10 @@ use crate::open::{Options, Slot, create_store, open_store};
 /// Submissions that may wait before further ones are refused.
 const MAX_WAITING: usize = 65_536;
 
-/// How long an append waits for company, in microseconds, when the appends before it
-/// had some; a lone caller never waits. A commit costs a sync of the disk, hundreds of
-/// microseconds at best.
-const LINGER_US: u64 = 300;
+/// How long an append waits for company at most, in microseconds, when the appends before
+/// it had some; a lone caller never waits, and nobody does once most of the company is
+/// there. A commit costs a sync of the disk, hundreds of microseconds at best.
+const LINGER_US: u64 = 1000;
 
 /// Proof that audit entries are durable. Only the audit log makes one, after the
 /// commit that holds them (invariant 1).
@@ -142,9 +145,55 @@ pub fn public_key_beside(audit_db: &Path) -> PathBuf {
 
 struct Shared {
     waiting: AtomicUsize,
+    /// The appender sleeps until so many wait; out of reach when it does not.
+    wanted: AtomicUsize,
+    appender: OnceLock<Thread>,
     linger_us: AtomicU64,
     commits: AtomicU64,
     entries: AtomicU64,
+}
+
+impl Shared {
+    /// The calling thread is the appender.
+    fn listen(&self) {
+        let _ = self.appender.set(thread::current());
+    }
+
+    /// One more waits.
+    fn one_more(&self) -> Result<(), Error> {
+        let before = self.waiting.fetch_add(1, Ordering::SeqCst);
+        if before >= MAX_WAITING {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(Error::Unavailable(Fault::Busy));
+        }
+        Ok(())
+    }
+
+    /// Wakes the appender if it sleeps and enough wait.
+    fn enough(&self) {
+        if self.waiting.load(Ordering::SeqCst) >= self.wanted.load(Ordering::SeqCst)
+            && let Some(appender) = self.appender.get()
+        {
+            self.wanted.store(usize::MAX, Ordering::SeqCst);
+            appender.unpark();
+        }
+    }
+
+    /// Sleeps until `most` wait, the one that is being served included, but no longer
+    /// than `linger`. Asleep, not listening to the queue: whoever comes need not wake it.
+    fn await_submissions(&self, most: usize, linger: Duration) {
+        let until = Instant::now() + linger;
+        let most = most.saturating_sub(1);
+        self.wanted.store(most, Ordering::SeqCst);
+        while self.waiting.load(Ordering::SeqCst) < most {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            thread::park_timeout(left);
+        }
+        self.wanted.store(usize::MAX, Ordering::SeqCst);
+    }
 }
 
 /// How the appender has worked since it started.
@@ -164,7 +213,7 @@ pub struct AuditLog {
     node: NodeId,
     jobs: Sender<Job>,
     shared: Arc<Shared>,
-    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
     reader: Mutex<Slot>,
 }
 
@@ -286,6 +335,8 @@ impl AuditLog {
         rng.fill(&mut node);
         let shared = Arc::new(Shared {
             waiting: AtomicUsize::new(0),
+            wanted: AtomicUsize::new(usize::MAX),
+            appender: OnceLock::new(),
             linger_us: AtomicU64::new(LINGER_US),
             commits: AtomicU64::new(0),
             entries: AtomicU64::new(0),
@@ -302,9 +353,8 @@ impl AuditLog {
             taken,
             Arc::clone(&shared),
         );
-        let thread = std::thread::Builder::new()
-            .name(format!("audit-{tenant}"))
-            .spawn(move || appender.run())?;
+        let thread =
+            thread::Builder::new().name(format!("audit-{tenant}")).spawn(move || appender.run())?;
         Ok(AuditLog {
             tenant: tenant.clone(),
             keystore,
@@ -341,7 +391,7 @@ impl AuditLog {
         self.verifier.vkey()
     }
 
-    /// How long an append waits for company when the appends before it had some.
+    /// How long an append waits for company at most when the appends before it had some.
     /// Zero commits at once.
     pub fn set_linger(&self, linger: Duration) {
         let us = u64::try_from(linger.as_micros()).unwrap_or(u64::MAX);
@@ -383,13 +433,12 @@ impl AuditLog {
         if entries.is_empty() {
             return Err(Error::Invalid("an append of no entry"));
         }
-        if self.shared.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
-            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(Error::Unavailable(Fault::Busy));
-        }
+        self.shared.one_more()?;
         self.jobs
             .send(Job::Append { entries, output, reply })
-            .map_err(|_| Error::Unavailable(Fault::Stopped))
+            .map_err(|_| Error::Unavailable(Fault::Stopped))?;
+        self.shared.enough();
+        Ok(())
     }
 
     /// Appends entries, all in one commit, and waits until they are durable. `output`
@@ -405,7 +454,11 @@ impl AuditLog {
         output: Option<[u8; 32]>,
     ) -> Result<Receipt, Error> {
         let (reply, answer) = tokio::sync::oneshot::channel();
-        self.submit(entries, output, Reply::Task(reply))?;
+        let reply = match tray::here() {
+            Some(tray) => Reply::Tray(tray, reply),
+            None => Reply::Task(reply),
+        };
+        self.submit(entries, output, reply)?;
         answer.await.unwrap_or(Err(Error::Unavailable(Fault::Stopped)))
     }
 

@@ -20,6 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::health::Health;
+use super::readers::Readers;
 use super::serve::handle;
 use super::tls::Certificates;
 use crate::app::App;
@@ -36,6 +37,8 @@ pub(crate) struct Front {
     pub(crate) address: SocketAddr,
     pub(crate) health: Health,
     pub(crate) certificates: Certificates,
+    /// Where everything runs that may take long, so that it keeps no read waiting.
+    pub(crate) long: tokio::runtime::Handle,
     open: Open,
 }
 
@@ -62,6 +65,8 @@ pub(crate) struct Serving {
     /// What its requests share.
     pub(crate) front: Arc<Front>,
     phase: watch::Sender<Phase>,
+    /// Ended last: what is cut off is cut off in order.
+    _readers: Arc<Readers>,
 }
 
 impl Serving {
@@ -107,10 +112,12 @@ pub(crate) async fn serve(app: Arc<App>, listen: SocketAddr) -> anyhow::Result<S
         .with_context(|| format!("can't listen on {listen}: choose another with --listen"))?;
     let address = listener.local_addr()?;
     let (health, open) = (Health::default(), Open::default());
-    let front = Arc::new(Front { app, address, health, certificates, open });
+    let long = tokio::runtime::Handle::current();
+    let front = Arc::new(Front { app, address, health, certificates, long, open });
     let (phase, phases) = watch::channel(Phase::Serving);
-    tokio::spawn(accept(Arc::clone(&front), listener, phases));
-    Ok(Serving { front, phase })
+    let readers = Arc::new(Readers::start().context("can't start threads")?);
+    tokio::spawn(accept(Arc::clone(&front), listener, Arc::clone(&readers), phases));
+    Ok(Serving { front, phase, _readers: readers })
 }
 
 /// Counts a connection while it is open.
@@ -130,7 +137,12 @@ impl Drop for Counted {
     }
 }
 
-async fn accept(front: Arc<Front>, listener: TcpListener, mut phases: watch::Receiver<Phase>) {
+async fn accept(
+    front: Arc<Front>,
+    listener: TcpListener,
+    readers: Arc<Readers>,
+    mut phases: watch::Receiver<Phase>,
+) {
     loop {
         let full =
             front.open.count.load(Ordering::SeqCst) >= front.app.config().http.max_connections;
@@ -146,9 +158,15 @@ async fn accept(front: Arc<Front>, listener: TcpListener, mut phases: watch::Rec
         };
         let counted = Counted::new(&front);
         let phases = phases.clone();
-        tokio::spawn(async move {
-            connection(&counted.0, stream, peer, phases).await;
-        });
+        // It leaves this thread's set of watched files and joins the reader's.
+        let Ok(stream) = stream.into_std() else { continue };
+        readers.give(Box::new(move || {
+            Box::pin(async move {
+                if let Ok(stream) = TcpStream::from_std(stream) {
+                    connection(&counted.0, stream, peer, phases).await;
+                }
+            })
+        }));
     }
 }
 

@@ -1,12 +1,13 @@
 //! Each request from its first byte to its answer.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::{Method, Request, Response, StatusCode, Version};
-use phial_base::{RequestId, RequestInfo, Surface};
+use phial_base::{RequestId, RequestInfo, Surface, TenantId};
 use phial_engine::interaction::batch::parse_etag;
 use phial_engine::interaction::history::History;
 use phial_engine::interaction::search::Search;
@@ -24,17 +25,63 @@ use super::route::{NoRoute, Route, route, tenant};
 use super::urls;
 use crate::app::App;
 
-/// Answers one request, within the time that requests have.
+/// Answers one request. Reads are answered on the connection's own thread; all else,
+/// which may take long, goes to the threads for that, and ends with its connection.
 pub(super) async fn handle(
+    front: &Arc<Front>,
+    peer: SocketAddr,
+    request: Request<Body>,
+) -> Response<Body> {
+    let asked =
+        tenant(request.uri().path()).map(|(tenant, rest)| (tenant, route(request.method(), rest)));
+    let short = match &asked {
+        None | Some((_, Err(_))) => true,
+        Some((_, Ok(route))) => {
+            matches!(route, Route::Read(..) | Route::Vread(..) | Route::Capabilities)
+        }
+    };
+    if short {
+        return within_limit(front, peer, asked, request).await;
+    }
+    let there = Arc::clone(front);
+    let work = front.long.spawn(async move { within_limit(&there, peer, asked, request).await });
+    let _ends_with_us = Abandon(work.abort_handle());
+    // It fails by a panic, which was reported where it happened.
+    work.await.unwrap_or_else(|_| {
+        answer::refuse(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            IssueCode::Exception,
+            "the request failed; whether a write was stored is not known: look before trying \
+             again",
+        )
+    })
+}
+
+/// Ends a task when whoever waits for it goes away.
+struct Abandon(tokio::task::AbortHandle);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What is asked for, of which tenant; `None` when the path is outside every FHIR base.
+type Asked = Option<(TenantId, Result<Route, NoRoute>)>;
+
+/// Answers one request, within the time that requests have.
+async fn within_limit(
     front: &Front,
     peer: SocketAddr,
+    asked: Asked,
     request: Request<Body>,
 ) -> Response<Body> {
     let id: RequestId = front.app.engine.new_request_id();
     let limit = Duration::from_secs(front.app.config().http.request_timeout_s);
     let head = request.method() == Method::HEAD;
     let one_by_one = request.version() < Version::HTTP_2;
-    let mut response = match tokio::time::timeout(limit, dispatch(front, peer, id, request)).await {
+    let work = dispatch(front, peer, id, asked, request);
+    let mut response = match tokio::time::timeout(limit, work).await {
         Ok(response) => response,
         Err(_) => answer::refuse(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -61,6 +108,7 @@ async fn dispatch(
     front: &Front,
     peer: SocketAddr,
     id: RequestId,
+    asked: Asked,
     request: Request<Body>,
 ) -> Response<Body> {
     let app: &App = &front.app;
@@ -76,7 +124,7 @@ async fn dispatch(
             "the URL is too long: use POST _search",
         );
     }
-    let Some((tenant_id, rest)) = tenant(path) else {
+    let Some((tenant_id, route)) = asked else {
         return answer::refuse(
             StatusCode::NOT_FOUND,
             IssueCode::NotFound,
@@ -84,7 +132,6 @@ async fn dispatch(
         );
     };
     let base = base(&parts.headers, &parts.uri, front.address, &tenant_id);
-    let route = route(&parts.method, rest);
     if let Some(refusal) = wants_other_format(&parts.headers, parts.uri.query()) {
         return refusal;
     }
@@ -185,7 +232,7 @@ fn base(
     headers: &HeaderMap,
     uri: &axum::http::Uri,
     address: SocketAddr,
-    tenant: &phial_base::TenantId,
+    tenant: &TenantId,
 ) -> String {
     let named = headers
         .get(header::HOST)
@@ -195,7 +242,7 @@ fn base(
             h.len() <= 255 && h.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:[]".contains(&b))
         });
     let host = named.map_or_else(|| address.to_string(), str::to_owned);
-    if *tenant == phial_base::TenantId::default_tenant() {
+    if *tenant == TenantId::default_tenant() {
         format!("https://{host}/fhir")
     } else {
         format!("https://{host}/t/{tenant}/fhir")

@@ -18,6 +18,7 @@ use phial_audit::{Checkpoint, Entry, EventKind, NodeId, Place, seal_entry};
 use phial_base::step::Step;
 use phial_base::{Clock, LogicalId, Rng, TenantId};
 
+use super::tray::Tray;
 use super::{Receipt, Shared, audit_error, disk, notes};
 use crate::durable;
 use crate::error::Error;
@@ -42,15 +43,38 @@ pub(super) struct Prepared {
 /// Who waits for a receipt.
 pub(super) enum Reply {
     Task(tokio::sync::oneshot::Sender<Result<Receipt, Error>>),
+    /// A task of a thread that keeps a tray.
+    Tray(Arc<Tray>, tokio::sync::oneshot::Sender<Result<Receipt, Error>>),
     Thread(Sender<Result<Receipt, Error>>),
 }
 
-impl Reply {
-    fn send(self, answer: Result<Receipt, Error>) {
+/// Hands out the answers of one group; threads with a tray are woken when it is dropped,
+/// once each.
+#[derive(Default)]
+struct Answers {
+    trays: Vec<Arc<Tray>>,
+}
+
+impl Answers {
+    fn send(&mut self, reply: Reply, answer: Result<Receipt, Error>) {
         // Whoever stopped waiting has released nothing.
-        match self {
+        match reply {
             Reply::Task(to) => drop(to.send(answer)),
             Reply::Thread(to) => drop(to.send(answer)),
+            Reply::Tray(tray, to) => {
+                tray.put(to, answer);
+                if !self.trays.iter().any(|t| Arc::ptr_eq(t, &tray)) {
+                    self.trays.push(tray);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        for tray in &self.trays {
+            tray.ring();
         }
     }
 }
@@ -90,7 +114,8 @@ pub(super) struct Appender {
     checkpoint_due: Option<Instant>,
     /// A checkpoint that is in the log but not yet beside the keys.
     note: Option<String>,
-    had_company: bool,
+    /// How many callers there were lately.
+    company: usize,
 }
 
 /// What one transaction did for one submission.
@@ -126,11 +151,12 @@ impl Appender {
             late_due: None,
             checkpoint_due: None,
             note: None,
-            had_company: false,
+            company: 0,
         }
     }
 
     pub(super) fn run(mut self) {
+        self.shared.listen();
         loop {
             let due = match (self.late_due, self.checkpoint_due) {
                 (Some(a), Some(b)) => Some(a.min(b)),
@@ -157,7 +183,11 @@ impl Appender {
             let checkpoint =
                 stop || !flushes.is_empty() || self.checkpoint_due.is_some_and(|d| d <= now);
             let late = checkpoint || !group.is_empty() || self.late_due.is_some_and(|d| d <= now);
+            let size = group.len();
             let done = self.commit(group, late, checkpoint);
+            if size > 0 {
+                self.learn(size);
+            }
             for flush in flushes {
                 let _ = flush.send(done.clone());
             }
@@ -174,17 +204,14 @@ impl Appender {
         flushes: &mut Vec<Sender<Result<(), Error>>>,
     ) -> bool {
         let linger = Duration::from_micros(self.shared.linger_us.load(Ordering::Relaxed));
-        let until = (self.had_company && !linger.is_zero()).then(|| Instant::now() + linger);
+        if self.company > 1 && !linger.is_zero() {
+            // Not all: while most are written, the others are on their way.
+            let most = self.company - self.company / 4;
+            self.shared.await_submissions(most, linger);
+        }
         let mut entries: usize = group.iter().map(|s| s.entries.len()).sum();
         while entries < MAX_ENTRIES {
-            let job = match (self.jobs.try_recv(), until) {
-                (Ok(job), _) => job,
-                (Err(_), Some(until)) => match self.jobs.recv_deadline(until) {
-                    Ok(job) => job,
-                    Err(_) => break,
-                },
-                (Err(_), None) => break,
-            };
+            let Ok(job) = self.jobs.try_recv() else { break };
             if let Job::Append { entries: more, .. } = &job {
                 entries += more.len();
             }
@@ -192,10 +219,15 @@ impl Appender {
                 return true;
             }
         }
-        if !group.is_empty() {
-            self.had_company = group.len() > 1;
-        }
         false
+    }
+
+    /// Learns from a group of this size how many callers there are: those that it had
+    /// and those that came while it was written. Forgets slowly, for they do not all
+    /// come every time, but at once when somebody came alone.
+    fn learn(&mut self, group: usize) {
+        let seen = group + self.shared.waiting.load(Ordering::Relaxed);
+        self.company = if seen > 1 { seen.max(self.company - self.company.div_ceil(8)) } else { 0 };
     }
 
     /// True when the thread is to end.
@@ -245,14 +277,17 @@ impl Appender {
             Ok(done) => {
                 self.shared.commits.fetch_add(1, Ordering::Relaxed);
                 self.shared.entries.fetch_add(done.entries, Ordering::Relaxed);
+                let mut answers = Answers::default();
                 for (submission, placed) in group.iter_mut().zip(done.placed) {
                     let Some(reply) = submission.reply.take() else { continue };
-                    reply.send(placed.map(|p| {
+                    let answer = placed.map(|p| {
                         let entries: Vec<Entry> =
                             submission.entries.drain(..).map(|p| p.entry).collect();
                         Receipt::new(p.first, p.count, &entries, submission.output)
-                    }));
+                    });
+                    answers.send(reply, answer);
                 }
+                drop(answers);
                 if with_late {
                     self.late_due = None;
                 }
@@ -269,11 +304,13 @@ impl Appender {
                 Ok(())
             }
             Err(e) => {
+                let mut answers = Answers::default();
                 for submission in group {
                     if let Some(reply) = submission.reply {
-                        reply.send(Err(e.clone()));
+                        answers.send(reply, Err(e.clone()));
                     }
                 }
+                drop(answers);
                 let again = Instant::now() + RETRY;
                 if !late.is_empty() {
                     // Put back in front of what came meanwhile.

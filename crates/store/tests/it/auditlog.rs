@@ -6,6 +6,7 @@ use phial_audit::tree::{verify_consistency, verify_inclusion};
 use phial_audit::{Checkpoint, DetailKey, Entry, EventKind, OutcomeCode};
 use phial_base::{Clock, RowId, Version};
 use phial_store::Error;
+use phial_store::auditlog::hand_out_receipts;
 
 use crate::auditlog_world::{World, patient};
 
@@ -106,6 +107,53 @@ fn appends_that_wait_together_are_committed_together() {
 }
 
 /// Polls all of them together, as the tasks of a server would.
+#[test]
+fn a_thread_with_a_tray_gets_every_receipt_and_without_it_as_well() {
+    let w = World::new();
+    let audit = w.audit();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let fifty = || {
+        let appends = (0..50).map(|i| audit.append(vec![w.read_entry(i, &patient("p"))], None));
+        futures_join(appends.map(Box::pin).collect())
+    };
+    for round in 0..3u64 {
+        let receipts = runtime.block_on(async {
+            if round == 1 {
+                return fifty().await;
+            }
+            let mut tray = std::pin::pin!(hand_out_receipts());
+            tokio::select! {
+                never = &mut tray => match never {},
+                receipts = fifty() => receipts,
+            }
+        });
+        let mut at: Vec<u64> = receipts.into_iter().map(|r| r.unwrap().positions().start).collect();
+        at.sort_unstable();
+        assert_eq!(at, (round * 50..round * 50 + 50).collect::<Vec<_>>());
+    }
+    assert!(audit.throughput().commits < 150, "each group is one commit");
+}
+
+#[test]
+fn who_waits_when_the_tray_is_taken_away_is_answered() {
+    let w = World::new();
+    let audit = w.audit();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for i in 0..20 {
+        let answer = runtime.block_on(async {
+            let tray = Box::pin(hand_out_receipts());
+            let mut append = Box::pin(audit.append(vec![w.read_entry(i, &patient("p"))], None));
+            // Polled once: the entry is on its way.
+            let early = std::future::poll_fn(|cx| std::task::Poll::Ready(append.as_mut().poll(cx)));
+            let early = early.await;
+            assert!(early.is_pending());
+            drop(tray);
+            append.await
+        });
+        assert!(matches!(answer, Ok(_) | Err(Error::Unavailable(_))), "{answer:?}");
+    }
+}
+
 async fn futures_join<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
     let mut waiting: Vec<_> = futures.into_iter().map(Box::pin).collect();
     let mut done: Vec<Option<F::Output>> = waiting.iter().map(|_| None).collect();
