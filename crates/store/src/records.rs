@@ -61,6 +61,8 @@ use of_row;
 const WAITING: usize = 4096;
 /// How many idle reading connections are kept.
 const IDLE_READERS: usize = 8;
+/// Page cache of a reading connection. A look-up touches two leaves of 16 KiB.
+const READER_CACHE_KIB: u32 = 8192;
 /// How many rows a streaming read takes in one read transaction, so that it never
 /// holds up the write-back of the log for long.
 const STREAM: u32 = 512;
@@ -151,9 +153,13 @@ impl RecordLog {
 
     fn over(path: &Path, db: Db, options: &Options) -> Result<Self, Error> {
         let (jobs, waiting) = crossbeam_channel::bounded(WAITING);
+        let reading = Options {
+            reader_cache_kib: Some(options.reader_cache_kib.unwrap_or(READER_CACHE_KIB)),
+            ..options.clone()
+        };
         let readers = Arc::new(Readers {
             path: path.to_owned(),
-            options: options.clone(),
+            options: reading,
             idle: Mutex::new(Vec::new()),
             epoch: AtomicU64::new(0),
         });
