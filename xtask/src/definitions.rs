@@ -343,12 +343,12 @@ struct Numbers {
 }
 
 /// The committed number list, extended by the parameters that are not in it yet. A
-/// number, once given, stays: sealed search blocks carry it.
+/// number, once given, stays: files of the index carry it.
 fn number_list(path: &Path, params: &[Value]) -> Result<Numbers> {
     let mut by_url = HashMap::new();
     let mut next = 0u16;
     let mut text_out = String::from(
-        "# Search parameter numbers. Append only: sealed search blocks carry them. Extended by cargo xtask definitions\n",
+        "# Search parameter numbers. Append only: files of the index carry them. Extended by cargo xtask definitions\n",
     );
     if let Ok(old) = fs::read_to_string(path) {
         for line in old.lines().filter(|l| !l.starts_with('#')) {

@@ -394,7 +394,7 @@ impl SearchType {
 /// An official search parameter.
 #[derive(Debug)]
 pub struct SearchParam {
-    /// Its number, stable for ever: sealed search blocks carry it.
+    /// Its number, stable for ever: files of the index carry it.
     pub number: u16,
     /// The end of its URL, after `http://hl7.org/fhir/SearchParameter/`.
     pub url: &'static str,

@@ -7,7 +7,7 @@ pub enum Error {
     /// Bytes that were written by this crate earlier are not in a form it knows.
     #[error("stored {what} is damaged or of an unknown version")]
     Stored {
-        /// What was read: a plan, a search block.
+        /// What was read: a plan, a segment.
         what: &'static str,
     },
     /// Two edits of one document overlap.

@@ -9,7 +9,6 @@
 #[cfg(test)]
 mod agree;
 mod chain;
-mod coding;
 mod composite;
 mod date;
 mod expression;

@@ -238,12 +238,10 @@ fn file(path: &str) {
         index.apply(batch).unwrap();
     }
     let (n, spent) = (all.len(), start.elapsed());
-    let values: usize = all.iter().map(|r| r.values.encode().len()).sum();
     drop(index);
     let bytes = std::fs::metadata(Index::file(dir.path(), 1)).unwrap().len();
     println!("{n} resources, {:.0}/s", n as f64 / spent.as_secs_f64());
     println!("disk: {} bytes a resource", bytes / n as u64);
-    println!("search blocks: {} bytes a resource", values / n);
     tables(&Index::file(dir.path(), 1), n as u64);
 }
 

@@ -45,7 +45,7 @@ fn main() {
     let rng = SystemRng::new();
     let tenant = TenantId::new("default").unwrap();
     let (key, locator_key) = (SecretKey::random(&rng), SecretKey::random(&rng));
-    let (mut records, mut json, mut sealed, mut padded, mut search) = (0, 0, 0, 0, 0);
+    let (mut records, mut json, mut sealed, mut padded) = (0, 0, 0, 0);
     let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
     let mut types: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     let (mut sealing, mut opening, mut again) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
@@ -100,7 +100,6 @@ fn main() {
             .unwrap();
             let valid = validate(Doc::parse(&stamped, &limits).unwrap()).unwrap();
             let pieces = split(&valid);
-            search += phial_fhir::search::extract(&valid).encode().len();
             let header = Header {
                 ty: valid.resource_type(),
                 id: logical.clone(),
@@ -195,7 +194,7 @@ fn main() {
         return;
     }
     let of = |n: usize| n as f64 / f64::from(records);
-    println!("{records} records, JSON {:.0}, search block {:.0}", of(json), of(search));
+    println!("{records} records, JSON {:.0}", of(json));
     println!("sealed {:.1}, padded {:.1} (buckets {SIZE_BUCKETS:?})", of(sealed), of(padded));
     println!("part: share, bytes a record: raw, dense, text, packed; packed a part");
     for (name, s) in &sums {

@@ -200,6 +200,6 @@ impl From<phial_crypto::Error> for Error {
 
 impl From<phial_fhir::Error> for Error {
     fn from(_: phial_fhir::Error) -> Self {
-        Error::Corrupt("a stored plan or search block does not decode")
+        Error::Corrupt("a stored plan or segment does not decode")
     }
 }

@@ -239,7 +239,7 @@ fn token(system: Option<Box<str>>, code: Option<Box<str>>) -> Term {
     Term::Token { system, code }
 }
 
-/// Leaves out what stands before; long lists are compared by their bytes.
+/// Leaves out what stands before.
 fn distinct(values: Vec<(ParamId, DataClass, Term)>) -> Vec<(ParamId, DataClass, Term)> {
     let mut out: Vec<(ParamId, DataClass, Term)> = Vec::with_capacity(values.len());
     if values.len() <= 64 {
@@ -249,12 +249,11 @@ fn distinct(values: Vec<(ParamId, DataClass, Term)>) -> Vec<(ParamId, DataClass,
             }
         }
     } else {
-        let mut seen = HashSet::new();
-        for value in values {
-            if seen.insert((value.0, value.1, value.2.bytes())) {
-                out.push(value);
-            }
-        }
+        let mut seen = HashSet::with_capacity(values.len());
+        let first: Vec<bool> = values.iter().map(|value| seen.insert(value)).collect();
+        out.extend(
+            values.into_iter().zip(first).filter_map(|(value, first)| first.then_some(value)),
+        );
     }
     out
 }

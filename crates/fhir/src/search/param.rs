@@ -12,7 +12,7 @@ use super::expression::programs;
 use super::{ParamDef, SearchType};
 use crate::definitions::{ResourceType, compartment, search_params};
 
-/// An official search parameter. Sealed search blocks carry its [`ParamId::number`].
+/// An official search parameter. Files of the index carry its [`ParamId::number`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ParamId(u16);
 
