@@ -3,6 +3,8 @@
 //!
 //! Source: <https://hl7.org/fhir/R4/search.html#date>
 
+use crate::calendar::{days_of, month_days};
+
 /// Microseconds since the epoch, UTC: `low` inclusive, `high` exclusive. An open end is
 /// `i64::MIN` or `i64::MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,7 +30,7 @@ pub fn span(text: &str) -> Option<Span> {
         return None;
     }
     if at.rest.is_empty() {
-        return Some(Span { low: days(year, 1, 1) * DAY, high: days(year + 1, 1, 1) * DAY });
+        return Some(Span { low: days_of(year, 1, 1) * DAY, high: days_of(year + 1, 1, 1) * DAY });
     }
     at.byte(b'-')?;
     let month = at.digits(2)?;
@@ -37,14 +39,14 @@ pub fn span(text: &str) -> Option<Span> {
     }
     if at.rest.is_empty() {
         let (y, m) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
-        return Some(Span { low: days(year, month, 1) * DAY, high: days(y, m, 1) * DAY });
+        return Some(Span { low: days_of(year, month, 1) * DAY, high: days_of(y, m, 1) * DAY });
     }
     at.byte(b'-')?;
     let day = at.digits(2)?;
     if day < 1 || day > month_days(year, month) {
         return None;
     }
-    let midnight = days(year, month, day) * DAY;
+    let midnight = days_of(year, month, day) * DAY;
     if at.rest.is_empty() {
         return Some(Span { low: midnight, high: midnight + DAY });
     }
@@ -134,29 +136,6 @@ impl Cursor<'_> {
 
 fn digit(b: u8) -> Option<u8> {
     b.is_ascii_digit().then(|| b - b'0')
-}
-
-fn leap(year: i64) -> bool {
-    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
-}
-
-fn month_days(year: i64, month: i64) -> i64 {
-    match month {
-        4 | 6 | 9 | 11 => 30,
-        2 if leap(year) => 29,
-        2 => 28,
-        _ => 31,
-    }
-}
-
-/// Days from 1970-01-01 to a day of the proleptic Gregorian calendar.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    // Years are counted from March, so that the leap day ends them.
-    let y = if month <= 2 { year - 1 } else { year };
-    let era = y.div_euclid(400);
-    let year_of_era = y.rem_euclid(400);
-    let day_of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
 #[cfg(test)]
