@@ -11,6 +11,37 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     fixed(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
+/// A hash of bytes that come piece by piece.
+#[derive(Clone)]
+pub struct Digest(digest::Context);
+
+impl Digest {
+    /// SHA-256 (FIPS 180-4).
+    #[must_use]
+    pub fn sha256() -> Self {
+        Digest(digest::Context::new(&digest::SHA256))
+    }
+
+    /// SHA-1 (FIPS 180-4), which is not safe against collisions. Only for what FHIR R4
+    /// says is a SHA-1: `Attachment.hash`
+    /// (<https://hl7.org/fhir/R4/datatypes-definitions.html#Attachment.hash>).
+    #[must_use]
+    pub fn sha1() -> Self {
+        Digest(digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY))
+    }
+
+    /// Takes in more bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash: 32 bytes of SHA-256, 20 of SHA-1.
+    #[must_use]
+    pub fn finish(self) -> Vec<u8> {
+        self.0.finish().as_ref().to_vec()
+    }
+}
+
 /// What the audit log keeps of a sealed record: SHA-256 of the whole blob,
 /// padding included, so any change of the stored bytes shows.
 #[must_use]
@@ -59,6 +90,18 @@ mod tests {
             hex::encode(sha256(b"abc")),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
+    }
+
+    #[test]
+    fn a_hash_by_pieces_is_the_hash() {
+        let mut d = Digest::sha256();
+        d.update(b"a");
+        d.update(b"bc");
+        assert_eq!(d.finish(), sha256(b"abc"));
+        let mut d = Digest::sha1();
+        d.update(b"abc");
+        // FIPS 180-4 example "abc".
+        assert_eq!(hex::encode(d.finish()), "a9993e364706816aba3e25717850c26c9cd0d89d");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! | `record` | sealed record versions, suite 2 |
 //! | `pack` | compression of parts before sealing |
 //! | `small` | small sealed things |
+//! | `stream` | sealed streams of any length |
 //! | `sign` | Ed25519 |
 //! | `harden` | core dumps off |
 //!
@@ -31,11 +32,12 @@ mod record;
 mod root;
 mod sign;
 mod small;
+mod stream;
 mod wrapped;
 
 pub use error::{Error, KeyFileProblem};
 pub use harden::{Hardening, harden_process};
-pub use hash::{constant_time_eq, content_hash, hmac_sha256, sha256};
+pub use hash::{Digest, constant_time_eq, content_hash, hmac_sha256, sha256};
 pub use key::SecretKey;
 pub use key_file::KeyFile;
 pub use names::{key_subject, row_id};
@@ -47,6 +49,10 @@ pub use record::{
 pub use root::RootProvider;
 pub use sign::{SigningKey, VerifyingKey};
 pub use small::{open_small, seal_small};
+pub use stream::{
+    OpenStream, SEALED_CHUNK, STREAM_CHUNK, STREAM_HEADER, Sealed, SealingWriter, StreamName,
+    StreamOpener, StreamReader, StreamSealer, StreamShape, StreamTail, sealed_stream_len,
+};
 pub use wrapped::{KeyKind, KeyLabel, unwrap, unwrap_under_root, wrap, wrap_under_root};
 
 /// What callers hold opened bytes in: overwritten when dropped.
