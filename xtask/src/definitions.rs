@@ -4,6 +4,9 @@
 //!
 //! The formats are described where they are read: `crates/fhir/src/definitions.rs`.
 
+mod profiles;
+mod terminology;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::fs;
@@ -19,12 +22,19 @@ const PARAMETER: &str = "http://hl7.org/fhir/SearchParameter/";
 /// A value set with more codes than this is not held: it is no small closed list.
 const MOST_CODES: usize = 300;
 
+/// US Core's packages, the older first.
+const US_CORE: [&str; 2] = ["us_core_610.tgz", "us_core_700.tgz"];
+
 /// Runs the chore. `from` holds `r4-core/`; the working directory is the project's root.
 pub(crate) fn run(from: &Path) -> Result<()> {
     let out = Path::new(OUT);
     fs::create_dir_all(out)?;
     for (name, content) in generate(from, out)? {
-        fs::write(out.join(name), content).with_context(|| format!("writing {name}"))?;
+        let path = out.join(name);
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        fs::write(path, content).with_context(|| format!("writing {name}"))?;
     }
     Ok(())
 }
@@ -45,16 +55,29 @@ fn generate(from: &Path, old: &Path) -> Result<Vec<(&'static str, String)>> {
         }
     }
     let mut terms = Terms::default();
+    let mut published = Vec::new();
     for file in
         ["Bundle-valuesets.json.xz", "Bundle-v2-valuesets.json.xz", "Bundle-v3-valuesets.json.xz"]
     {
         for r in entries(&read(&core.join(file))?) {
+            published.push(r.clone());
             let url = text(&r, "url").to_owned();
             match text(&r, "resourceType") {
                 "ValueSet" => terms.sets.insert(url, r),
                 "CodeSystem" => terms.systems.insert(url, r),
                 _ => None,
             };
+        }
+    }
+
+    let mut profiles = Vec::new();
+    for file in ["Bundle-extensions.json.xz", "Bundle-profiles-others.json.xz"] {
+        profiles.extend(entries(&read(&core.join(file))?));
+    }
+    for file in US_CORE {
+        for r in package(&from.join(file))? {
+            let defines = text(&r, "resourceType") == "StructureDefinition";
+            if defines { &mut profiles } else { &mut published }.push(r);
         }
     }
 
@@ -67,6 +90,10 @@ fn generate(from: &Path, old: &Path) -> Result<Vec<(&'static str, String)>> {
         ("params.txt", search_params(&params, &numbers.by_url)?),
         ("param-numbers.txt", numbers.text),
         ("compartments.txt", compartments(&core)?),
+        ("../terminology/tables/systems.txt", terminology::systems(&published)?),
+        ("../terminology/tables/sets.txt", terminology::sets(&published)?),
+        ("../profile/tables/invariants.txt", profiles::invariants(&structures)?),
+        ("../profile/tables/structures.txt", profiles::structures(&profiles)?),
     ])
 }
 
@@ -79,6 +106,25 @@ fn read(path: &Path) -> Result<Value> {
         std::io::BufReader::new(file).read_to_end(&mut bytes)?;
     }
     serde_json::from_slice(&bytes).with_context(|| format!("parsing {}", path.display()))
+}
+
+/// The definitions in an npm package of FHIR, in the order of their files' names.
+fn package(path: &Path) -> Result<Vec<Value>> {
+    let wanted = ["StructureDefinition", "ValueSet", "CodeSystem"];
+    let out = std::process::Command::new("tar")
+        .args(["-xzO", "--wildcards", "-f"])
+        .arg(path)
+        .args(wanted.map(|kind| format!("package/{kind}-*.json")))
+        .output()
+        .with_context(|| format!("unpacking {}", path.display()))?;
+    if !out.status.success() {
+        bail!("tar could not unpack {}", path.display());
+    }
+    let all = serde_json::Deserializer::from_slice(&out.stdout).into_iter::<Value>();
+    let mut all: Vec<Value> =
+        all.collect::<Result<_, _>>().with_context(|| format!("parsing {}", path.display()))?;
+    all.sort_by_key(|r| text(r, "url").to_owned());
+    Ok(all)
 }
 
 fn entries(bundle: &Value) -> Vec<Value> {

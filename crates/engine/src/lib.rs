@@ -15,6 +15,7 @@ pub mod interaction;
 pub mod operation;
 mod paging;
 mod released;
+mod terms;
 mod view;
 mod write;
 

@@ -1,7 +1,8 @@
-//! Operations on whole patients, keys, logs and files.
+//! Operations of FHIR, and ours on whole patients, keys, logs and files.
 
 pub mod import;
 pub mod purge;
 pub mod recover;
 pub mod rotate;
 pub mod tail;
+pub mod terminology;

@@ -18,6 +18,7 @@ pub mod search;
 pub mod split;
 mod stamp;
 pub mod subset;
+pub mod terminology;
 pub mod validate;
 
 pub use definitions::{ResourceType, TypeId};

@@ -217,6 +217,13 @@ impl PolicySet {
         }
     }
 
+    /// Whether one of the subject's roles lists the action. Only what touches no record
+    /// may rest on this alone.
+    #[must_use]
+    pub fn lists(&self, subject: &Subject, action: Action) -> bool {
+        self.active_roles(subject, action) != 0
+    }
+
     /// Whether the subject may do an action that is not about records. Always false
     /// for those that are.
     #[must_use]

@@ -16,6 +16,7 @@ mod fhirpath_suite;
 mod json_parse;
 mod search;
 mod split;
+mod terminology;
 mod validate_examples;
 mod validate_rules;
 mod validate_synthea;

@@ -28,6 +28,16 @@ pub(crate) enum Route {
     Update(ResourceType, LogicalId),
     /// `DELETE [base]/[type]/[id]`
     Delete(ResourceType, LogicalId),
+    /// `GET [base]/ValueSet/$expand`, `GET [base]/ValueSet/[id]/$expand`, or true for
+    /// `POST [base]/ValueSet/$expand`, `POST [base]/ValueSet/[id]/$expand`
+    Expand(Option<LogicalId>, bool),
+    /// `GET [base]/ValueSet/$validate-code`, `GET [base]/ValueSet/[id]/$validate-code`,
+    /// `GET [base]/CodeSystem/$validate-code`, `GET [base]/CodeSystem/[id]/$validate-code`,
+    /// or true for `POST [base]/ValueSet/$validate-code`,
+    /// `POST [base]/ValueSet/[id]/$validate-code`,
+    /// `POST [base]/CodeSystem/$validate-code`,
+    /// `POST [base]/CodeSystem/[id]/$validate-code`
+    ValidateCode(ResourceType, Option<LogicalId>, bool),
 }
 
 /// Why a path is no route.
@@ -86,7 +96,8 @@ pub(crate) fn route(method: &Method, rest: &str) -> Result<Route, NoRoute> {
             let ty = ty(t)?;
             if method == Method::POST { Ok(Route::Search(ty, true)) } else { Err(NoRoute::Method) }
         }
-        [t, s] if s.starts_with(['_', '$']) => {
+        [t, s] if s.starts_with('$') => operation(method, ty(t)?, None, s),
+        [t, s] if s.starts_with('_') => {
             ty(t)?;
             Err(NoRoute::NotSupported)
         }
@@ -109,7 +120,8 @@ pub(crate) fn route(method: &Method, rest: &str) -> Result<Route, NoRoute> {
             let version = v.parse().map(Version).map_err(|_| NoRoute::BadId)?;
             if get { Ok(Route::Vread(ty, id, version)) } else { Err(NoRoute::Method) }
         }
-        [t, s, sub] if sub.starts_with(['_', '$']) => {
+        [t, s, sub] if sub.starts_with('$') => operation(method, ty(t)?, Some(id(s)?), sub),
+        [t, s, sub] if sub.starts_with('_') => {
             ty(t)?;
             id(s)?;
             Err(NoRoute::NotSupported)
@@ -127,6 +139,25 @@ pub(crate) fn route(method: &Method, rest: &str) -> Result<Route, NoRoute> {
             }
         }
         _ => Err(NoRoute::NotFound),
+    }
+}
+
+/// An operation on a type or on one record.
+fn operation(
+    method: &Method,
+    ty: ResourceType,
+    id: Option<LogicalId>,
+    name: &str,
+) -> Result<Route, NoRoute> {
+    let posted = match *method {
+        Method::POST => true,
+        Method::GET | Method::HEAD => false,
+        _ => return Err(NoRoute::Method),
+    };
+    match (ty.name(), name) {
+        ("ValueSet", "$expand") => Ok(Route::Expand(id, posted)),
+        ("ValueSet" | "CodeSystem", "$validate-code") => Ok(Route::ValidateCode(ty, id, posted)),
+        _ => Err(NoRoute::NotSupported),
     }
 }
 
@@ -166,6 +197,11 @@ mod tests {
         check("PATCH", "/fhir/Patient/a", "default NotSupported");
         check("GET", "/fhir/Patient/a b", "default BadId");
         check("GET", "/fhir/Nothing/1", "default UnknownType");
+        check("GET", "/fhir/ValueSet/$expand", "default Expand");
+        check("POST", "/fhir/ValueSet/a/$expand", "default Expand");
+        check("PUT", "/fhir/ValueSet/$expand", "default Method");
+        check("GET", "/fhir/Patient/$expand", "default NotSupported");
+        check("GET", "/fhir/CodeSystem/a/$validate-code", "default ValidateCode");
         check("GET", "/fhirx", "none");
         check("GET", "/t/../fhir/Patient", "none");
         check("GET", "/", "none");

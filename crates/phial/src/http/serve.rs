@@ -11,6 +11,7 @@ use phial_base::{RequestId, RequestInfo, Surface, TenantId};
 use phial_engine::interaction::batch::parse_etag;
 use phial_engine::interaction::history::History;
 use phial_engine::interaction::search::Search;
+use phial_engine::operation::terminology::Sent;
 use phial_engine::{BundleKind, Caller, Failure, Return, Written, bundle_kind, part_of_one};
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::{IssueCode, operation_outcome};
@@ -24,6 +25,7 @@ use super::pretty::pretty;
 use super::route::{NoRoute, Route, route, tenant};
 use super::urls;
 use crate::app::App;
+use crate::config::PhiInUrls;
 
 /// Answers one request. Reads are answered on the connection's own thread; all else,
 /// which may take long, goes to the threads for that, and ends with its connection.
@@ -352,6 +354,16 @@ impl Incoming<'_> {
                 let w = engine.delete(&self.caller, ty, id, if_match).await?;
                 Ok(answer::written(&w, &self.base, None))
             }
+            Route::Expand(id, posted) => {
+                let (caller, app) = (self.caller.clone(), self.app);
+                let sent = self.sent(posted, query).await?;
+                Ok(answer::released(app.engine.expand(&caller, id, sent).await?, None))
+            }
+            Route::ValidateCode(ty, id, posted) => {
+                let (caller, app) = (self.caller.clone(), self.app);
+                let sent = self.sent(posted, query).await?;
+                Ok(answer::released(app.engine.validate_code(&caller, ty, id, sent).await?, None))
+            }
             Route::Bundle => {
                 let (caller, base, app) = (self.caller.clone(), self.base.clone(), self.app);
                 let returning = self.prefer.returning.unwrap_or(Return::Minimal);
@@ -400,6 +412,24 @@ impl Incoming<'_> {
         }
         let search = Search { ty, pairs, compartment, base, lenient };
         Ok(answer::released(app.engine.search(&caller, search).await?, None))
+    }
+
+    /// The parameters of an operation.
+    async fn sent(self, posted: bool, query: &str) -> Result<Sent, Stop> {
+        let pairs: Vec<(String, String)> =
+            form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        // The codes that are asked of may be someone's.
+        let mode = self.app.config().http.phi_in_urls;
+        let plain = ["url", "filter", "offset", "count", "_format", "_pretty"];
+        if mode == PhiInUrls::Strict
+            && let Some(n) = pairs.iter().position(|(name, _)| !plain.contains(&name.as_str()))
+        {
+            let text =
+                format!("parameter {} may not stand in a URL: POST it (http.phi_in_urls)", n + 1);
+            return Err(Failure::invalid(IssueCode::Forbidden, "", text).into());
+        }
+        let body = if posted { Some(self.resource().await?) } else { None };
+        Ok(Sent { pairs, body })
     }
 
     fn content_type(&self) -> String {

@@ -34,5 +34,6 @@ mod subset;
 mod synthea;
 mod tamper;
 mod tenants;
+mod terminology;
 mod tokens;
 mod tour;

@@ -71,7 +71,20 @@ fn new(mut condition: Value) -> Value {
     condition
 }
 
-const ROWS: [Row; 12] = [
+const GENDER: &str = "url=http://hl7.org/fhir/ValueSet/administrative-gender";
+const GENDERS: &str = "url=http://hl7.org/fhir/administrative-gender";
+const FINDINGS: &str = "url=http://hl7.org/fhir/ValueSet/clinical-findings";
+
+/// A Parameters resource; of a value, what follows the first `=`.
+fn parameters(all: &[(&str, &str)]) -> Value {
+    let value = |v: &str| v.split_once('=').map_or(json!(5), |(_, v)| json!(v));
+    let kind = |v: &str| if v.contains('=') { "valueString" } else { "valueInteger" };
+    let all: Vec<Value> =
+        all.iter().map(|(name, v)| json!({"name": name, kind(v): value(v)})).collect();
+    json!({"resourceType": "Parameters", "parameter": all})
+}
+
+const ROWS: [Row; 24] = [
     Row {
         route: "GET [base]/metadata",
         asks: &[("the capability statement", |s, r, _| get(s, r, "metadata"))],
@@ -192,6 +205,95 @@ const ROWS: [Row; 12] = [
             }),
             ("what is absent", |s, r, _| ask(s, r, Method::DELETE, "Condition/absent", None)),
         ],
+    },
+    Row {
+        route: "GET [base]/ValueSet/$expand",
+        asks: &[
+            ("a value set of R4", |s, r, _| get(s, r, &format!("ValueSet/$expand?{GENDER}"))),
+            ("one that hangs on what is not held", |s, r, _| {
+                get(s, r, &format!("ValueSet/$expand?{FINDINGS}"))
+            }),
+        ],
+    },
+    Row {
+        route: "GET [base]/ValueSet/[id]/$expand",
+        asks: &[("what is absent", |s, r, _| get(s, r, "ValueSet/absent/$expand"))],
+    },
+    Row {
+        route: "POST [base]/ValueSet/$expand",
+        asks: &[("a value set of R4", |s, r, _| {
+            let p = parameters(&[("url", GENDER)]);
+            ask(s, r, Method::POST, "ValueSet/$expand", Some(&p))
+        })],
+    },
+    Row {
+        route: "POST [base]/ValueSet/[id]/$expand",
+        asks: &[("what is absent", |s, r, _| {
+            let p = parameters(&[("count", "")]);
+            ask(s, r, Method::POST, "ValueSet/absent/$expand", Some(&p))
+        })],
+    },
+    Row {
+        route: "GET [base]/ValueSet/$validate-code",
+        asks: &[("a code of R4", |s, r, _| {
+            get(
+                s,
+                r,
+                &format!(
+                    "ValueSet/$validate-code?{GENDER}&system=http://hl7.org/fhir/administrative-gender&code=male"
+                ),
+            )
+        })],
+    },
+    Row {
+        route: "GET [base]/ValueSet/[id]/$validate-code",
+        asks: &[("what is absent", |s, r, _| {
+            get(
+                s,
+                r,
+                "ValueSet/absent/$validate-code?system=http://hl7.org/fhir/administrative-gender&code=male",
+            )
+        })],
+    },
+    Row {
+        route: "GET [base]/CodeSystem/$validate-code",
+        asks: &[("a code of R4", |s, r, _| {
+            get(s, r, &format!("CodeSystem/$validate-code?{GENDERS}&code=male"))
+        })],
+    },
+    Row {
+        route: "GET [base]/CodeSystem/[id]/$validate-code",
+        asks: &[("what is absent", |s, r, _| {
+            get(s, r, "CodeSystem/absent/$validate-code?code=male")
+        })],
+    },
+    Row {
+        route: "POST [base]/ValueSet/$validate-code",
+        asks: &[("a code of R4", |s, r, _| {
+            let p = parameters(&[("url", GENDER), ("system", GENDERS), ("code", "code=male")]);
+            ask(s, r, Method::POST, "ValueSet/$validate-code", Some(&p))
+        })],
+    },
+    Row {
+        route: "POST [base]/ValueSet/[id]/$validate-code",
+        asks: &[("what is absent", |s, r, _| {
+            let p = parameters(&[("system", GENDERS), ("code", "code=male")]);
+            ask(s, r, Method::POST, "ValueSet/absent/$validate-code", Some(&p))
+        })],
+    },
+    Row {
+        route: "POST [base]/CodeSystem/$validate-code",
+        asks: &[("a code of R4", |s, r, _| {
+            let p = parameters(&[("url", GENDERS), ("code", "code=male")]);
+            ask(s, r, Method::POST, "CodeSystem/$validate-code", Some(&p))
+        })],
+    },
+    Row {
+        route: "POST [base]/CodeSystem/[id]/$validate-code",
+        asks: &[("what is absent", |s, r, _| {
+            let p = parameters(&[("code", "code=male")]);
+            ask(s, r, Method::POST, "CodeSystem/absent/$validate-code", Some(&p))
+        })],
     },
 ];
 
