@@ -211,6 +211,19 @@ fn holds(root: Node<'_>, node: Node<'_>, at: usize, condition: &Condition) -> bo
     }
 }
 
+/// A Period's limits, and the member whose class is theirs. An end that is missing is
+/// open.
+fn limits(period: Node<'_>) -> Option<(Node<'_>, i64, i64)> {
+    let limit = |name| period.member(name).and_then(Node::as_str).and_then(|s| span(&s));
+    let place = period.member("start").or_else(|| period.member("end"))?;
+    match (limit("start"), limit("end")) {
+        (None, None) => None,
+        (start, stop) => {
+            Some((place, start.map_or(i64::MIN, |s| s.low), stop.map_or(i64::MAX, |s| s.high)))
+        }
+    }
+}
+
 /// The type of what a Reference points at, as far as its text tells.
 fn resolves_to(root: Node<'_>, reference: Node<'_>) -> Option<ResourceType> {
     let text = string(reference, "reference");
@@ -368,22 +381,21 @@ impl Out {
     fn date(&mut self, end: &End, ty: &str, node: Node<'_>) {
         match ty {
             "Period" => {
-                let limit = |name| node.member(name).and_then(Node::as_str).and_then(|s| span(&s));
-                let place = node.member("start").or_else(|| node.member("end"));
-                let (start, stop) = (limit("start"), limit("end"));
-                if let (Some(place), true) = (place, start.is_some() || stop.is_some()) {
-                    let low = start.map_or(i64::MIN, |s| s.low);
-                    let high = stop.map_or(i64::MAX, |s| s.high);
+                if let Some((place, low, high)) = limits(node) {
                     self.add(end, place, Term::Date { low, high });
                 }
             }
+            // Of a schedule the outer limits alone matter.
             "Timing" => {
-                for event in node.member("event").into_iter().flat_map(Node::items) {
-                    self.date(end, "dateTime", event);
-                }
+                let events = node.member("event").into_iter().flat_map(Node::items);
+                let event = |e: Node<'_>| e.as_str().and_then(|s| span(&s));
                 let bounds = node.member("repeat").and_then(|r| r.member("boundsPeriod"));
-                if let Some(bounds) = bounds {
-                    self.date(end, "Period", bounds);
+                let outer = events
+                    .filter_map(|e| event(e).map(|s| (e, s.low, s.high)))
+                    .chain(bounds.and_then(limits))
+                    .reduce(|(place, a, b), (_, c, d)| (place, a.min(c), b.max(d)));
+                if let Some((place, low, high)) = outer {
+                    self.add(end, place, Term::Date { low, high });
                 }
             }
             _ => {
