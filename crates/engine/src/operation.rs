@@ -6,3 +6,4 @@ pub mod recover;
 pub mod rotate;
 pub mod tail;
 pub mod terminology;
+pub mod validate;

@@ -13,11 +13,12 @@ use phial_audit::Entry;
 use phial_base::{ClassSet, LogicalId, RowId};
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::IssueCode;
+use phial_fhir::profile::{self, Structure, World};
 use phial_fhir::search::parse_query;
 use phial_fhir::terminology::{
     self, CodeSystem, HELD, NotHeld, Source, Trouble, ValueSet, canonical,
 };
-use phial_fhir::{Doc, Limits};
+use phial_fhir::{Doc, Limits, TypeId};
 use phial_policy::{Action, Permit};
 use phial_store::Error as StoreError;
 use phial_store::vessel::Unopened;
@@ -31,6 +32,9 @@ use crate::gate::{Engine, Tenant};
 const MOST_VERSIONS: u32 = 50;
 /// URLs looked up for one request.
 const MOST_LOOKUPS: usize = 500;
+
+/// Where R4 publishes its types.
+const CORE: &str = "http://hl7.org/fhir/StructureDefinition/";
 
 /// A canonical URL, and the version asked for.
 type Key = (Box<str>, Option<Box<str>>);
@@ -47,6 +51,8 @@ pub(crate) struct Terms<'e> {
 struct Seen {
     sets: HashMap<Key, Option<Arc<ValueSet>>>,
     systems: HashMap<Key, Option<Arc<CodeSystem>>>,
+    structures: HashMap<Key, Option<Arc<Structure>>>,
+    withheld: bool,
     looked_up: usize,
     opened: Vec<Opened>,
     failure: Option<Failure>,
@@ -83,6 +89,35 @@ impl<'e> Terms<'e> {
     /// The row that a record of this id has, or would have.
     pub(crate) fn row(&self, ty: ResourceType, id: &LogicalId) -> Result<RowId, Failure> {
         self.tenant.vessel.row_id(ty, id).map_err(Engine::store_failure(self.caller))
+    }
+
+    /// Whether a record was opened of which the caller sees a part only.
+    pub(crate) fn withheld(&self) -> bool {
+        self.seen.borrow().withheld
+    }
+
+    /// Whether the caller could delete the record of this id.
+    ///
+    /// # Errors
+    /// [`Failure::NotFound`], whether it is absent or the caller may not.
+    pub(crate) fn deletable(
+        &self,
+        ty: ResourceType,
+        id: &LogicalId,
+        e: &mut Entry,
+    ) -> Result<(), Failure> {
+        let found = self.tenant.vessel.find(ty, id).map_err(Engine::store_failure(self.caller))?;
+        let Some(found) = found.filter(|f| !f.header.deleted) else {
+            entry::absent(e, ty, self.row(ty, id)?);
+            return Err(Failure::NotFound);
+        };
+        match self.engine.decide(self.tenant, self.caller, Action::Delete, &found)? {
+            Ok(_) => Ok(()),
+            Err(denial) => {
+                entry::denied(e, &found, &denial);
+                Err(Failure::NotFound)
+            }
+        }
     }
 
     /// A record by its id, if the caller may see it.
@@ -147,10 +182,13 @@ impl<'e> Terms<'e> {
         let failed = Engine::store_failure(self.caller);
         let opened = self.tenant.vessel.open_record(&permit, &found).map_err(&failed)?;
         let given = opened.given;
+        let whole = permit.classes().covers(found.header.classes);
         let limits = Limits { max_bytes: usize::MAX, ..Limits::default() };
         let doc = Doc::parse(opened.body(), &limits)
             .map_err(|_| failed(StoreError::Corrupt("a record that was opened is no JSON")))?;
-        self.seen.borrow_mut().opened.push(Opened { found, permit, given });
+        let mut seen = self.seen.borrow_mut();
+        seen.withheld |= !whole;
+        seen.opened.push(Opened { found, permit, given });
         Ok(Some(doc))
     }
 
@@ -209,6 +247,25 @@ impl Source for Terms<'_> {
         let found = self.stored("CodeSystem", url, version);
         let found = found.and_then(|doc| CodeSystem::of(doc.root())).map(Arc::new);
         self.seen.borrow_mut().systems.insert(key, found.clone());
+        found
+    }
+}
+
+impl World for Terms<'_> {
+    fn structure(&self, url: &str, version: Option<&str>) -> Option<Arc<Structure>> {
+        let core = url.strip_prefix(CORE).and_then(TypeId::from_name).is_some();
+        if core || profile::speaks_of(url) {
+            return profile::held_structure(url, version, self);
+        }
+        let key = key(url, version);
+        if let Some(known) = self.seen.borrow().structures.get(&key) {
+            return known.clone();
+        }
+        // What rests on itself rests on nothing.
+        self.seen.borrow_mut().structures.insert(key.clone(), None);
+        let found = self.stored("StructureDefinition", url, version);
+        let found = found.and_then(|doc| Structure::of(doc.root(), self).ok()).map(Arc::new);
+        self.seen.borrow_mut().structures.insert(key, found.clone());
         found
     }
 }

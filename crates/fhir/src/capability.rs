@@ -106,6 +106,7 @@ fn resource(out: &mut String, ty: ResourceType, features: Features) {
     out.push_str(",\"conditionalRead\":\"");
     out.push_str(features.conditional_read.code());
     out.push_str("\",\"conditionalUpdate\":false,\"conditionalDelete\":\"not-supported\"");
+    profiles_and_operations(out, ty);
     let usable = || params(ty).into_iter().filter(|p| p.unsearchable().is_none());
     let includes: Vec<String> = usable()
         .filter(|p| p.kind() == SearchType::Reference)
@@ -136,6 +137,34 @@ fn resource(out: &mut String, ty: ResourceType, features: Features) {
         out.push_str("\"}");
     }
     out.push_str("]}");
+}
+
+/// The profiles that `$validate` holds for the type, and the operations on it.
+fn profiles_and_operations(out: &mut String, ty: ResourceType) {
+    for (n, url) in crate::profile::claimable(ty).iter().enumerate() {
+        out.push_str(if n == 0 { ",\"supportedProfile\":[" } else { "," });
+        write_string(out, url);
+    }
+    if !crate::profile::claimable(ty).is_empty() {
+        out.push(']');
+    }
+    out.push_str(",\"operation\":[");
+    let own: &[(&str, &str)] = match ty.name() {
+        "ValueSet" => &[("expand", "ValueSet-expand"), ("validate-code", "ValueSet-validate-code")],
+        "CodeSystem" => &[("validate-code", "CodeSystem-validate-code")],
+        _ => &[],
+    };
+    for (n, (name, definition)) in own.iter().chain(&[("validate", "Resource-validate")]).enumerate() {
+        if n > 0 {
+            out.push(',');
+        }
+        out.push_str("{\"name\":\"");
+        out.push_str(name);
+        out.push_str("\",\"definition\":\"http://hl7.org/fhir/OperationDefinition/");
+        out.push_str(definition);
+        out.push_str("\"}");
+    }
+    out.push(']');
 }
 
 /// By the number of each type: what `_revinclude` may name when it is searched. A

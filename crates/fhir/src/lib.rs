@@ -13,6 +13,7 @@ pub mod fhirpath;
 pub mod issue;
 pub mod json;
 mod limits;
+pub mod profile;
 pub mod reference;
 pub mod search;
 pub mod split;

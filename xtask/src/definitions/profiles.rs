@@ -51,8 +51,14 @@ pub(super) fn structures(all: &[Value]) -> Result<String> {
     let mut out = String::from(
         "# Profiles and extensions of R4 and US Core. Generated: cargo xtask definitions\n",
     );
+    let urls: BTreeSet<&str> = all.iter().map(|r| text(r, "url")).collect();
     let mut seen = BTreeSet::new();
     for r in all.iter().filter(|r| text(r, "resourceType") == "StructureDefinition") {
+        // One that rests on another guide's can't be read.
+        let base = text(r, "baseDefinition");
+        if !base.starts_with(STRUCTURE) && !urls.contains(base) {
+            continue;
+        }
         if !seen.insert((text(r, "url"), text(r, "version"))) {
             continue;
         }

@@ -136,7 +136,12 @@ pub(crate) fn invalid(issue: Issue) -> Failure {
 }
 
 /// The record that an operation is about: absent and invisible are answered alike.
-fn record(terms: &Terms<'_>, ty: &str, id: &LogicalId, e: &mut Entry) -> Result<Doc, Failure> {
+pub(crate) fn record(
+    terms: &Terms<'_>,
+    ty: &str,
+    id: &LogicalId,
+    e: &mut Entry,
+) -> Result<Doc, Failure> {
     let ty = ResourceType::from_name(ty).ok_or(Failure::NotFound)?;
     match terms.by_id(ty, id)? {
         Some(doc) => Ok(doc),

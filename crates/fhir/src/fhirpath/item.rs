@@ -169,7 +169,7 @@ impl<'a> Place<'a> {
     /// The resource that it stands in, and the one that contains that, which is the same
     /// unless it is contained. A Bundle does not contain its entries.
     #[must_use]
-    pub(super) fn resources(&self, seen: &mut usize) -> Option<(Place<'a>, Place<'a>)> {
+    pub(crate) fn resources(&self, seen: &mut usize) -> Option<(Place<'a>, Place<'a>)> {
         let mut found: Option<(Place<'a>, Place<'a>)> = None;
         let mut in_contained = false;
         for node in self.any_node()?.counted_lineage(seen) {
@@ -218,7 +218,7 @@ impl<'a> Place<'a> {
 
     /// The element of this name, with all its items. Nothing for a name that the type
     /// does not have. Gives how many members were looked at.
-    pub(super) fn member(&self, name: &str, out: &mut Collection<'a>) -> usize {
+    pub(crate) fn member(&self, name: &str, out: &mut Collection<'a>) -> usize {
         let (Some(object), Some(element)) = (self.object(), self.ty.element(name)) else {
             return 0;
         };

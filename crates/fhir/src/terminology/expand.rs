@@ -450,7 +450,8 @@ impl<'f> Test<'f> {
 fn by_form(system: &str, code: &str) -> Answer {
     let unknown = || Answer::Unknown(NotHeld::CodeSystem(system.into()));
     match system {
-        "urn:ietf:bcp:13" => Answer::of(is_media_type(code)),
+        // `json` and `xml` stand for media types in places.
+        "urn:ietf:bcp:13" if code.contains('/') => Answer::of(is_media_type(code)),
         "urn:ietf:bcp:47" if !is_language_tag(code) => Answer::No,
         "http://unitsofmeasure.org" if code.is_empty() || code.contains(char::is_whitespace) => {
             Answer::No

@@ -14,12 +14,14 @@ mod fhirpath_cases;
 mod fhirpath_invariants;
 mod fhirpath_suite;
 mod json_parse;
+mod profile;
 mod search;
 mod split;
 mod terminology;
 mod validate_examples;
 mod validate_rules;
 mod validate_synthea;
+mod validator_cases;
 
 use std::path::PathBuf;
 

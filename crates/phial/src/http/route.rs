@@ -28,6 +28,9 @@ pub(crate) enum Route {
     Update(ResourceType, LogicalId),
     /// `DELETE [base]/[type]/[id]`
     Delete(ResourceType, LogicalId),
+    /// `GET [base]/[type]/[id]/$validate`, or true for `POST [base]/[type]/$validate`,
+    /// `POST [base]/[type]/[id]/$validate`
+    Validate(ResourceType, Option<LogicalId>, bool),
     /// `GET [base]/ValueSet/$expand`, `GET [base]/ValueSet/[id]/$expand`, or true for
     /// `POST [base]/ValueSet/$expand`, `POST [base]/ValueSet/[id]/$expand`
     Expand(Option<LogicalId>, bool),
@@ -157,6 +160,8 @@ fn operation(
     match (ty.name(), name) {
         ("ValueSet", "$expand") => Ok(Route::Expand(id, posted)),
         ("ValueSet" | "CodeSystem", "$validate-code") => Ok(Route::ValidateCode(ty, id, posted)),
+        (_, "$validate") if posted || id.is_some() => Ok(Route::Validate(ty, id, posted)),
+        (_, "$validate") => Err(NoRoute::Method),
         _ => Err(NoRoute::NotSupported),
     }
 }
@@ -202,6 +207,9 @@ mod tests {
         check("PUT", "/fhir/ValueSet/$expand", "default Method");
         check("GET", "/fhir/Patient/$expand", "default NotSupported");
         check("GET", "/fhir/CodeSystem/a/$validate-code", "default ValidateCode");
+        check("POST", "/fhir/Patient/$validate", "default Validate");
+        check("GET", "/fhir/Patient/$validate", "default Method");
+        check("GET", "/fhir/Patient/a/$validate", "default Validate");
         check("GET", "/fhirx", "none");
         check("GET", "/t/../fhir/Patient", "none");
         check("GET", "/", "none");

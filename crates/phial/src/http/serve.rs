@@ -354,6 +354,11 @@ impl Incoming<'_> {
                 let w = engine.delete(&self.caller, ty, id, if_match).await?;
                 Ok(answer::written(&w, &self.base, None))
             }
+            Route::Validate(ty, id, posted) => {
+                let (caller, app) = (self.caller.clone(), self.app);
+                let sent = self.sent(posted, query).await?;
+                Ok(answer::released(app.engine.validate(&caller, ty, id, sent).await?, None))
+            }
             Route::Expand(id, posted) => {
                 let (caller, app) = (self.caller.clone(), self.app);
                 let sent = self.sent(posted, query).await?;
@@ -420,7 +425,7 @@ impl Incoming<'_> {
             form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         // The codes that are asked of may be someone's.
         let mode = self.app.config().http.phi_in_urls;
-        let plain = ["url", "filter", "offset", "count", "_format", "_pretty"];
+        let plain = ["url", "mode", "profile", "filter", "offset", "count", "_format", "_pretty"];
         if mode == PhiInUrls::Strict
             && let Some(n) = pairs.iter().position(|(name, _)| !plain.contains(&name.as_str()))
         {

@@ -43,3 +43,4 @@ mod tenants;
 mod terminology;
 mod tokens;
 mod tour;
+mod validate;

@@ -84,7 +84,7 @@ fn parameters(all: &[(&str, &str)]) -> Value {
     json!({"resourceType": "Parameters", "parameter": all})
 }
 
-const ROWS: [Row; 24] = [
+const ROWS: [Row; 27] = [
     Row {
         route: "GET [base]/metadata",
         asks: &[("the capability statement", |s, r, _| get(s, r, "metadata"))],
@@ -204,6 +204,43 @@ const ROWS: [Row; 24] = [
                 ask(s, r, Method::DELETE, &labelled(), None)
             }),
             ("what is absent", |s, r, _| ask(s, r, Method::DELETE, "Condition/absent", None)),
+        ],
+    },
+    Row {
+        route: "GET [base]/[type]/[id]/$validate",
+        asks: &[
+            ("a condition", |s, r, _| get(s, r, &format!("{}/$validate", plain()))),
+            ("a labelled condition of no own patient", |s, r, _| {
+                get(s, r, &format!("{}/$validate", labelled()))
+            }),
+            ("what is absent", |s, r, _| get(s, r, "Condition/absent/$validate")),
+        ],
+    },
+    Row {
+        route: "POST [base]/[type]/$validate",
+        asks: &[
+            ("a condition", |s, r, _| {
+                let condition = fixture::condition(BY_TEAM, 0);
+                ask(s, r, Method::POST, "Condition/$validate", Some(&condition))
+            }),
+            ("what is not valid", |s, r, _| {
+                let bad = json!({"resourceType": "Condition", "nonsense": 1});
+                ask(s, r, Method::POST, "Condition/$validate", Some(&bad))
+            }),
+        ],
+    },
+    Row {
+        route: "POST [base]/[type]/[id]/$validate",
+        asks: &[
+            ("a condition", |s, r, _| {
+                let condition = fixture::condition(BY_TEAM, 0);
+                let path = format!("{}/$validate", plain());
+                ask(s, r, Method::POST, &path, Some(&condition))
+            }),
+            ("whether it could be deleted", |s, r, _| {
+                let mode = parameters(&[("mode", "mode=delete")]);
+                ask(s, r, Method::POST, &format!("{}/$validate", plain()), Some(&mode))
+            }),
         ],
     },
     Row {

@@ -69,8 +69,8 @@ fn value_sets_of_r4_and_stored_ones_are_expanded_alike() {
     let url = format!("url={SET}");
     let refused = expand(&server, "physician", &url).expect(400);
     assert_eq!(outcome(&refused)[0].0, "not-supported");
-    server.put("import-client", &system()).expect(201);
-    server.put("import-client", &set(None)).expect(201);
+    let _ = server.put("import-client", &system()).expect(201);
+    let _ = server.put("import-client", &set(None)).expect(201);
     assert_eq!(codes(&expand(&server, "physician", &url)), ["in", "icu", "obs"]);
     assert_eq!(codes(&server.get("physician", "ValueSet/wards/$expand")), ["in", "icu", "obs"]);
     let posted = json!({"resourceType": "Parameters", "parameter": [
@@ -90,8 +90,8 @@ fn value_sets_of_r4_and_stored_ones_are_expanded_alike() {
 fn a_value_set_that_the_role_may_not_see_is_answered_as_one_that_is_not_there() {
     let world = clinic();
     let server = world.serve();
-    server.put("import-client", &system()).expect(201);
-    server.put("import-client", &set(Some("PSYTHPN"))).expect(201);
+    let _ = server.put("import-client", &system()).expect(201);
+    let _ = server.put("import-client", &set(Some("PSYTHPN"))).expect(201);
     let url = format!("url={SET}");
     assert_eq!(codes(&expand(&server, "import-client", &url)), ["in", "icu", "obs"]);
     for (hidden, absent) in [
@@ -108,15 +108,15 @@ fn a_value_set_that_the_role_may_not_see_is_answered_as_one_that_is_not_there() 
     }
     // Who may not search asks in vain, whatever the value set.
     let gender = "url=http://hl7.org/fhir/ValueSet/administrative-gender";
-    expand(&server, "auditor", gender).expect(403);
+    let _ = expand(&server, "auditor", gender).expect(403);
 }
 
 #[test]
 fn codes_are_validated_and_never_repeated() {
     let world = clinic();
     let server = world.serve();
-    server.put("import-client", &system()).expect(201);
-    server.put("import-client", &set(None)).expect(201);
+    let _ = server.put("import-client", &system()).expect(201);
+    let _ = server.put("import-client", &set(None)).expect(201);
     let genders = "http://hl7.org/fhir/administrative-gender";
     let of = |query: &str| server.get("physician", &format!("ValueSet/$validate-code?{query}"));
     let gender = format!("url=http://hl7.org/fhir/ValueSet/administrative-gender&system={genders}");
@@ -154,7 +154,7 @@ fn codes_are_validated_and_never_repeated() {
     let mut widened = set(None);
     widened["id"] = json!("wide");
     widened["url"] = json!("http://hl7.org/fhir/ValueSet/administrative-gender");
-    server.put("import-client", &widened).expect(201);
+    let _ = server.put("import-client", &widened).expect(201);
     let all =
         expand(&server, "physician", "url=http://hl7.org/fhir/ValueSet/administrative-gender");
     assert_eq!(codes(&all).len(), 4);
