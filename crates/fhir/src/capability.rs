@@ -154,7 +154,9 @@ fn profiles_and_operations(out: &mut String, ty: ResourceType) {
         "CodeSystem" => &[("validate-code", "CodeSystem-validate-code")],
         _ => &[],
     };
-    for (n, (name, definition)) in own.iter().chain(&[("validate", "Resource-validate")]).enumerate() {
+    for (n, (name, definition)) in
+        own.iter().chain(&[("validate", "Resource-validate")]).enumerate()
+    {
         if n > 0 {
             out.push(',');
         }
