@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use crate::definitions::ResourceType;
 use crate::issue::write_string;
 use crate::search::{SearchType, params};
+use crate::subscription::TOPICS;
 
 /// What differs from server to server.
 #[derive(Debug, Clone, Copy, Default)]
@@ -88,7 +89,11 @@ pub fn capability_statement(
 fn resource(out: &mut String, ty: ResourceType, features: Features) {
     out.push_str("{\"type\":\"");
     out.push_str(ty.name());
-    out.push_str("\",\"interaction\":[");
+    out.push('"');
+    if ty.name() == "Subscription" {
+        topics(out);
+    }
+    out.push_str(",\"interaction\":[");
     let interactions =
         ["read", "vread", "history-instance", "create", "update", "delete", "search-type"];
     for (n, code) in interactions.into_iter().enumerate() {
@@ -141,11 +146,17 @@ fn resource(out: &mut String, ty: ResourceType, features: Features) {
 
 /// The profiles that `$validate` holds for the type, and the operations on it.
 fn profiles_and_operations(out: &mut String, ty: ResourceType) {
-    for (n, url) in crate::profile::claimable(ty).iter().enumerate() {
+    let subscription = ty.name() == "Subscription";
+    let mut profiles: Vec<String> =
+        crate::profile::claimable(ty).iter().map(|url| (*url).to_string()).collect();
+    if subscription {
+        profiles.push(format!("{BACKPORT}/StructureDefinition/backport-subscription"));
+    }
+    for (n, url) in profiles.iter().enumerate() {
         out.push_str(if n == 0 { ",\"supportedProfile\":[" } else { "," });
         write_string(out, url);
     }
-    if !crate::profile::claimable(ty).is_empty() {
+    if !profiles.is_empty() {
         out.push(']');
     }
     out.push_str(",\"operation\":[");
@@ -165,6 +176,28 @@ fn profiles_and_operations(out: &mut String, ty: ResourceType) {
         out.push_str("\",\"definition\":\"http://hl7.org/fhir/OperationDefinition/");
         out.push_str(definition);
         out.push_str("\"}");
+    }
+    for name in ["status", "events"].into_iter().filter(|_| subscription) {
+        out.push_str(&format!(
+            ",{{\"name\":\"{name}\",\"definition\":\
+             \"{BACKPORT}/OperationDefinition/backport-subscription-{name}\"}}"
+        ));
+    }
+    out.push(']');
+}
+
+/// The backport of subscriptions
+/// (<http://hl7.org/fhir/uv/subscriptions-backport/STU1.1/conformance.html>).
+const BACKPORT: &str = "http://hl7.org/fhir/uv/subscriptions-backport";
+
+/// The topics that a Subscription may name.
+fn topics(out: &mut String) {
+    for (n, (topic, _)) in TOPICS.iter().enumerate() {
+        let begin = if n == 0 { ",\"extension\":[" } else { "," };
+        out.push_str(&format!(
+            "{begin}{{\"url\":\"{BACKPORT}/StructureDefinition/\
+             capabilitystatement-subscriptiontopic-canonical\",\"valueCanonical\":\"{topic}\"}}"
+        ));
     }
     out.push(']');
 }

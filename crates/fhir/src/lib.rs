@@ -18,6 +18,7 @@ pub mod reference;
 pub mod search;
 pub mod split;
 mod stamp;
+pub mod subscription;
 pub mod subset;
 pub mod terminology;
 pub mod validate;

@@ -1,8 +1,8 @@
 //! Search: official parameters, what they extract from a resource, what a query may say.
 //!
 //! [`param`] names a parameter of a type, [`extract`] gives a resource's searchable
-//! values, [`parse_query`] reads a query. Matching the two is the index's work, not done
-//! here; whoever matches folds text with [`fold`].
+//! values, [`parse_query`] reads a query. Matching the two is the index's work; [`matches`]
+//! holds a query against one resource. Whoever matches folds text with [`fold`].
 //!
 //! Source: <https://hl7.org/fhir/R4/search.html>
 
@@ -14,6 +14,7 @@ mod date;
 mod expression;
 mod extract;
 mod fold;
+mod matching;
 mod param;
 mod query;
 mod query_value;
@@ -24,6 +25,7 @@ pub use date::{Span, span};
 pub(crate) use extract::references;
 pub use extract::{extract, extract_again, readable_classes};
 pub use fold::fold;
+pub use matching::{Candidate, is_local, matches};
 pub use param::{ParamId, param, params, primary_date_param};
 pub use query::{Filter, Include, Modifier, On, Query, SortKey, Summary, Total, parse_query};
 pub use query_value::{Operand, Prefix};
