@@ -113,6 +113,12 @@ impl Home {
         self.root.join("data").join(tenant.as_str()).join("control.db")
     }
 
+    /// How far the tenant's subscriptions have come.
+    #[must_use]
+    pub fn outbox(&self, tenant: &TenantId) -> PathBuf {
+        self.root.join("data").join(tenant.as_str()).join("outbox.db")
+    }
+
     /// The directory of the keys.
     #[must_use]
     pub fn keys(&self) -> PathBuf {

@@ -16,6 +16,7 @@ pub mod index;
 pub mod keystore;
 pub mod making;
 pub mod open;
+pub mod outbox;
 pub mod records;
 pub mod recovery;
 pub mod sessions;

@@ -25,6 +25,7 @@ use crate::error::{Error, Fault};
 use crate::home::Home;
 use crate::keystore::{HeldKey, Keystore};
 use crate::open::{Options, open_store};
+use crate::outbox::Outbox;
 use crate::records::RecordLog;
 
 /// Findings that a report lists; more are counted only.
@@ -39,6 +40,8 @@ pub enum Store {
     Audit,
     /// The control log.
     Control,
+    /// The outbox.
+    Outbox,
 }
 
 impl fmt::Display for Store {
@@ -47,6 +50,7 @@ impl fmt::Display for Store {
             Store::Records => "record log",
             Store::Audit => "audit log",
             Store::Control => "control log",
+            Store::Outbox => "outbox",
         })
     }
 }
@@ -381,6 +385,16 @@ pub fn verify(
             }
         }
         Err(e) => report.unreadable(Store::Control, e)?,
+    }
+    match Outbox::open(home, tenant, Arc::clone(keystore), Arc::clone(rng), options)
+        .and_then(|o| Ok((o.places()?, o.integrity()?)))
+    {
+        Ok((_, damage)) => {
+            for what in damage {
+                report.find(Finding::Damaged { store: Store::Outbox, what });
+            }
+        }
+        Err(e) => report.unreadable(Store::Outbox, e)?,
     }
     Ok(report)
 }

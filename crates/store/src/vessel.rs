@@ -5,6 +5,7 @@
 //! It refuses to open a segment without a [`Permit`] that names the very record
 //! version, and it never hands index values out.
 
+mod changes;
 mod unopened;
 
 use std::collections::{BTreeMap, HashSet};
@@ -32,6 +33,7 @@ use crate::home::Home;
 use crate::index::{Access, Hit, Index, Indexed, Page, PageKey, Viewer};
 use crate::keystore::Keystore;
 use crate::open::Options;
+use crate::outbox::Outbox;
 use crate::records::{NewRow, RecordLog, Row};
 use crate::recovery::{Announced, Fate, Recovered, Unclosed, close_open_intents, outcome};
 use unopened::known_of;
@@ -119,6 +121,7 @@ pub struct Vessel {
     records: RecordLog,
     audit: AuditLog,
     control: ControlLog,
+    outbox: Outbox,
     index: RwLock<Option<Arc<Index>>>,
     index_dir: PathBuf,
     options: Options,
@@ -152,7 +155,8 @@ impl Vessel {
     ) -> Result<(), Error> {
         RecordLog::create(&home.records(tenant), options)?;
         AuditLog::create(home, tenant, Arc::clone(&keystore), clock, Arc::clone(&rng), options)?;
-        ControlLog::create(home, tenant, Arc::clone(&keystore), rng, options)?;
+        ControlLog::create(home, tenant, Arc::clone(&keystore), Arc::clone(&rng), options)?;
+        Outbox::create(home, tenant, Arc::clone(&keystore), rng, options)?;
         keystore.tenant_ready(tenant)
     }
 
@@ -181,6 +185,8 @@ impl Vessel {
         )?;
         let control =
             ControlLog::open(home, tenant, Arc::clone(&keystore), Arc::clone(&rng), options)?;
+        let outbox =
+            Outbox::create(home, tenant, Arc::clone(&keystore), Arc::clone(&rng), options)?;
         let index_dir = home.index(tenant);
         let generation = keystore.index_generation(tenant)?;
         let index = match indexing {
@@ -204,6 +210,7 @@ impl Vessel {
             records,
             audit,
             control,
+            outbox,
             index: RwLock::new(index),
             index_dir,
             options: options.clone(),
@@ -238,6 +245,11 @@ impl Vessel {
     /// The tenant's control log.
     pub fn control(&self) -> &ControlLog {
         &self.control
+    }
+
+    /// How far the tenant's subscriptions have come.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
     }
 
     /// The tenant's record log.

@@ -78,6 +78,16 @@ impl World {
             )
             .unwrap(),
         );
+        drop(
+            phial_store::outbox::Outbox::create(
+                &world.home,
+                tenant,
+                keystore(),
+                Arc::clone(&world.rng),
+                options,
+            )
+            .unwrap(),
+        );
         world
     }
 

@@ -15,6 +15,7 @@ mod index;
 mod index_model;
 mod index_world;
 mod keystore;
+mod outbox;
 mod records;
 mod recovery;
 mod sessions;
