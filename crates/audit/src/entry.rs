@@ -177,6 +177,10 @@ numbered! {
         Rebuild = 66 "rebuild",
         /// A job of ours ran.
         Job = 67 "job",
+        /// A vendor or the agreement with it was added, changed or ended.
+        VendorChanged = 68 "vendor-changed",
+        /// A subscriber was notified: what was disclosed by a job on its owner's behalf.
+        Notification = 69 "notification",
     }
 }
 
@@ -266,6 +270,8 @@ numbered! {
         Provider = 30 "provider",
         /// The control log as it stands after a change: its version and SHA-256.
         ControlHead = 31 "control_head",
+        /// Whom something was disclosed to, or may be: a vendor's name, or a host.
+        Recipient = 32 "recipient",
     }
 }
 

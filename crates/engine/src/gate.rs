@@ -2,7 +2,7 @@
 //! shares: ask policy, then write down what was decided.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use phial_audit::{Entry, EventKind, OutcomeCode};
@@ -16,6 +16,7 @@ use phial_store::vessel::{Unopened, Vessel};
 use crate::caller::Caller;
 use crate::entry;
 use crate::failure::Failure;
+use crate::operation::subscription::Subscriptions;
 use crate::released::{Output, Released, ReleasedFacts};
 
 /// Limits of the engine.
@@ -52,6 +53,8 @@ pub struct Tenant {
     /// Conditional references that were resolved before, with the number of writes
     /// to that type at which the answer held.
     pub(crate) resolved: Mutex<Resolved>,
+    /// What is kept of its subscriptions.
+    pub(crate) subscriptions: Mutex<Subscriptions>,
 }
 
 /// What conditional references were found to mean.
@@ -67,6 +70,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     settings: Settings,
+    /// Hosts that notifications may go to. None, unless somebody says so.
+    endpoint_hosts: RwLock<Arc<[String]>>,
 }
 
 /// The gate between subjects and stores. Cheap to clone.
@@ -88,12 +93,14 @@ impl Engine {
                 let tenant = Tenant {
                     writes: tokio::sync::RwLock::new(()),
                     resolved: Mutex::new(Resolved::default()),
+                    subscriptions: Mutex::new(Subscriptions::default()),
                     vessel,
                 };
                 (tenant.vessel.tenant().clone(), Arc::new(tenant))
             })
             .collect();
-        Engine(Arc::new(Inner { tenants, policy, clock, rng, settings }))
+        let endpoint_hosts = RwLock::new(Arc::from(Vec::new()));
+        Engine(Arc::new(Inner { tenants, policy, clock, rng, settings, endpoint_hosts }))
     }
 
     /// The tenants served.
@@ -114,6 +121,15 @@ impl Engine {
     /// The limits in force.
     pub fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// The hosts (`HOST[:PORT]`) that notifications may go to from now on.
+    pub fn set_endpoint_hosts(&self, hosts: &[String]) {
+        *self.0.endpoint_hosts.write().unwrap_or_else(PoisonError::into_inner) = hosts.into();
+    }
+
+    pub(crate) fn endpoint_hosts(&self) -> Arc<[String]> {
+        Arc::clone(&self.0.endpoint_hosts.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

@@ -6,6 +6,7 @@
 
 mod caller;
 mod condition;
+mod endpoint;
 mod entry;
 mod failure;
 #[cfg(feature = "fuzz")]
@@ -16,10 +17,12 @@ pub mod operation;
 mod paging;
 mod released;
 mod terms;
+pub mod vendor;
 mod view;
 mod write;
 
 pub use caller::Caller;
+pub use endpoint::{Endpoint, is_host};
 pub use failure::{Failure, Refusal};
 pub use gate::{Engine, Settings, Tenant};
 pub use interaction::batch::{BundleKind, bundle_kind};

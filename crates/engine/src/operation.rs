@@ -4,6 +4,7 @@ pub mod import;
 pub mod purge;
 pub mod recover;
 pub mod rotate;
+pub mod subscription;
 pub mod tail;
 pub mod terminology;
 pub mod validate;

@@ -18,6 +18,7 @@ use crate::condition::Match;
 use crate::entry;
 use crate::failure::{Failure, Refusal};
 use crate::gate::{Engine, Tenant};
+use crate::operation::subscription::Offered;
 
 /// Which interaction one write is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +140,8 @@ struct Planned {
     /// The patients that the version before was about: when the subject changes, the
     /// log names both.
     before: Vec<LogicalId>,
+    /// Of a subscription: what is kept beside its record.
+    offered: Option<Offered>,
 }
 
 /// How often an unconditional update is tried again when someone else's came first.
@@ -224,7 +227,12 @@ impl Engine {
                 let classes = p.sealing.split.as_ref().map_or(p.sealing.classes, |s| s.classes);
                 let (ty, mut patients) = (p.sealing.ty, p.sealing.patients.clone());
                 patients.extend(p.before);
+                let id = p.offered.as_ref().map(|_| p.sealing.id.clone());
                 let s = tenant.vessel.seal(p.sealing).map_err(Self::store_failure(caller))?;
+                if let (Some(offered), Some(id)) = (p.offered, id) {
+                    let kept = tenant.offer(&id, s.row.row, s.row.version, &s.hash, offered);
+                    kept.map_err(Self::store_failure(caller))?;
+                }
                 entry::written(
                     &mut e,
                     ty,
@@ -360,6 +368,7 @@ impl Engine {
                     method: Method::Delete,
                     created: false,
                     before: Vec::new(),
+                    offered: None,
                     sealing: Sealing {
                         ty,
                         id: s.id.clone(),
@@ -538,6 +547,14 @@ impl Engine {
                 text: format!("the URL says {}, the resource does not", ty.name()),
             }])));
         }
+        let (valid, offered) = if ty.name() == "Subscription" {
+            match self.subscribe(tenant, caller, row, valid)? {
+                Ok((valid, offered)) => (valid, Some(offered)),
+                Err(issues) => return Ok(Err(led(issues))),
+            }
+        } else {
+            (valid, None)
+        };
         let split = phial_fhir::split::split(&valid);
         let mut patients = phial_fhir::compartment::patients(&valid);
         patients.sort();
@@ -568,6 +585,7 @@ impl Engine {
             method: s.write.method,
             created,
             before: old.map(|o| o.header.patients).unwrap_or_default(),
+            offered,
             sealing: Sealing {
                 ty,
                 id: s.id.clone(),

@@ -1,6 +1,6 @@
 //! Accounts: one person or service each.
 
-use phial_base::{LogicalId, SubjectId, Version};
+use phial_base::{LogicalId, Purpose, Subject, SubjectId, TenantId, Version};
 use phial_policy::PolicySet;
 use phial_store::control::ControlLog;
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,23 @@ pub struct Account {
 }
 
 impl Account {
+    /// Who acts when a job acts on this account's behalf, for a purpose that a session of
+    /// it once began with. `None` once it is suspended or ended.
+    #[must_use]
+    pub fn acting(&self, tenant: &TenantId, purpose: Purpose) -> Option<Subject> {
+        self.active.then(|| Subject {
+            tenant: tenant.clone(),
+            practitioner: self.practitioner_id(),
+            patient: self.patient_id(),
+            id: self.id.clone(),
+            roles: self.roles.clone(),
+            unit: self.unit.clone(),
+            purpose,
+            mfa: 0,
+            session: None,
+        })
+    }
+
     pub(crate) fn practitioner_id(&self) -> Option<LogicalId> {
         self.practitioner.as_deref().and_then(|id| LogicalId::new(id).ok())
     }

@@ -105,8 +105,10 @@ impl App {
         let limits = limits(&config);
         let settings = Settings { max_bytes: max_bytes(&config), ..Settings::default() };
         let policy = PolicySet::shipped()?;
+        let engine = Engine::new(vessels, policy, Arc::clone(&clock), Arc::clone(&rng), settings);
+        engine.set_endpoint_hosts(&config.subscriptions.hosts);
         Ok(App {
-            engine: Engine::new(vessels, policy, Arc::clone(&clock), Arc::clone(&rng), settings),
+            engine,
             tokens: Tokens::new(sessions, limits),
             home,
             config: ArcSwap::from_pointee(config),
@@ -184,6 +186,7 @@ impl App {
     /// Another configuration is in force from now on.
     pub(crate) fn reconfigure(&self, config: Config) {
         self.tokens.set_limits(limits(&config));
+        self.engine.set_endpoint_hosts(&config.subscriptions.hosts);
         self.config.store(Arc::new(config));
     }
 

@@ -10,9 +10,11 @@ mod init;
 mod keys;
 mod out;
 mod serve;
+mod subscription;
 mod synth;
 mod token;
 mod user;
+mod vendor;
 mod verify;
 
 use std::path::PathBuf;
@@ -70,6 +72,12 @@ enum Command {
     /// Add, list, suspend and resume accounts.
     #[command(subcommand)]
     User(user::UserCommand),
+    /// Show how subscriptions stand.
+    #[command(subcommand)]
+    Subscription(subscription::SubscriptionCommand),
+    /// The register of vendors and of the agreements with them.
+    #[command(subcommand)]
+    Vendor(vendor::VendorCommand),
     /// Look at the audit log, or verify it offline.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -107,6 +115,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Synth(args) => synth::run(home, &args, &out),
         Command::Token(args) => token::run(home, &args, &out),
         Command::User(command) => user::run(home, &command, &out),
+        Command::Subscription(command) => subscription::run(home, &command, &out),
+        Command::Vendor(command) => vendor::run(home, &command, &out),
         Command::Audit(command) => audit::run(home, &command, &out),
         Command::Verify(args) => verify::run(home, &args, &out),
         Command::Doctor(args) => doctor::run(home, &args, &out),

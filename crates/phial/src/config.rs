@@ -16,6 +16,7 @@ pub(crate) struct Config {
     pub(crate) session: Session,
     pub(crate) keys: Keys,
     pub(crate) tls: Tls,
+    pub(crate) subscriptions: Subscriptions,
 }
 
 /// What happens to a search by GET that names a direct identifier: URLs end up in
@@ -110,6 +111,42 @@ pub(crate) struct Tls {
     pub(crate) key: Option<PathBuf>,
 }
 
+/// `[subscriptions]`: whom the server may call, and how long it tries.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Subscriptions {
+    /// The hosts (`HOST` or `HOST:PORT`) that notifications may go to. None by default.
+    pub(crate) hosts: Vec<String>,
+    /// PEM file with the CAs that may vouch for those hosts; the system's own list, when
+    /// not given.
+    pub(crate) ca: Option<PathBuf>,
+    /// The FHIR base URL that subscribers know this server by; `/t/TENANT/fhir` takes the
+    /// place of `/fhir` for other tenants.
+    pub(crate) base_url: Option<String>,
+    /// Longest time for one notification, seconds.
+    pub(crate) timeout_s: u64,
+    /// The wait after a first failure, milliseconds; it doubles with each that follows.
+    pub(crate) retry_first_ms: u64,
+    /// The longest wait between two attempts, seconds.
+    pub(crate) retry_most_s: u64,
+    /// After so many failures in a row a subscription is in error.
+    pub(crate) attempts: u32,
+}
+
+impl Default for Subscriptions {
+    fn default() -> Self {
+        Subscriptions {
+            hosts: Vec::new(),
+            ca: None,
+            base_url: None,
+            timeout_s: 20,
+            retry_first_ms: 5_000,
+            retry_most_s: 900,
+            attempts: 12,
+        }
+    }
+}
+
 /// A configuration that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
@@ -181,6 +218,23 @@ impl Config {
             ("http.max_connections", self.http.max_connections > 0),
             ("http.drain_timeout_s", (1..=3600).contains(&self.http.drain_timeout_s)),
             ("http.drain_notice_s", self.http.drain_notice_s <= 600),
+            ("subscriptions.timeout_s", (1..=300).contains(&self.subscriptions.timeout_s)),
+            (
+                "subscriptions.retry_first_ms",
+                (10..=600_000).contains(&self.subscriptions.retry_first_ms),
+            ),
+            ("subscriptions.retry_most_s", (1..=86_400).contains(&self.subscriptions.retry_most_s)),
+            ("subscriptions.attempts", (1..=1_000).contains(&self.subscriptions.attempts)),
+            (
+                "subscriptions.hosts",
+                self.subscriptions.hosts.iter().all(|h| phial_engine::is_host(h)),
+            ),
+            (
+                "subscriptions.base_url",
+                self.subscriptions.base_url.as_ref().is_none_or(|u| {
+                    u.ends_with("/fhir") && phial_engine::Endpoint::parse(u).is_some()
+                }),
+            ),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, good)| !good) {
             return Err(ConfigError::Rule(format!("{name} is out of range")));
@@ -267,6 +321,11 @@ pub(crate) const TEMPLATE: &str = "\
 [tls]
 # certificate = \"/etc/phial/server.pem\" # without one, a development CA is made in tls/
 # key = \"/etc/phial/server.key\"
+
+[subscriptions]
+# hosts = [\"ehr.example.org\"]         # whom notifications may go to; nobody by default
+# ca = \"/etc/phial/partners.pem\"      # who may vouch for them, if not the system's CAs
+# base_url = \"https://phial.example.org/fhir\"
 ";
 
 #[cfg(test)]

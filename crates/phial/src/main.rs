@@ -9,6 +9,7 @@ mod http;
 #[cfg(test)]
 mod reference;
 mod reload;
+mod subscriptions;
 
 use std::process::ExitCode;
 

@@ -148,6 +148,33 @@ const SETTINGS: &[(&str, &str)] = &[
         "PEM file with the certificate chain. Without one, a development CA is made.",
     ),
     ("tls.key", "PEM file with its private key."),
+    (
+        "subscriptions.hosts",
+        "The hosts (`HOST` or `HOST:PORT`) that notifications may go to. None by default: nobody \
+         is called. A host taken out is called no more from the reload on.",
+    ),
+    (
+        "subscriptions.ca",
+        "PEM file with the CAs that may vouch for those hosts; the system's own list, when not \
+         given.",
+    ),
+    (
+        "subscriptions.base_url",
+        "The FHIR base URL, ending in `/fhir`, that subscribers know this server by; without one, \
+         the address that it listens at. Other tenants have `/t/TENANT/fhir` in the place of \
+         `/fhir`.",
+    ),
+    ("subscriptions.timeout_s", "Longest time for one notification, seconds, 1 to 300."),
+    (
+        "subscriptions.retry_first_ms",
+        "The wait after a first failure, milliseconds, 10 to 600000; it doubles with each that \
+         follows.",
+    ),
+    ("subscriptions.retry_most_s", "The longest wait between two attempts, seconds, 1 to 86400."),
+    (
+        "subscriptions.attempts",
+        "After so many failures in a row a subscription is in error, 1 to 1000.",
+    ),
 ];
 
 fn configuration() -> String {

@@ -39,11 +39,13 @@ pub enum Action {
     ManageKeys,
     /// Starting an import. Each record is decided by itself.
     Import,
+    /// Keeping the register of vendors and their agreements.
+    ManageVendors,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Action; 15] = [
+    pub const ALL: [Action; 16] = [
         Action::Read,
         Action::Vread,
         Action::Search,
@@ -59,6 +61,7 @@ impl Action {
         Action::ManageUsers,
         Action::ManageKeys,
         Action::Import,
+        Action::ManageVendors,
     ];
 
     /// The name: FHIR's code for its interactions
@@ -81,6 +84,7 @@ impl Action {
             Action::ManageUsers => "manage-users",
             Action::ManageKeys => "manage-keys",
             Action::Import => "import",
+            Action::ManageVendors => "manage-vendors",
         }
     }
 

@@ -17,7 +17,7 @@ use crate::{Action, Context, Error, Facts, RecordRef};
 
 const SCHEMA: &str = include_str!("../policies/schema.cedarschema");
 const ROLES: &str = include_str!("../policies/roles.toml");
-const FILES: [(&str, &str); 10] = [
+const FILES: [(&str, &str); 12] = [
     ("auditor.cedar", include_str!("../policies/auditor.cedar")),
     ("billing.cedar", include_str!("../policies/billing.cedar")),
     ("field-clinician.cedar", include_str!("../policies/field-clinician.cedar")),
@@ -28,6 +28,8 @@ const FILES: [(&str, &str); 10] = [
     ("operator.cedar", include_str!("../policies/operator.cedar")),
     ("physician.cedar", include_str!("../policies/physician.cedar")),
     ("privacy-officer.cedar", include_str!("../policies/privacy-officer.cedar")),
+    ("subscription-keeper.cedar", include_str!("../policies/subscription-keeper.cedar")),
+    ("system-client.cedar", include_str!("../policies/system-client.cedar")),
 ];
 
 /// How many masks are kept. A mask is some hundred bytes; a tenant has a few

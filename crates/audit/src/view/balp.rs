@@ -117,7 +117,7 @@ fn dicom(kind: EventKind) -> ((&'static str, &'static str), Option<(&'static str
         EventKind::Start => (activity, Some(("110120", "Application Start"))),
         EventKind::Stop => (activity, Some(("110121", "Application Stop"))),
         EventKind::AuditRead => (("110101", "Audit Log Used"), None),
-        EventKind::Export => (("110106", "Export"), None),
+        EventKind::Export | EventKind::Notification => (("110106", "Export"), None),
         EventKind::Import => (("110107", "Import"), None),
         _ => (activity, None),
     }

@@ -218,7 +218,7 @@ impl Engine {
     /// Refuses, before any data is touched, what the role may never search by. A
     /// type that the role never sees is no error but empty; naming one of its
     /// clinical elements is.
-    fn guard(&self, caller: &Caller, query: &Query) -> Result<(), Failure> {
+    pub(crate) fn guard(&self, caller: &Caller, query: &Query) -> Result<(), Failure> {
         let admin = ClassSet::of(DataClass::Administrative);
         let ever = self.policy().ever(&caller.subject, Action::Search, query.ty.name()).or(admin);
         let refused = |code: &str| {

@@ -8,6 +8,7 @@ mod audit;
 mod config;
 mod files;
 mod keys;
+mod subscriptions;
 mod system;
 mod tls;
 
@@ -140,6 +141,7 @@ fn all(home: &Home, now: Timestamp) -> Vec<Check> {
     let keystore = open_keystore(home, &config, &rng, &options);
     checks.extend(keys::tenants(home, keystore.as_ref(), now, &options));
     checks.extend(audit::checks(home, keystore.as_ref(), now, &options));
+    checks.extend(subscriptions::checks(home, keystore.as_ref(), &options));
     checks.extend(system::checks(home, &config, now, &system::Places::real()));
     checks
 }

@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::out::Out;
 use crate::app::{App, Use};
-use crate::{http, reload};
+use crate::{http, reload, subscriptions};
 
 /// Serve FHIR over TLS 1.2/1.3. Without a certificate in phial.toml a development CA
 /// is made: trust HOME/tls/ca.pem.
@@ -79,6 +79,7 @@ impl Told {
         out: &Out,
     ) -> anyhow::Result<()> {
         let indexing = tokio::spawn(index_behind(Arc::clone(app)));
+        let telling = tokio::spawn(subscriptions::tell(Arc::clone(app), serving.address()));
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -89,6 +90,7 @@ impl Told {
                 _ = look.tick() => reload::certificate_if_changed(app, serving).await,
             }
         }
+        telling.abort();
         indexing.abort();
         out.say("stopping: running requests finish, then the logs are closed");
         let ending = async {

@@ -41,6 +41,10 @@ pub(crate) enum Route {
     /// `POST [base]/CodeSystem/$validate-code`,
     /// `POST [base]/CodeSystem/[id]/$validate-code`
     ValidateCode(ResourceType, Option<LogicalId>, bool),
+    /// `GET [base]/Subscription/[id]/$status`
+    SubscriptionStatus(LogicalId),
+    /// `GET [base]/Subscription/[id]/$events`
+    SubscriptionEvents(LogicalId),
 }
 
 /// Why a path is no route.
@@ -123,6 +127,9 @@ pub(crate) fn route(method: &Method, rest: &str) -> Result<Route, NoRoute> {
             let version = v.parse().map(Version).map_err(|_| NoRoute::BadId)?;
             if get { Ok(Route::Vread(ty, id, version)) } else { Err(NoRoute::Method) }
         }
+        ["Subscription", s, "$status"] if get => Ok(Route::SubscriptionStatus(id(s)?)),
+        ["Subscription", s, "$events"] if get => Ok(Route::SubscriptionEvents(id(s)?)),
+        ["Subscription", _, "$status" | "$events"] => Err(NoRoute::Method),
         [t, s, sub] if sub.starts_with('$') => operation(method, ty(t)?, Some(id(s)?), sub),
         [t, s, sub] if sub.starts_with('_') => {
             ty(t)?;
@@ -259,8 +266,19 @@ mod tests {
             assert_eq!(found.as_ref(), Some(name), "{method} {template}");
         }
         // Whatever is no documented route leads nowhere.
-        let parts =
-            ["Condition", "Patient", "a", "1", "_history", "_search", "metadata", "$everything"];
+        let parts = [
+            "Condition",
+            "Patient",
+            "a",
+            "1",
+            "_history",
+            "_search",
+            "metadata",
+            "$everything",
+            "Subscription",
+            "$status",
+            "$events",
+        ];
         let mut paths = vec![Vec::new()];
         let mut last = paths.clone();
         for _ in 0..4 {

@@ -11,6 +11,7 @@ use phial_base::{RequestId, RequestInfo, Surface, TenantId};
 use phial_engine::interaction::batch::parse_etag;
 use phial_engine::interaction::history::History;
 use phial_engine::interaction::search::Search;
+use phial_engine::operation::subscription::EventsAsked;
 use phial_engine::operation::terminology::Sent;
 use phial_engine::{BundleKind, Caller, Failure, Return, Written, bundle_kind, part_of_one};
 use phial_fhir::definitions::ResourceType;
@@ -369,6 +370,15 @@ impl Incoming<'_> {
                 let sent = self.sent(posted, query).await?;
                 Ok(answer::released(app.engine.validate_code(&caller, ty, id, sent).await?, None))
             }
+            Route::SubscriptionStatus(id) => {
+                let status = engine.subscription_status(&self.caller, &id, &self.base).await?;
+                Ok(answer::released(status, None))
+            }
+            Route::SubscriptionEvents(id) => {
+                let asked = events_asked(query)?;
+                let events = engine.subscription_events(&self.caller, &id, &asked, &self.base);
+                Ok(answer::released(events.await?, None))
+            }
             Route::Bundle => {
                 let (caller, base, app) = (self.caller.clone(), self.base.clone(), self.app);
                 let returning = self.prefer.returning.unwrap_or(Return::Minimal);
@@ -477,6 +487,32 @@ impl Incoming<'_> {
         Doc::parse(&body, &limits)
             .map_err(|issues| Failure::Invalid(phial_engine::Refusal { issues }).into())
     }
+}
+
+/// The parameters of `$events`; any other is refused by name.
+fn events_asked(query: &str) -> Result<EventsAsked, Failure> {
+    let mut asked = EventsAsked::default();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let number = || {
+            value.parse().map(Some).map_err(|_| {
+                Failure::invalid(IssueCode::Value, name.as_ref(), "expected a number of an event")
+            })
+        };
+        match name.as_ref() {
+            "eventsSinceNumber" => asked.since = number()?,
+            "eventsUntilNumber" => asked.until = number()?,
+            "content" => asked.content = Some(value.into_owned()),
+            "_format" | "_pretty" => {}
+            _ => {
+                return Err(Failure::invalid(
+                    IssueCode::NotSupported,
+                    "$events",
+                    "$events takes eventsSinceNumber, eventsUntilNumber and content",
+                ));
+            }
+        }
+    }
+    Ok(asked)
 }
 
 fn same_id(doc: &Doc, id: &phial_base::LogicalId) -> Result<(), Failure> {

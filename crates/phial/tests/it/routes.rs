@@ -84,7 +84,7 @@ fn parameters(all: &[(&str, &str)]) -> Value {
     json!({"resourceType": "Parameters", "parameter": all})
 }
 
-const ROWS: [Row; 27] = [
+const ROWS: [Row; 29] = [
     Row {
         route: "GET [base]/metadata",
         asks: &[("the capability statement", |s, r, _| get(s, r, "metadata"))],
@@ -332,7 +332,37 @@ const ROWS: [Row; 27] = [
             ask(s, r, Method::POST, "CodeSystem/absent/$validate-code", Some(&p))
         })],
     },
+    Row {
+        route: "GET [base]/Subscription/[id]/$status",
+        asks: &[
+            ("a subscription of the system client", |s, r, _| {
+                get(s, r, &format!("Subscription/{}/$status", subscribed(s)))
+            }),
+            ("what is absent", |s, r, _| get(s, r, "Subscription/absent/$status")),
+        ],
+    },
+    Row {
+        route: "GET [base]/Subscription/[id]/$events",
+        asks: &[
+            ("a subscription of the system client", |s, r, _| {
+                get(s, r, &format!("Subscription/{}/$events", subscribed(s)))
+            }),
+            ("what is absent", |s, r, _| get(s, r, "Subscription/absent/$events")),
+        ],
+    },
 ];
+
+/// A subscription of the system client, which is told nothing: it is off.
+fn subscribed(server: &Server) -> String {
+    let made = server.post(
+        "system-client",
+        "Subscription",
+        &json!({"resourceType": "Subscription", "status": "off", "reason": "to be asked about",
+            "criteria": "urn:phial:topic:changed:Observation",
+            "channel": {"type": "rest-hook", "endpoint": "https://nobody.example/in"}}),
+    );
+    made.expect(201).json()["id"].as_str().unwrap().to_owned()
+}
 
 /// Status and, of a refusal, the code of its first issue; of a bundle's answer, those of
 /// its one entry.
@@ -368,9 +398,10 @@ fn entries(log: &[Value], request: &str) -> String {
 
 fn table(world: &mut World) -> String {
     world.user("olaf", "operator", None);
+    world.user("sys", "system-client", None);
     let server = world.serve();
     let mut roles: Vec<&str> = PEOPLE.iter().map(|(_, role, _)| *role).collect();
-    roles.extend(["operator", NOBODY]);
+    roles.extend(["operator", "system-client", NOBODY]);
     let mut asked = Vec::new();
     for row in &ROWS {
         for (what, ask) in row.asks {

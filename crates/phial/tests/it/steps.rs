@@ -90,8 +90,29 @@ const ROLLED_BACK: Scenario = Scenario {
     body: &[Put("c", 1), Flush],
 };
 
-const ALL: &[&Scenario] =
-    &[&MAKING, &WRITING, &ACCOUNTS, &KEYS, &FORGETTING, &RESTORING, &INDEXING, &ROLLED_BACK];
+const TELLING: Scenario = Scenario {
+    name: "telling a subscriber",
+    before: &[Make, Open, Subscribe, Tell],
+    body: &[Put("a", 1), Tell, Put("a", 2), Put("b", 3), Tell, Close, Open, Put("b", 4), Tell],
+};
+const SUBSCRIBING: Scenario = Scenario {
+    name: "subscribing and ending it",
+    before: &[Make, Open],
+    body: &[Subscribe, Tell, Put("a", 1), Tell, Unsubscribe, Tell],
+};
+
+const ALL: &[&Scenario] = &[
+    &MAKING,
+    &WRITING,
+    &ACCOUNTS,
+    &KEYS,
+    &FORGETTING,
+    &RESTORING,
+    &INDEXING,
+    &ROLLED_BACK,
+    &TELLING,
+    &SUBSCRIBING,
+];
 
 /// Steps that nobody waits for, or whose failure is told otherwise than by an error.
 const QUIET: &[Step] = &[
@@ -157,8 +178,10 @@ fn fails(s: &Scenario, (step, part): Point, pass: usize, how: How) -> bool {
         let asked = stage.model.clone();
         let done = stage.run(*op);
         if crashed.is_none() && stage.points.hit() {
-            // What clients knew when it crashed: not the answer to this.
-            crashed = Some((i, asked, stage.now()));
+            // What clients knew when it crashed: not the answer to this. Whoever was sent
+            // something has it.
+            let heard = stage.model.heard.clone();
+            crashed = Some((i, asked.having(heard), stage.now()));
             let quiet = QUIET.contains(&step);
             assert!(quiet || done.is_err(), "{why}: {op:?} was acknowledged");
         } else if let Err(e) = &done {
@@ -254,6 +277,36 @@ fn replaying_tombstones_fails_at_every_step_both_ways() {
 #[test]
 fn an_index_fails_at_every_step_both_ways() {
     drive(&INDEXING);
+}
+
+#[test]
+fn telling_a_subscriber_fails_at_every_step_both_ways() {
+    drive(&TELLING);
+}
+
+#[test]
+fn subscribing_and_ending_it_fails_at_every_step_both_ways() {
+    drive(&SUBSCRIBING);
+}
+
+#[test]
+fn an_owner_who_lost_the_role_is_told_nothing_more() {
+    let mut stage = Stage::new(None, at());
+    for op in [Make, Open, Subscribe, Tell, Put("a", 1), Tell, Put("a", 2)] {
+        stage.begin(op);
+        stage.run(op).unwrap();
+    }
+    assert_eq!((stage.standing().as_str(), stage.model.heard.len()), ("active", 1));
+    stage.tell_as("front-desk").unwrap();
+    assert_eq!((stage.standing().as_str(), stage.model.heard.len()), ("off", 1));
+    // Having it again does not bring it back: the owner asks anew, and begins anew.
+    stage.run(Tell).unwrap();
+    assert_eq!((stage.standing().as_str(), stage.model.heard.len()), ("off", 1));
+    for op in [Subscribe, Tell, Put("a", 3), Tell] {
+        stage.begin(op);
+        stage.run(op).unwrap();
+    }
+    assert_eq!((stage.standing().as_str(), stage.model.heard.len()), ("active", 2));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! A home in this process whose durable steps are watched, the work that scenarios are
 //! made of, and what must hold of the stores afterwards.
 
+mod subscriber;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,6 +73,12 @@ pub(crate) enum Op {
     Rebuild,
     /// An index by itself takes in, forgets, closes, is deleted.
     IndexAlone,
+    /// PUT a subscription to changes of patients.
+    Subscribe,
+    /// Its endpoint takes all that there is to tell.
+    Tell,
+    /// DELETE it.
+    Unsubscribe,
     /// Keep the audit log's directory as it is; the stores are closed.
     KeepAudit,
     /// Put it back: someone rolled the audit log back.
@@ -96,6 +104,9 @@ pub(crate) struct Model {
     once: BTreeSet<&'static str>,
     accounts: BTreeMap<&'static str, bool>,
     rolled_back: bool,
+    subscribed: bool,
+    /// What the subscriber was told: events by number. It outlives every crash.
+    pub(crate) heard: BTreeMap<u64, String>,
 }
 
 struct Live {
@@ -255,6 +266,7 @@ impl Stage {
             Arc::clone(&self.rng),
             Settings::default(),
         );
+        engine.set_endpoint_hosts(&["hooks.example".to_owned()]);
         // As `phial serve` starts: recovery before anything is served.
         for tenant in engine.tenants().cloned().collect::<Vec<_>>() {
             let mut caller = self.caller("operator");
@@ -515,6 +527,9 @@ impl Stage {
             }
             Op::Rebuild => self.vessel(Vessel::rebuild_index)?.map_err(said),
             Op::IndexAlone => self.index_alone(),
+            Op::Subscribe => self.subscribe(),
+            Op::Tell => self.tell(),
+            Op::Unsubscribe => self.unsubscribe(),
             Op::KeepAudit => {
                 copy(&self.root.join("audit"), &self.root.join("keys").join("kept"));
                 Ok(())
@@ -633,6 +648,7 @@ impl Stage {
             // A suspension that was answered with an error may hold; never the reverse.
             assert!(now == *active || !now, "{why}: {name}");
         }
+        self.all_was_told(why);
         self.vessel(|v| {
             let mut rows = Vec::new();
             v.records()
