@@ -1,19 +1,20 @@
-//! The load generator: keep-alive HTTP/1.1 connections over TLS, each on a thread of
-//! its own, each asking the next question as soon as the last was answered. It reads
-//! no more of HTTP than the server under measurement speaks (a status, a length, a
-//! body), since it takes its time from the same cores. Refuses any other answer.
+//! The load generator: keep-alive HTTP/1.1 connections over TLS, each asking the next
+//! question as soon as the last was answered. One thread serves them all, and it reads no
+//! more of HTTP than the server under measurement speaks (a status, a length, a body),
+//! since it takes its time from the same cores. Refuses any other answer.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use rustls::ClientConnection;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConnection, StreamOwned};
 
 /// One question.
 #[derive(Clone)]
@@ -62,12 +63,16 @@ impl Client {
     }
 
     fn connect(&self) -> anyhow::Result<Connection> {
-        let stream = TcpStream::connect(self.address)?;
+        let mut stream = std::net::TcpStream::connect(self.address)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_mins(2)))?;
         let name = ServerName::try_from("localhost")?;
-        let session = ClientConnection::new(Arc::clone(&self.tls), name)?;
-        Ok(Connection { stream: StreamOwned::new(session, stream), buffer: Vec::new() })
+        let mut session = ClientConnection::new(Arc::clone(&self.tls), name)?;
+        while session.is_handshaking() {
+            session.complete_io(&mut stream)?;
+        }
+        stream.set_nonblocking(true)?;
+        let stream = TcpStream::from_std(stream);
+        Ok(Connection { stream, session, buffer: Vec::new(), asked: 0, begun: Instant::now() })
     }
 
     /// The bytes of a question.
@@ -90,9 +95,11 @@ impl Client {
 
     /// One question and its JSON answer.
     pub(crate) fn json(&self, ask: &Ask) -> anyhow::Result<serde_json::Value> {
-        let mut connection = self.connect()?;
-        let body = connection.ask(&self.bytes(ask)).with_context(|| ask.line.clone())?;
-        serde_json::from_slice(connection.buffer.get(body).unwrap_or_default()).context("not JSON")
+        let mut answer = Ok(serde_json::Value::Null);
+        self.serve(1, std::slice::from_ref(ask), None, &mut |body, _| {
+            answer = serde_json::from_slice(body).context("not JSON");
+        })?;
+        answer
     }
 
     /// Asks over `connections` for `took`; the time of each answer in milliseconds.
@@ -103,57 +110,116 @@ impl Client {
         asks: &[Ask],
         took: Duration,
     ) -> anyhow::Result<Vec<f64>> {
-        ensure!(!asks.is_empty(), "nothing to ask");
+        let mut times = Vec::new();
+        self.serve(connections, asks, Some(took), &mut |_, ms| times.push(ms))?;
+        Ok(times)
+    }
+
+    /// Asks the questions in turn until `took` is over, or one on each connection, and
+    /// gives `each` answer's body and its time in milliseconds.
+    fn serve(
+        &self,
+        connections: usize,
+        asks: &[Ask],
+        took: Option<Duration>,
+        each: &mut dyn FnMut(&[u8], f64),
+    ) -> anyhow::Result<()> {
         let questions: Vec<Vec<u8>> = asks.iter().map(|a| self.bytes(a)).collect();
-        let next = AtomicUsize::new(0);
-        let end = Instant::now() + took;
-        let one = || {
+        ensure!(!questions.is_empty(), "nothing to ask");
+        let mut poll = Poll::new()?;
+        let mut all = Vec::with_capacity(connections);
+        for n in 0..connections {
             let mut connection = self.connect()?;
-            let mut times = Vec::new();
-            while Instant::now() < end {
-                let n = next.fetch_add(1, Ordering::Relaxed) % questions.len();
-                let Some(question) = questions.get(n) else { break };
-                let begun = Instant::now();
-                connection
-                    .ask(question)
-                    .with_context(|| asks.get(n).map(|a| a.line.clone()).unwrap_or_default())?;
-                times.push(begun.elapsed().as_secs_f64() * 1000.0);
-            }
-            anyhow::Ok(times)
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            poll.registry().register(&mut connection.stream, Token(n), interest)?;
+            all.push(connection);
+        }
+        let mut next = 0;
+        let mut question = || {
+            next += 1;
+            (next - 1) % questions.len()
         };
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..connections).map(|_| scope.spawn(one)).collect();
-            let mut all = Vec::new();
-            for thread in threads {
-                match thread.join() {
-                    Ok(times) => all.extend(times?),
-                    Err(_) => bail!("a connection's thread ended early"),
+        let end = took.map(|t| Instant::now() + t);
+        for connection in &mut all {
+            let n = question();
+            connection.ask(n, questions.get(n).context("no question")?)?;
+        }
+        let mut open = connections;
+        let mut events = Events::with_capacity(connections.max(16));
+        while open > 0 {
+            poll.poll(&mut events, Some(Duration::from_mins(2)))?;
+            ensure!(!events.is_empty(), "no answer in two minutes");
+            for event in &events {
+                let Some(connection) = all.get_mut(event.token().0) else { continue };
+                let about = connection.asked;
+                let line = || asks.get(about).map(|a| a.line.clone()).unwrap_or_default();
+                connection.send().with_context(line)?;
+                let Some(body) = connection.answer().with_context(line)? else { continue };
+                let took = connection.begun.elapsed().as_secs_f64() * 1000.0;
+                each(connection.buffer.get(body).unwrap_or_default(), took);
+                connection.buffer.clear();
+                if end.is_some_and(|end| Instant::now() < end) {
+                    let n = question();
+                    connection.ask(n, questions.get(n).context("no question")?)?;
+                } else {
+                    open -= 1;
                 }
             }
-            Ok(all)
-        })
+        }
+        Ok(())
     }
 }
 
 struct Connection {
-    stream: StreamOwned<ClientConnection, TcpStream>,
+    stream: TcpStream,
+    session: ClientConnection,
     buffer: Vec<u8>,
+    /// The number of the question that waits for its answer, and since when.
+    asked: usize,
+    begun: Instant,
 }
 
 impl Connection {
-    /// Sends a question and reads its answer into the buffer; where the body lies.
-    fn ask(&mut self, question: &[u8]) -> anyhow::Result<std::ops::Range<usize>> {
-        self.stream.write_all(question)?;
-        self.buffer.clear();
-        let head = loop {
-            let seen = self.buffer.len();
-            self.read_more()?;
-            let from = seen.saturating_sub(3);
-            if let Some(at) =
-                self.buffer.get(from..).and_then(|b| b.windows(4).position(|w| w == b"\r\n\r\n"))
-            {
-                break from + at;
+    fn ask(&mut self, number: usize, question: &[u8]) -> anyhow::Result<()> {
+        (self.asked, self.begun) = (number, Instant::now());
+        self.session.writer().write_all(question)?;
+        self.send()
+    }
+
+    /// Sends what the socket takes; the rest goes when it is writable again.
+    fn send(&mut self) -> anyhow::Result<()> {
+        while self.session.wants_write() {
+            match self.session.write_tls(&mut self.stream) {
+                Ok(_) => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) => return Err(e.into()),
             }
+        }
+        Ok(())
+    }
+
+    /// Reads what has arrived; where the body lies in the buffer, once it is whole.
+    fn answer(&mut self) -> anyhow::Result<Option<std::ops::Range<usize>>> {
+        loop {
+            match self.session.read_tls(&mut self.stream) {
+                Ok(n) => ensure!(n > 0, "the server closed the connection"),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(e) => return Err(e.into()),
+            }
+            let plain = self.session.process_new_packets()?.plaintext_bytes_to_read();
+            let len = self.buffer.len();
+            self.buffer.resize(len + plain, 0);
+            self.session.reader().read_exact(self.buffer.get_mut(len..).unwrap_or_default())?;
+            if let Some(body) = self.whole()? {
+                return Ok(Some(body));
+            }
+        }
+    }
+
+    /// Where the body lies, if all of it is there.
+    fn whole(&self) -> anyhow::Result<Option<std::ops::Range<usize>>> {
+        let Some(head) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n") else {
+            return Ok(None);
         };
         let text = std::str::from_utf8(self.buffer.get(..head).unwrap_or_default())?;
         let mut lines = text.split("\r\n");
@@ -167,19 +233,7 @@ impl Connection {
             .trim()
             .parse()?;
         let body = head + 4..head + 4 + length;
-        while self.buffer.len() < body.end {
-            self.read_more()?;
-        }
-        ensure!(self.buffer.len() == body.end, "more than one answer");
-        Ok(body)
-    }
-
-    fn read_more(&mut self) -> anyhow::Result<()> {
-        let len = self.buffer.len();
-        self.buffer.resize(len + 16384, 0);
-        let n = self.stream.read(self.buffer.get_mut(len..).unwrap_or_default())?;
-        self.buffer.truncate(len + n);
-        ensure!(n > 0, "the server closed the connection");
-        Ok(())
+        ensure!(self.buffer.len() <= body.end, "more than one answer");
+        Ok((self.buffer.len() == body.end).then_some(body))
     }
 }

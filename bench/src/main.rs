@@ -105,16 +105,11 @@ fn run(args: &Args) -> anyhow::Result<()> {
     if wanted("read") {
         let paths: Vec<_> =
             known.patients.iter().map(|id| client::get(&format!("/fhir/Patient/{id}"))).collect();
-        let (rate, p99, commits) = load(args, &client, 16, &paths, &server)?;
-        rows.push(Row::rate(
-            "read",
-            "GET /Patient/{id}, 16 connections",
-            rate,
-            16_000.0,
-            "reads/s",
-        ));
-        rows.push(Row::limit("read p99", "", p99, 5.0, "ms"));
-        rows.push(Row::note("read commits", "durable audit commits", commits, "commits/s"));
+        let found = load(args, &client, 16, &paths, &server)?;
+        let what = "GET /Patient/{id}, 16 connections";
+        rows.push(Row::rate("read", what, found.rate, 16_000.0, "reads/s"));
+        rows.push(Row::limit("read p99", "", found.p99, 5.0, "ms"));
+        rows.extend(found.notes("read"));
     }
     if wanted("search") {
         let paths: Vec<_> = known
@@ -126,16 +121,11 @@ fn run(args: &Args) -> anyhow::Result<()> {
                 ))
             })
             .collect();
-        let (rate, p99, commits) = load(args, &client, 16, &paths, &server)?;
-        rows.push(Row::rate(
-            "search",
-            "Observation?patient&code&_sort=-date&_count=20, 16 connections",
-            rate,
-            3000.0,
-            "searches/s",
-        ));
-        rows.push(Row::limit("search p99", "", p99, 15.0, "ms"));
-        rows.push(Row::note("search commits", "durable audit commits", commits, "commits/s"));
+        let found = load(args, &client, 16, &paths, &server)?;
+        let what = "Observation?patient&code&_sort=-date&_count=20, 16 connections";
+        rows.push(Row::rate("search", what, found.rate, 3000.0, "searches/s"));
+        rows.push(Row::limit("search p99", "", found.p99, 15.0, "ms"));
+        rows.extend(found.notes("search"));
     }
     if wanted("name") {
         let paths: Vec<_> = known
@@ -148,29 +138,20 @@ fn run(args: &Args) -> anyhow::Result<()> {
                 )
             })
             .collect();
-        let (rate, p99, _) = load(args, &client, 16, &paths, &server)?;
-        rows.push(Row::rate(
-            "name",
-            "Patient by name and birth date (POST _search), 16 connections",
-            rate,
-            5000.0,
-            "searches/s",
-        ));
-        rows.push(Row::limit("name p99", "", p99, 15.0, "ms"));
+        let found = load(args, &client, 16, &paths, &server)?;
+        let what = "Patient by name and birth date (POST _search), 16 connections";
+        rows.push(Row::rate("name", what, found.rate, 5000.0, "searches/s"));
+        rows.push(Row::limit("name p99", "", found.p99, 15.0, "ms"));
+        rows.extend(found.notes("name"));
     }
     if wanted("bundle") {
         let writer = Client::new(server.address, &home.join("tls").join("ca.pem"), &loader)?;
         let bundles: Vec<_> =
             (0..400).map(|n| client::post_json("/fhir", data::bundle(n))).collect();
-        let (rate, _, commits) = load(args, &writer, 4, &bundles, &server)?;
-        rows.push(Row::rate(
-            "bundle",
-            "transaction bundles of 55 resources, 4 clients",
-            rate * 55.0,
-            5000.0,
-            "resources/s",
-        ));
-        rows.push(Row::note("bundle commits", "durable audit commits", commits, "commits/s"));
+        let found = load(args, &writer, 4, &bundles, &server)?;
+        let what = "transaction bundles of 55 resources, 4 clients";
+        rows.push(Row::rate("bundle", what, found.rate * 55.0, 5000.0, "resources/s"));
+        rows.extend(found.notes("bundle"));
     }
     rows.push(Row::limit(
         "memory",
@@ -195,27 +176,56 @@ fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs a load several times: median rate (answers/s), median p99 (ms), and durable
-/// audit commits per second.
+/// What a load was answered with; medians of the runs.
+struct Load {
+    /// Answers a second.
+    rate: f64,
+    /// Milliseconds.
+    p99: f64,
+    /// Durable audit commits a second.
+    commits: f64,
+    /// Microseconds of processor time that the server spent on an answer.
+    processor: f64,
+}
+
+impl Load {
+    fn notes(&self, name: &str) -> [Row; 2] {
+        let commits = format!("{name} commits");
+        let processor = format!("{name} processor");
+        [
+            Row::note(&commits, "durable audit commits", self.commits, "commits/s"),
+            Row::note(&processor, "the server's, of both cores", self.processor, "µs each"),
+        ]
+    }
+}
+
+/// Runs a load several times.
 fn load(
     args: &Args,
     client: &Client,
     connections: usize,
     requests: &[client::Ask],
     server: &Server,
-) -> anyhow::Result<(f64, f64, f64)> {
+) -> anyhow::Result<Load> {
     client.run(connections, requests, Duration::from_secs(2))?;
-    let (mut rates, mut tails, mut commits) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut rates, mut tails) = (Vec::new(), Vec::new());
+    let (mut commits, mut processor) = (Vec::new(), Vec::new());
     for _ in 0..args.runs {
-        let before = server.commits()?;
+        let (before, used) = (server.commits()?, server.processor()?);
         let took = Duration::from_secs(args.seconds);
         let mut times = client.run(connections, requests, took)?;
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
         {
             rates.push(times.len() as f64 / took.as_secs_f64());
+            processor.push((server.processor()? - used) * 1e6 / times.len().max(1) as f64);
             commits.push((server.commits()? - before) as f64 / took.as_secs_f64());
         }
         tails.push(percentile(&mut times, 0.99));
     }
-    Ok((median(&mut rates), median(&mut tails), median(&mut commits)))
+    Ok(Load {
+        rate: median(&mut rates),
+        p99: median(&mut tails),
+        commits: median(&mut commits),
+        processor: median(&mut processor),
+    })
 }

@@ -123,6 +123,16 @@ impl Server {
         Ok(kib / 1024.0)
     }
 
+    /// Processor time that the server has used, user and system, in seconds.
+    pub(crate) fn processor(&self) -> anyhow::Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let after = stat.rsplit_once(") ").context("no stat")?.1;
+        let ticks: Vec<f64> =
+            after.split(' ').skip(11).take(2).filter_map(|t| t.parse().ok()).collect();
+        // Linux counts these in hundredths of a second, whatever the kernel's own clock.
+        Ok(ticks.iter().sum::<f64>() / 100.0)
+    }
+
     /// How many durable audit commits there were.
     pub(crate) fn commits(&self) -> anyhow::Result<u64> {
         let out = json(&self.phial, &self.home, &["audit", "status"])?;

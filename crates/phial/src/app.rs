@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use jiff::SignedDuration;
@@ -24,6 +25,11 @@ use phial_store::verify::Report;
 use phial_store::vessel::{Indexing, Vessel};
 
 use crate::config::Config;
+
+/// How long a look at a store's file is good for: a file that someone takes away is noticed
+/// so late at most, and what is committed is looked at in any case. Looking before each
+/// step of each read took a twentieth of a read's time.
+const LOOK_GOOD_FOR: Duration = Duration::from_micros(500);
 
 /// The program, put together over one home.
 pub(crate) struct App {
@@ -72,7 +78,8 @@ impl App {
 
     /// Opens a home.
     pub(crate) fn open(root: &Path, use_: Use) -> anyhow::Result<Self> {
-        Self::open_with(root, use_, &Options::default())
+        let options = Options { look_good_for: Some(LOOK_GOOD_FOR), ..Options::default() };
+        Self::open_with(root, use_, &options)
     }
 
     pub(crate) fn open_with(root: &Path, use_: Use, options: &Options) -> anyhow::Result<Self> {

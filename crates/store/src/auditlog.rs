@@ -12,16 +12,16 @@
 mod appender;
 mod disk;
 mod notes;
+mod queue;
 mod tray;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
-use crossbeam_channel::Sender;
 use phial_audit::chain::StoredRef;
 use phial_audit::tree::{self, Hash, MemoryNodes};
 use phial_audit::{Entry, IntentId, NodeId, NoteVerifier, OutcomeCode, Place};
@@ -30,21 +30,19 @@ use phial_base::{Clock, Rng, RowId, TenantId, Version};
 use phial_crypto::SecretKey;
 
 use self::appender::{Job, Prepared, Reply};
-pub(crate) use self::disk::{SCHEMA, checkpoints, each, node_chains, open_intents, tail_state};
+pub(crate) use self::disk::{SCHEMA, Tail, checkpoints, each, open_intents, tail};
 pub(crate) use self::notes::{beside_keys, origin_of};
+use self::queue::Queue;
 pub use self::tray::hand_out_receipts;
 use crate::error::{Error, Fault};
 use crate::home::Home;
 use crate::keystore::Keystore;
 use crate::open::{Options, Slot, create_store, open_store};
 
-/// Submissions that may wait before further ones are refused.
-const MAX_WAITING: usize = 65_536;
-
 /// How long an append waits for company at most, in microseconds, when the appends before
 /// it had some; a lone caller never waits, and nobody does once most of the company is
 /// there. A commit costs a sync of the disk, hundreds of microseconds at best.
-const LINGER_US: u64 = 1000;
+const LINGER_US: u64 = 300;
 
 /// Proof that audit entries are durable. Only the audit log makes one, after the
 /// commit that holds them (invariant 1).
@@ -144,56 +142,10 @@ pub fn public_key_beside(audit_db: &Path) -> PathBuf {
 }
 
 struct Shared {
-    waiting: AtomicUsize,
-    /// The appender sleeps until so many wait; out of reach when it does not.
-    wanted: AtomicUsize,
-    appender: OnceLock<Thread>,
+    queue: Queue,
     linger_us: AtomicU64,
     commits: AtomicU64,
     entries: AtomicU64,
-}
-
-impl Shared {
-    /// The calling thread is the appender.
-    fn listen(&self) {
-        let _ = self.appender.set(thread::current());
-    }
-
-    /// One more waits.
-    fn one_more(&self) -> Result<(), Error> {
-        let before = self.waiting.fetch_add(1, Ordering::SeqCst);
-        if before >= MAX_WAITING {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(Error::Unavailable(Fault::Busy));
-        }
-        Ok(())
-    }
-
-    /// Wakes the appender if it sleeps and enough wait.
-    fn enough(&self) {
-        if self.waiting.load(Ordering::SeqCst) >= self.wanted.load(Ordering::SeqCst)
-            && let Some(appender) = self.appender.get()
-        {
-            self.wanted.store(usize::MAX, Ordering::SeqCst);
-            appender.unpark();
-        }
-    }
-
-    /// Sleeps until `most` wait, the one that is being served included, but no longer
-    /// than `linger`. Asleep, not listening to the queue: whoever comes need not wake it.
-    fn await_submissions(&self, most: usize, linger: Duration) {
-        let until = Instant::now() + linger;
-        let most = most.saturating_sub(1);
-        self.wanted.store(most, Ordering::SeqCst);
-        while self.waiting.load(Ordering::SeqCst) < most {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            thread::park_timeout(left);
-        }
-        self.wanted.store(usize::MAX, Ordering::SeqCst);
-    }
 }
 
 /// How the appender has worked since it started.
@@ -211,7 +163,6 @@ pub struct AuditLog {
     keystore: Arc<Keystore>,
     verifier: NoteVerifier,
     node: NodeId,
-    jobs: Sender<Job>,
     shared: Arc<Shared>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
     reader: Mutex<Slot>,
@@ -334,14 +285,11 @@ impl AuditLog {
         let mut node = [0u8; 16];
         rng.fill(&mut node);
         let shared = Arc::new(Shared {
-            waiting: AtomicUsize::new(0),
-            wanted: AtomicUsize::new(usize::MAX),
-            appender: OnceLock::new(),
+            queue: Queue::new(),
             linger_us: AtomicU64::new(LINGER_US),
             commits: AtomicU64::new(0),
             entries: AtomicU64::new(0),
         });
-        let (jobs, taken) = crossbeam_channel::unbounded();
         let appender = appender::Appender::new(
             tenant.clone(),
             node,
@@ -350,7 +298,6 @@ impl AuditLog {
             rng,
             writer,
             files.note.clone(),
-            taken,
             Arc::clone(&shared),
         );
         let thread =
@@ -360,7 +307,6 @@ impl AuditLog {
             keystore,
             verifier,
             node,
-            jobs,
             shared,
             thread: Mutex::new(Some(thread)),
             reader: Mutex::new(reader),
@@ -433,12 +379,7 @@ impl AuditLog {
         if entries.is_empty() {
             return Err(Error::Invalid("an append of no entry"));
         }
-        self.shared.one_more()?;
-        self.jobs
-            .send(Job::Append { entries, output, reply })
-            .map_err(|_| Error::Unavailable(Fault::Stopped))?;
-        self.shared.enough();
-        Ok(())
+        self.shared.queue.put(Job::Append { entries, output, reply })
     }
 
     /// Appends entries, all in one commit, and waits until they are durable. `output`
@@ -483,7 +424,7 @@ impl AuditLog {
     /// False when they were not taken, for want of keys say: then recovery has to close
     /// the intents.
     pub fn append_later(&self, entries: Vec<Entry>) -> bool {
-        self.prepare(entries).is_ok_and(|prepared| self.jobs.send(Job::Later(prepared)).is_ok())
+        self.prepare(entries).and_then(|p| self.shared.queue.put(Job::Later(p))).is_ok()
     }
 
     /// Commits what is queued and makes a checkpoint over everything.
@@ -492,7 +433,7 @@ impl AuditLog {
     /// [`Error::Unavailable`] when that fails.
     pub fn flush(&self) -> Result<(), Error> {
         let (reply, answer) = crossbeam_channel::bounded(1);
-        self.jobs.send(Job::Flush(reply)).map_err(|_| Error::Unavailable(Fault::Stopped))?;
+        self.shared.queue.put(Job::Flush(reply))?;
         answer.recv().unwrap_or(Err(Error::Unavailable(Fault::Stopped)))
     }
 
@@ -508,7 +449,7 @@ impl AuditLog {
     /// # Errors
     /// [`Error`] when the file can't be read.
     pub fn size(&self) -> Result<u64, Error> {
-        self.read(|db| Ok(tail_state(db)?.size()))
+        self.read(disk::size)
     }
 
     /// How many durable commits made the log.
@@ -611,7 +552,7 @@ impl AuditLog {
 
 impl Drop for AuditLog {
     fn drop(&mut self) {
-        let _ = self.jobs.send(Job::Stop);
+        let _ = self.shared.queue.put(Job::Stop);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             // The thread has nobody left to tell of a failure; what it could not write

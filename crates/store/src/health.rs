@@ -11,9 +11,7 @@ use phial_base::TenantId;
 use phial_crypto::KeyKind;
 use rusqlite::OptionalExtension;
 
-use crate::auditlog::{
-    KeysOf, audit_error, beside_keys, each, open_intents, open_stored, tail_state,
-};
+use crate::auditlog::{KeysOf, audit_error, beside_keys, each, open_intents, open_stored, tail};
 use crate::error::Error;
 use crate::home::Home;
 use crate::keystore::Keystore;
@@ -95,7 +93,7 @@ pub fn audit(
     options: &Options,
 ) -> Result<AuditHealth, Error> {
     let db = open_read_only(&home.audit(tenant), options)?;
-    let entries = tail_state(&db)?.size();
+    let entries = tail(&db)?.frontier.size();
     let mut last = None;
     let keys = KeysOf { tenant, keystore };
     each(&db, entries.saturating_sub(1), &mut |_, stored| {

@@ -19,6 +19,7 @@
 //! | `version` | type << 40 \| sequence: record, res 9, tag 3, patient 7, date, values | hits, residual filters, scans of a type |
 //! | `list` | pcode and term, or facet; patient 7: versions by date (see `list`) | token, reference, uri; everything about a patient |
 //! | `dat` | pcode, start, sequence, end, patient 7, tag (see `span`) | ranges of time |
+//! | `line` | facet, date, sequence, patient 7, tag (see `timeline`) | codes at a time, over all patients |
 //! | `str` | pcode, folded text: versions (see `text`) | prefixes, `:contains` |
 //! | `num` | pcode, value, sequence (see `amount`) | ranges |
 //! | `term`, `system` | number, code or URI | what stands in `list` |
@@ -58,6 +59,7 @@ mod search;
 mod span;
 mod stored;
 mod text;
+mod timeline;
 mod values;
 mod walk;
 mod write;

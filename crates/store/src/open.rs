@@ -10,12 +10,13 @@
 
 mod glance;
 
+use std::cell::Cell;
 use std::ffi::CString;
 use std::fs;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use phial_base::step::Step;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
@@ -36,6 +37,9 @@ pub struct Options {
     pub writer_cache_kib: Option<u32>,
     /// Page cache of a reading connection in KiB; 2,048 when `None`.
     pub reader_cache_kib: Option<u32>,
+    /// How long a look at whether a file is still in its place is good for, before work
+    /// is done on it; `None`: not at all. After a commit it is looked at in any case.
+    pub look_good_for: Option<Duration>,
 }
 
 /// What a store's file must contain. Migration number i (from 1) leads to format
@@ -66,6 +70,10 @@ pub(crate) struct Db {
     wal_path: CString,
     main: FileId,
     wal: Option<FileId>,
+    look_good_for: Option<Duration>,
+    /// When the file was last seen in its place, and when with its write-ahead log.
+    seen: Cell<Option<Instant>>,
+    seen_whole: Cell<Option<Instant>>,
 }
 
 impl Deref for Db {
@@ -96,8 +104,30 @@ fn wal_path(path: &Path) -> Result<CString, Error> {
 }
 
 impl Db {
-    /// Checks that the path still leads to the file that this handle has open.
+    /// Checks that the path still leads to the file that this handle has open, or did a
+    /// moment ago (see [`Options::look_good_for`]).
     pub(crate) fn check_main_present(&self) -> Result<(), Error> {
+        self.lately(&self.seen, || self.is_main())
+    }
+
+    /// As [`Db::check_main_present`], and the same for the write-ahead log.
+    pub(crate) fn check_present(&self) -> Result<(), Error> {
+        self.lately(&self.seen_whole, || self.check_saved())
+    }
+
+    /// Checks that the path leads to this handle's file now, and that its write-ahead log
+    /// is in place: a commit into an unlinked file would be acknowledged and lost.
+    pub(crate) fn check_saved(&self) -> Result<(), Error> {
+        self.is_main()?;
+        if let Some(wal) = self.wal
+            && file_id(&self.wal_path)? != wal
+        {
+            return Err(Error::Unavailable(Fault::Replaced));
+        }
+        Ok(())
+    }
+
+    fn is_main(&self) -> Result<(), Error> {
         if file_id(&self.path)? == self.main {
             Ok(())
         } else {
@@ -105,15 +135,18 @@ impl Db {
         }
     }
 
-    /// As [`Db::check_main_present`], and the same for the write-ahead log. A commit
-    /// into an unlinked file would be acknowledged and lost.
-    pub(crate) fn check_present(&self) -> Result<(), Error> {
-        self.check_main_present()?;
-        if let Some(wal) = self.wal
-            && file_id(&self.wal_path)? != wal
-        {
-            return Err(Error::Unavailable(Fault::Replaced));
+    fn lately(
+        &self,
+        seen: &Cell<Option<Instant>>,
+        look: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Some(good_for) = self.look_good_for else { return look() };
+        let now = Instant::now();
+        if seen.get().is_some_and(|at| now.duration_since(at) < good_for) {
+            return Ok(());
         }
+        look()?;
+        seen.set(Some(now));
         Ok(())
     }
 
@@ -190,7 +223,16 @@ fn open_inner(path: &Path, options: &Options, read_only: bool) -> Result<Db, Err
     if file_id(&name)? != main {
         return Err(Error::Unavailable(Fault::Replaced));
     }
-    Ok(Db { conn, path: name, wal_path, main, wal })
+    Ok(Db {
+        conn,
+        path: name,
+        wal_path,
+        main,
+        wal,
+        look_good_for: options.look_good_for,
+        seen: Cell::default(),
+        seen_whole: Cell::default(),
+    })
 }
 
 /// Makes a store's file (and its directory) and brings it to the newest format. An
@@ -333,7 +375,7 @@ impl Slot {
         };
         let mut done = work(db);
         // What was committed into a file that was taken away meanwhile is not stored.
-        if done.is_ok() && db.check_present().is_err() {
+        if done.is_ok() && db.check_saved().is_err() {
             done = Err(Error::Unknown);
         }
         if matches!(done, Err(Error::Unavailable(_) | Error::Unknown | Error::Corrupt(_))) {

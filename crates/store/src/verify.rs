@@ -11,15 +11,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use phial_audit::chain::NodeChain;
-use phial_audit::tree::Frontier;
 use phial_audit::verify::{Finding as AuditFinding, Report as AuditReport, Source, Verifier};
 use phial_audit::{AuditKeys, DetailKey, IntentId, LedgerFinding, NoteVerifier, RecordLedger};
 use phial_base::{KeyHandle, Rng, RowId, Seq, TenantId, Version};
 use phial_crypto::{RecordName, SecretKey, content_hash};
 use rusqlite::Connection;
 
-use crate::auditlog::{self, checkpoints, each, open_stored, public_key_beside, tail_state};
+use crate::auditlog::{self, Tail, checkpoints, each, open_stored, public_key_beside, tail};
 use crate::control::ControlLog;
 use crate::error::{Error, Fault};
 use crate::home::Home;
@@ -502,10 +500,10 @@ fn audit(
         complete = false;
         report.unreadable(Store::Audit, e)?;
     }
-    let state = tail_state(&tx);
-    let claimed = state.as_ref().map(Frontier::size).ok();
+    let state = tail(&tx);
+    let claimed = state.as_ref().map(|t| t.frontier.size()).ok();
     let found = verifier.finish(claimed);
-    remembered(&tx, state, &found, complete, report)?;
+    remembered(state, &found, complete, report)?;
     let open_intents = auditlog::open_intents(&tx)
         .map(|all| all.into_iter().map(|(id, _)| id).collect())
         .or_else(|e| report.unreadable(Store::Audit, e).map(|()| BTreeSet::new()))?;
@@ -521,29 +519,21 @@ fn audit(
 
 /// Holds what the appender remembers against what follows from the entries.
 fn remembered(
-    db: &Connection,
-    state: Result<Frontier, Error>,
+    state: Result<Tail, Error>,
     found: &AuditReport,
     complete: bool,
     report: &mut Report,
 ) -> Result<(), Error> {
-    match state {
-        Ok(frontier) => {
-            if complete && found.root.is_some() && frontier != found.frontier {
-                report.find(Finding::AuditState { table: "tree" });
-            }
-        }
-        Err(e) => report.unreadable(Store::Audit, e)?,
+    let state = match state {
+        Ok(state) => state,
+        Err(e) => return report.unreadable(Store::Audit, e),
+    };
+    if complete && found.root.is_some() && state.frontier != found.frontier {
+        report.find(Finding::AuditState { table: "tree" });
     }
-    match auditlog::node_chains(db) {
-        Ok(nodes) => {
-            let wrote = |n: &&NodeChain| n.number > 0;
-            let nodes: Vec<&NodeChain> = nodes.iter().filter(wrote).collect();
-            if complete && nodes != found.nodes.iter().collect::<Vec<_>>() {
-                report.find(Finding::AuditState { table: "node" });
-            }
-        }
-        Err(e) => report.unreadable(Store::Audit, e)?,
+    let wrote = state.chains().filter(|n| n.number > 0);
+    if complete && !wrote.eq(&found.nodes) {
+        report.find(Finding::AuditState { table: "node" });
     }
     Ok(())
 }

@@ -2,8 +2,8 @@
 //! waits for.
 //!
 //! What a crash at each step means: before COMMIT returned, nothing is there or all
-//! of it is, and nobody was told; the next start reads from the file where number,
-//! chain and tree stand. After COMMIT and before the answer, the entries say more
+//! of it is, and nobody was told; the next start finds in the file where number, chain
+//! and tree stand. After COMMIT and before the answer, the entries say more
 //! than was released, never less.
 
 use std::collections::HashMap;
@@ -12,12 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::Sender;
 use phial_audit::chain::NodeChain;
 use phial_audit::{Checkpoint, Entry, EventKind, NodeId, Place, seal_entry};
 use phial_base::step::Step;
 use phial_base::{Clock, LogicalId, Rng, TenantId};
 
+use super::disk::Tail;
+use super::queue::{Enough, Queue};
 use super::tray::Tray;
 use super::{Receipt, Shared, audit_error, disk, notes};
 use crate::durable;
@@ -79,6 +81,15 @@ impl Drop for Answers {
     }
 }
 
+/// Closes the queue at the end.
+struct Closing<'a>(&'a Queue);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 pub(super) enum Job {
     Append { entries: Vec<Prepared>, output: Option<[u8; 32]>, reply: Reply },
     Later(Vec<Prepared>),
@@ -107,7 +118,6 @@ pub(super) struct Appender {
     rng: Arc<dyn Rng>,
     slot: Slot,
     note_path: PathBuf,
-    jobs: Receiver<Job>,
     shared: Arc<Shared>,
     late: Vec<Late>,
     late_due: Option<Instant>,
@@ -116,6 +126,8 @@ pub(super) struct Appender {
     note: Option<String>,
     /// How many callers there were lately.
     company: usize,
+    /// Where the log ended after our last commit, unless that failed.
+    tail: Option<Tail>,
 }
 
 /// What one transaction did for one submission.
@@ -134,7 +146,6 @@ impl Appender {
         rng: Arc<dyn Rng>,
         slot: Slot,
         note_path: PathBuf,
-        jobs: Receiver<Job>,
         shared: Arc<Shared>,
     ) -> Self {
         Appender {
@@ -145,39 +156,44 @@ impl Appender {
             rng,
             slot,
             note_path,
-            jobs,
             shared,
             late: Vec::new(),
             late_due: None,
             checkpoint_due: None,
             note: None,
             company: 0,
+            tail: None,
         }
     }
 
     pub(super) fn run(mut self) {
-        self.shared.listen();
+        // However this thread ends, nobody is left waiting for it.
+        let shared = Arc::clone(&self.shared);
+        let _closed = Closing(&shared.queue);
         loop {
             let due = match (self.late_due, self.checkpoint_due) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
             };
-            let first = match due {
-                Some(at) => self.jobs.recv_deadline(at),
-                None => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
+            shared.queue.wait(Enough::Any, due);
+            self.linger();
             let mut group = Vec::new();
             let mut flushes = Vec::new();
             let mut stop = false;
-            match first {
-                Ok(job) => {
-                    stop = self.take(job, &mut group, &mut flushes);
-                    if !stop {
-                        stop = self.gather(&mut group, &mut flushes);
+            for job in shared.queue.take(MAX_ENTRIES) {
+                match job {
+                    Job::Append { entries, output, reply } => {
+                        group.push(Submission { entries, output, reply: Some(reply) });
                     }
+                    Job::Later(prepared) => {
+                        let fresh =
+                            prepared.into_iter().map(|p| Late { prepared: p, tried: false });
+                        self.late.extend(fresh);
+                        self.late_due.get_or_insert_with(|| Instant::now() + LATER);
+                    }
+                    Job::Flush(reply) => flushes.push(reply),
+                    Job::Stop => stop = true,
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => stop = true,
             }
             let now = Instant::now();
             let checkpoint =
@@ -197,61 +213,22 @@ impl Appender {
         }
     }
 
-    /// Takes what waits, and lingers for more when there was company lately.
-    fn gather(
-        &mut self,
-        group: &mut Vec<Submission>,
-        flushes: &mut Vec<Sender<Result<(), Error>>>,
-    ) -> bool {
+    /// Waits for more, when there was company lately and somebody waits.
+    fn linger(&self) {
         let linger = Duration::from_micros(self.shared.linger_us.load(Ordering::Relaxed));
-        if self.company > 1 && !linger.is_zero() {
-            // Not all: while most are written, the others are on their way.
-            let most = self.company - self.company / 4;
-            self.shared.await_submissions(most, linger);
+        if self.company > 1 && !linger.is_zero() && self.shared.queue.submissions() > 0 {
+            // Half: while these are written, the others are computed.
+            let most = self.company.div_ceil(2);
+            self.shared.queue.wait(Enough::Company(most), Some(Instant::now() + linger));
         }
-        let mut entries: usize = group.iter().map(|s| s.entries.len()).sum();
-        while entries < MAX_ENTRIES {
-            let Ok(job) = self.jobs.try_recv() else { break };
-            if let Job::Append { entries: more, .. } = &job {
-                entries += more.len();
-            }
-            if self.take(job, group, flushes) {
-                return true;
-            }
-        }
-        false
     }
 
     /// Learns from a group of this size how many callers there are: those that it had
     /// and those that came while it was written. Forgets slowly, for they do not all
     /// come every time, but at once when somebody came alone.
     fn learn(&mut self, group: usize) {
-        let seen = group + self.shared.waiting.load(Ordering::Relaxed);
+        let seen = group + self.shared.queue.submissions();
         self.company = if seen > 1 { seen.max(self.company - self.company.div_ceil(8)) } else { 0 };
-    }
-
-    /// True when the thread is to end.
-    fn take(
-        &mut self,
-        job: Job,
-        group: &mut Vec<Submission>,
-        flushes: &mut Vec<Sender<Result<(), Error>>>,
-    ) -> bool {
-        match job {
-            Job::Append { entries, output, reply } => {
-                self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
-                group.push(Submission { entries, output, reply: Some(reply) });
-            }
-            Job::Later(prepared) => {
-                self.late.extend(prepared.into_iter().map(|p| Late { prepared: p, tried: false }));
-                if self.late_due.is_none() {
-                    self.late_due = Some(Instant::now() + LATER);
-                }
-            }
-            Job::Flush(reply) => flushes.push(reply),
-            Job::Stop => return true,
-        }
-        false
     }
 
     fn commit(
@@ -272,9 +249,12 @@ impl Appender {
             clock: self.clock.as_ref(),
             rng: self.rng.as_ref(),
         };
-        let done = self.slot.with(|db| worker.transaction(db, &group, &late, with_checkpoint));
+        let tail = self.tail.take();
+        let done =
+            self.slot.with(|db| worker.transaction(db, tail, &group, &late, with_checkpoint));
         match done {
             Ok(done) => {
+                self.tail = Some(done.tail);
                 self.shared.commits.fetch_add(1, Ordering::Relaxed);
                 self.shared.entries.fetch_add(done.entries, Ordering::Relaxed);
                 let mut answers = Answers::default();
@@ -355,6 +335,7 @@ struct Done {
     placed: Vec<Result<Placed, Error>>,
     entries: u64,
     note: Option<String>,
+    tail: Tail,
 }
 
 /// One transaction's surroundings.
@@ -378,13 +359,14 @@ impl Worker<'_> {
     fn transaction(
         &self,
         db: &mut Db,
+        tail: Option<Tail>,
         group: &[Submission],
         late: &[Late],
         with_checkpoint: bool,
     ) -> Result<Done, Error> {
         // Prepared once: these run thousands of times a second.
         db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        match self.inside(db, group, late, with_checkpoint) {
+        match self.inside(db, tail, group, late, with_checkpoint) {
             Ok(done) => {
                 // Crash or failure here: saved or not, nobody is told that it was.
                 let step = match (group.is_empty(), late.is_empty()) {
@@ -392,9 +374,8 @@ impl Worker<'_> {
                     (true, false) => Step::AuditLater,
                     (true, true) => Step::AuditCheckpoint,
                 };
+                // The slot sees to it that the file then still bears the log's name.
                 durable::commit_begun(step, db)?;
-                // Saved into a file that still bears the log's name.
-                db.check_present()?;
                 Ok(done)
             }
             Err(e) => {
@@ -409,20 +390,23 @@ impl Worker<'_> {
     fn inside(
         &self,
         db: &Db,
+        tail: Option<Tail>,
         group: &[Submission],
         late: &[Late],
         with_checkpoint: bool,
     ) -> Result<Done, Error> {
-        // Read anew each time: another process may have appended, or our last commit
-        // may have been saved though it failed.
-        let frontier = disk::tail_state(db)?;
+        // Another process may have appended; after a failure, our last commit may have
+        // been saved all the same.
+        let mut tail = match tail {
+            Some(tail) if disk::size(db)? == tail.frontier.size() => tail,
+            _ => disk::tail(db)?,
+        };
         let mut placed = Vec::with_capacity(group.len());
         let mut entries = 0;
-        let frontier = if group.is_empty() && late.is_empty() {
-            frontier
-        } else {
-            let (row, chain) = disk::node_chain(db, self.node)?;
-            let (first, number, prev) = (frontier.size(), chain.next_number(), chain.hash);
+        if !(group.is_empty() && late.is_empty()) {
+            let (row, chain) = tail.chain(db, self.node)?;
+            let (first, number, prev) = (tail.frontier.size(), chain.next_number(), chain.hash);
+            let frontier = tail.frontier.clone();
             let mut b = Building { chain, frontier, bytes: Vec::new(), count: 0 };
             let period = self.keystore.audit_period_key(self.tenant, self.clock.now())?;
             for l in late {
@@ -439,12 +423,16 @@ impl Worker<'_> {
             }
             if b.count > 0 {
                 let batch = disk::Batch { first, count: b.count, number, prev, entries: b.bytes };
-                disk::write_batch(db, row, &b.chain, &b.frontier, &batch)?;
+                disk::write_batch(db, row, &batch)?;
+                tail.advance(b.frontier, b.chain);
             }
             entries = b.count;
-            b.frontier
-        };
+        }
+        if with_checkpoint || tail.is_due() {
+            tail.store(db)?;
+        }
         let mut note = None;
+        let frontier = &tail.frontier;
         if with_checkpoint && frontier.size() > disk::checkpointed_size(db)? {
             let signer = notes::signer(&*self.keystore.tenant_keys(self.tenant)?)?;
             let checkpoint = Checkpoint {
@@ -456,7 +444,7 @@ impl Worker<'_> {
             disk::write_checkpoint(db, checkpoint.size, self.clock.now().as_microsecond(), &text)?;
             note = Some(text);
         }
-        Ok(Done { placed, entries, note })
+        Ok(Done { placed, entries, note, tail })
     }
 
     /// Seals the entries of one submission and adds them, all or none. The inner

@@ -2,9 +2,9 @@
 //!
 //! | table | one row is |
 //! |---|---|
-//! | `node` | a process that wrote: its random id, its last number, its last leaf hash |
 //! | `batch` | consecutive entries of one node, committed together |
-//! | `tree` | the frontier of the Merkle tree; always one row |
+//! | `tree` | the frontier of the Merkle tree as it was lately; always one row |
+//! | `node` | a process that wrote: its random id, its last number and leaf hash at that time |
 //! | `checkpoint` | a signed note |
 //! | `open_intent` | an entry of an intent whose outcome is not written yet |
 //!
@@ -15,7 +15,10 @@
 //! without the chain and the tree showing it.
 //!
 //! `node`, `tree` and `open_intent` are what the appender needs to remember; all of
-//! it follows from `batch`, and verification compares the two.
+//! it follows from `batch`, and verification compares the two. `node` and `tree` are
+//! written together with each checkpoint, or after [`UNSTORED`] entries, not with each
+//! batch: whoever reads them goes on from there through the batches that came since
+//! ([`tail`]).
 
 use std::collections::BTreeMap;
 
@@ -64,6 +67,10 @@ pub(crate) const SCHEMA: Schema = Schema {
 const RECENT: u32 = 256;
 const HOUR_US: i64 = 3_600_000_000;
 
+/// The end of the log is stored after so many entries at the latest: that many are read
+/// again at the next start.
+const UNSTORED: u64 = 8192;
+
 fn int(n: u64) -> Result<i64, Error> {
     i64::try_from(n).map_err(|_| Error::Invalid("a number too large for the audit log"))
 }
@@ -78,47 +85,127 @@ pub(super) fn commits(db: &Connection) -> Result<u64, Error> {
     unsigned(n)
 }
 
-/// The tree as the appender left it.
-pub(crate) fn tail_state(db: &Connection) -> Result<Frontier, Error> {
+/// Where the log ends: what the next entry continues.
+pub(crate) struct Tail {
+    /// The tree over all entries.
+    pub(crate) frontier: Frontier,
+    /// The ends of all nodes' chains.
+    chains: BTreeMap<NodeId, Chain>,
+    /// The size of the tree that is stored; `None` in a new log.
+    stored: Option<u64>,
+}
+
+struct Chain {
+    /// The node's row.
+    row: i64,
+    end: NodeChain,
+    /// Whether its end is stored.
+    stored: bool,
+}
+
+impl Tail {
+    /// The end of a node's chain and the node's row, which is made when it is new.
+    pub(super) fn chain(
+        &mut self,
+        db: &Connection,
+        node: &NodeId,
+    ) -> Result<(i64, NodeChain), Error> {
+        if let Some(chain) = self.chains.get(node) {
+            return Ok((chain.row, chain.end));
+        }
+        let end = NodeChain::new(*node);
+        db.prepare_cached("INSERT INTO node(name, number, hash) VALUES(?1, 0, ?2)")?
+            .execute(params![node, end.hash])?;
+        let row = db.last_insert_rowid();
+        self.chains.insert(*node, Chain { row, end, stored: true });
+        Ok((row, end))
+    }
+
+    /// Goes on by entries of one node.
+    pub(super) fn advance(&mut self, frontier: Frontier, end: NodeChain) {
+        self.frontier = frontier;
+        if let Some(chain) = self.chains.get_mut(&end.node) {
+            (chain.end, chain.stored) = (end, false);
+        }
+    }
+
+    /// Whether so much came since the last time that it had better be stored.
+    pub(super) fn is_due(&self) -> bool {
+        self.stored.is_none_or(|at| self.frontier.size().saturating_sub(at) >= UNSTORED)
+    }
+
+    /// Stores it, if it is not.
+    pub(super) fn store(&mut self, db: &Connection) -> Result<(), Error> {
+        if self.stored == Some(self.frontier.size()) {
+            return Ok(());
+        }
+        let mut s = db.prepare_cached("UPDATE node SET number = ?2, hash = ?3 WHERE id = ?1")?;
+        for chain in self.chains.values_mut().filter(|c| !c.stored) {
+            s.execute(params![chain.row, int(chain.end.number)?, chain.end.hash])?;
+            chain.stored = true;
+        }
+        db.prepare_cached("INSERT OR REPLACE INTO tree VALUES(1, ?1)")?
+            .execute([self.frontier.encode()])?;
+        self.stored = Some(self.frontier.size());
+        Ok(())
+    }
+
+    /// The ends of the chains, ordered by node.
+    pub(crate) fn chains(&self) -> impl Iterator<Item = &NodeChain> {
+        self.chains.values().map(|c| &c.end)
+    }
+}
+
+/// The number of entries in the batches.
+pub(super) fn size(db: &Connection) -> Result<u64, Error> {
+    let size: Option<i64> = db
+        .prepare_cached("SELECT first + count FROM batch ORDER BY first DESC LIMIT 1")?
+        .query_row([], |r| r.get(0))
+        .optional()?;
+    size.map_or(Ok(0), unsigned)
+}
+
+/// Reads where the log ends: what is stored, and the batches that came since.
+///
+/// # Errors
+/// [`Error::Corrupt`] when what is stored is missing or older than the checkpoint with
+/// which it was written, and as SQLite answers.
+pub(crate) fn tail(db: &Connection) -> Result<Tail, Error> {
     let bytes: Option<Vec<u8>> = db
         .prepare_cached("SELECT frontier FROM tree WHERE id = 1")?
         .query_row([], |r| r.get(0))
         .optional()?;
-    match bytes {
-        Some(b) => Frontier::decode(&b).map_err(|_| Error::Corrupt("the audit tree's frontier")),
-        None => {
-            let any: bool = db
-                .prepare_cached("SELECT EXISTS(SELECT 1 FROM batch)")?
-                .query_row([], |r| r.get(0))?;
-            if any { Err(Error::Corrupt("the audit tree is missing")) } else { Ok(Frontier::new()) }
+    let mut chains = BTreeMap::new();
+    let mut statement = db.prepare_cached("SELECT id, name, number, hash FROM node")?;
+    let mut rows = statement.query([])?;
+    while let Some(r) = rows.next()? {
+        let node: NodeId = r.get(1)?;
+        let end = NodeChain::resume(node, unsigned(r.get(2)?)?, r.get(3)?);
+        chains.insert(node, Chain { row: r.get(0)?, end, stored: true });
+    }
+    let Some(bytes) = bytes else {
+        if size(db)? > 0 {
+            return Err(Error::Corrupt("the audit tree is missing"));
         }
+        return Ok(Tail { frontier: Frontier::new(), chains, stored: None });
+    };
+    let mut frontier =
+        Frontier::decode(&bytes).map_err(|_| Error::Corrupt("the audit tree's frontier"))?;
+    let stored = frontier.size();
+    if stored < checkpointed_size(db)? {
+        return Err(Error::Corrupt("the audit tree is older than its checkpoint"));
     }
-}
-
-/// A node's row and the end of its chain; made when it is new.
-pub(super) fn node_chain(db: &Connection, node: &NodeId) -> Result<(i64, NodeChain), Error> {
-    let found: Option<(i64, i64, Hash)> = db
-        .prepare_cached("SELECT id, number, hash FROM node WHERE name = ?1")?
-        .query_row([node], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
-        .optional()?;
-    if let Some((id, number, hash)) = found {
-        return Ok((id, NodeChain::resume(*node, unsigned(number)?, hash)));
-    }
-    let chain = NodeChain::new(*node);
-    db.prepare_cached("INSERT INTO node(name, number, hash) VALUES(?1, 0, ?2)")?
-        .execute(params![node, chain.hash])?;
-    Ok((db.last_insert_rowid(), chain))
-}
-
-/// The ends of all nodes' chains, ordered by node.
-pub(crate) fn node_chains(db: &Connection) -> Result<Vec<NodeChain>, Error> {
-    let mut statement = db.prepare_cached("SELECT name, number, hash FROM node ORDER BY name")?;
-    let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get::<_, i64>(1)?, r.get(2)?)))?;
-    rows.map(|r| {
-        let (node, number, hash) = r?;
-        Ok(NodeChain::resume(node, unsigned(number)?, hash))
-    })
-    .collect()
+    each(db, stored, &mut |_, entry| {
+        let leaf = entry.leaf_hash();
+        frontier.push(leaf);
+        let chain = chains
+            .get_mut(entry.node)
+            .ok_or(Error::Corrupt("a node of the audit log is missing"))?;
+        chain.end = NodeChain::resume(*entry.node, entry.number, leaf);
+        chain.stored = false;
+        Ok(true)
+    })?;
+    Ok(Tail { frontier, chains, stored: Some(stored) })
 }
 
 /// Entries about to be written, of one node.
@@ -139,13 +226,7 @@ pub(super) fn push_entry(out: &mut Vec<u8>, sealed: &[u8]) -> Result<(), Error> 
     Ok(())
 }
 
-pub(super) fn write_batch(
-    db: &Connection,
-    node_row: i64,
-    chain: &NodeChain,
-    frontier: &Frontier,
-    batch: &Batch,
-) -> Result<(), Error> {
+pub(super) fn write_batch(db: &Connection, node_row: i64, batch: &Batch) -> Result<(), Error> {
     db.prepare_cached("INSERT INTO batch VALUES(?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
         int(batch.first)?,
         int(batch.count)?,
@@ -154,12 +235,6 @@ pub(super) fn write_batch(
         batch.prev,
         batch.entries
     ])?;
-    db.prepare_cached("UPDATE node SET number = ?2, hash = ?3 WHERE id = ?1")?.execute(params![
-        node_row,
-        int(chain.number)?,
-        chain.hash
-    ])?;
-    db.prepare_cached("INSERT OR REPLACE INTO tree VALUES(1, ?1)")?.execute([frontier.encode()])?;
     Ok(())
 }
 

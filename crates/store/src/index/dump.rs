@@ -10,7 +10,7 @@ use super::list::{self, ABOUT, Which, facet_term};
 use super::stored::{read_body, res_text, term_text};
 use super::values::Val;
 use super::write::members;
-use super::{Index, amount, db, span, text, unusable};
+use super::{Index, amount, db, span, text, timeline, unusable};
 use crate::error::Error;
 
 struct Dumper<'a> {
@@ -162,6 +162,22 @@ impl Dumper<'_> {
         Ok((about, posts))
     }
 
+    /// Who has which facet when; told by the tag, so that the facet's number is left out.
+    fn timelines(&self) -> Result<Vec<String>, Error> {
+        let mut out = Vec::new();
+        timeline::all(self.conn, &mut |m| {
+            if self.index.live(m.seq, self.at) {
+                if self.names.tag(m.tag).is_none_or(|t| t.facet != m.facet) {
+                    return Err(Error::Unusable);
+                }
+                let patient = self.patient(m.patient)?;
+                out.push(format!("{} {} {patient} {}", m.seq, m.date, self.tag(m.tag)?));
+            }
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
     fn dates(&self) -> Result<Vec<String>, Error> {
         let mut out = Vec::new();
         span::all(self.conn, &mut |r| {
@@ -217,6 +233,7 @@ impl Index {
         })?;
         put("str", texts);
         put("dat", d.dates()?);
+        put("line", d.timelines()?);
         let mut numbers = Vec::new();
         amount::all(&conn, &mut |a| {
             if self.live(a.seq, at) {

@@ -1,6 +1,8 @@
 //! From a query to filters in the index's numbers, and to the scans that produce
 //! candidates: the narrowest of those that the query allows.
 
+mod lines;
+
 use std::collections::{BTreeSet, HashSet};
 
 use phial_base::{ClassSet, LogicalId};
@@ -37,6 +39,9 @@ pub(super) enum What {
     Post { pcode: u32, low: i64, high: i64, patient: Option<i64> },
     /// Everything of the type about a patient column.
     Member { patient: i64 },
+    /// The timeline of a facet; only this stretch of the date column, and what the column
+    /// can't tell.
+    Line { facet: u32, range: Option<(i64, i64)> },
     /// `str` rows with such texts.
     Text { pcode: u32, like: Like },
     /// `dat` rows that start in this span.
@@ -62,21 +67,21 @@ impl Scan {
         match &self.what {
             // A version has one facet.
             What::Post { pcode, low, high, .. } => *pcode != ABOUT && low != high,
-            What::Member { .. } | What::Type | What::Res(_) => false,
+            What::Member { .. } | What::Line { .. } | What::Type | What::Res(_) => false,
             What::Text { .. } | What::Date { .. } | What::Num { .. } => true,
         }
     }
 
-    /// Whether it reads lists of facets: no version is in two of those.
+    /// Whether it reads lists or timelines of facets: no version is in two of those.
     pub(super) fn of_facet(&self) -> bool {
-        matches!(self.what, What::Post { pcode: ABOUT, .. })
+        matches!(self.what, What::Post { pcode: ABOUT, .. } | What::Line { .. })
     }
 
     /// Whether its rows come in the order of the date column.
     pub(super) fn dated(&self) -> bool {
         match &self.what {
             What::Post { low, high, patient, .. } => low == high && patient.is_some(),
-            What::Member { .. } => true,
+            What::Member { .. } | What::Line { .. } => true,
             _ => false,
         }
     }
@@ -518,12 +523,16 @@ impl Planner<'_> {
                 break;
             }
         }
-        // Of n versions in a log of N, a page is found among about wanted * N / n; reading
-        // all n is better while that is more, other filters thought of.
         if broad && let Some((n, _)) = least {
-            broad = u64::from(n).saturating_mul(u64::from(n)) > self.log.saturating_mul(PAGE);
+            broad = self.many(n);
         }
         Ok((options.into_iter().nth(at).unwrap_or_default(), broad))
+    }
+
+    /// Whether a page is found sooner in the log than among all `n` that match: in a log of N
+    /// among about wanted * N / n, other filters thought of.
+    fn many(&self, n: u32) -> bool {
+        u64::from(n).saturating_mul(u64::from(n)) > self.log.saturating_mul(PAGE)
     }
 
     /// About how many rows the scans give, when all are of facets of all patients.
@@ -678,7 +687,14 @@ pub(super) fn plan(conn: &Connection, names: &Names, q: &Query, at: i64) -> Resu
             plan.scans = vec![Scan { what: What::Type, by: None }];
             plan.broad = true;
         }
-        None => (plan.scans, plan.broad) = planner.narrowest(options, &[512, 16_384])?,
+        None => {
+            let (lines, range, instead) = planner.lines(&plan.preds, &q.sort, &options);
+            (plan.scans, plan.broad) = if lines.is_empty() {
+                planner.narrowest(options, &[512, 16_384])?
+            } else {
+                planner.along(lines, range, &instead, options)?
+            };
+        }
     }
     Ok(plan)
 }

@@ -11,7 +11,10 @@ use super::dict::Names;
 use super::list::{self, Entry, List};
 use super::span::Dated;
 use super::text;
+use super::timeline::Moment;
 use super::values::Val;
+use super::write::primary_date;
+use super::young::Waiting;
 use crate::error::Error;
 
 /// Rows of a set of versions, to insert or to delete.
@@ -20,6 +23,7 @@ pub(super) struct Rows {
     lists: Vec<(List, Entry)>,
     text: Vec<(u32, String, i64)>,
     date: Vec<Dated>,
+    line: Vec<Moment>,
     num: Vec<Amount>,
 }
 
@@ -46,6 +50,10 @@ impl Rows {
         let (facet, shared) = h.facet;
         if shared > 0 {
             self.lists.push((List::of_facet(h.patient, h.ty, facet), entry));
+            if primary_date(h.ty).is_some() {
+                let (date, seq, patient, tag) = (h.date, h.seq, h.patient, h.tag);
+                self.line.push(Moment { facet, date, seq, patient, tag });
+            }
         }
         for v in vals.iter().skip(shared) {
             match v {
@@ -81,6 +89,7 @@ impl Rows {
         self.text.dedup();
         self.date.sort_unstable();
         self.date.dedup();
+        self.line.sort_unstable();
     }
 
     /// Hands every list with its entries to `to`.
@@ -134,12 +143,8 @@ impl Rows {
         self.num.iter().map(Amount::key).collect()
     }
 
-    /// Says how many rows of dates and of numbers they were.
-    pub(super) fn insert(
-        mut self,
-        tx: &Connection,
-        names: &Names,
-    ) -> Result<(usize, usize), Error> {
+    /// Says how many rows wait for their place.
+    pub(super) fn insert(mut self, tx: &Connection, names: &Names) -> Result<Waiting, Error> {
         self.sort();
         self.count(tx, names, 1)?;
         self.each_list(tx, list::insert)?;
@@ -148,12 +153,22 @@ impl Rows {
         for d in &self.date {
             s.execute([d.key()])?;
         }
+        let mut s = tx.prepare_cached("INSERT INTO line_young VALUES(?1)")?;
+        for m in &self.line {
+            s.execute([m.key()])?;
+        }
         let mut s = tx.prepare_cached("INSERT INTO num_young VALUES(?1)")?;
         let numbers = self.numbers();
         for key in &numbers {
             s.execute([key])?;
         }
-        Ok((self.date.len(), numbers.len()))
+        let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        Ok(Waiting {
+            dat: number(self.date.len()),
+            line: number(self.line.len()),
+            num: number(numbers.len()),
+            ..Waiting::default()
+        })
     }
 
     pub(super) fn delete(mut self, tx: &Connection, names: &Names) -> Result<(), Error> {
@@ -161,20 +176,26 @@ impl Rows {
         self.count(tx, names, -1)?;
         self.each_list(tx, list::remove)?;
         self.each_text(tx, text::remove)?;
-        let mut old = tx.prepare_cached("DELETE FROM dat WHERE k=?1")?;
-        let mut young = tx.prepare_cached("DELETE FROM dat_young WHERE k=?1")?;
-        for d in &self.date {
-            if young.execute([d.key()])? == 0 {
-                old.execute([d.key()])?;
-            }
-        }
-        let mut old = tx.prepare_cached("DELETE FROM num WHERE k=?1")?;
-        let mut young = tx.prepare_cached("DELETE FROM num_young WHERE k=?1")?;
-        for key in self.numbers() {
-            if young.execute([&key])? == 0 {
-                old.execute([&key])?;
-            }
-        }
-        Ok(())
+        let keys = self.date.iter().map(Dated::key);
+        take(tx, ["DELETE FROM dat_young WHERE k=?1", "DELETE FROM dat WHERE k=?1"], keys)?;
+        let keys = self.line.iter().map(Moment::key);
+        take(tx, ["DELETE FROM line_young WHERE k=?1", "DELETE FROM line WHERE k=?1"], keys)?;
+        let keys = self.numbers().into_iter();
+        take(tx, ["DELETE FROM num_young WHERE k=?1", "DELETE FROM num WHERE k=?1"], keys)
     }
+}
+
+/// Deletes keys where they wait, else where they have settled.
+fn take(
+    tx: &Connection,
+    [young, old]: [&'static str; 2],
+    keys: impl Iterator<Item = Vec<u8>>,
+) -> Result<(), Error> {
+    let (mut young, mut old) = (tx.prepare_cached(young)?, tx.prepare_cached(old)?);
+    for key in keys {
+        if young.execute([&key])? == 0 {
+            old.execute([&key])?;
+        }
+    }
+    Ok(())
 }

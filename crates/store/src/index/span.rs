@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use super::pack::{is_moment, put_moment, put_ordered, unzig, zig};
 use super::values::{Cursor, NO_DATE, ODD_DATE, SPANS};
+use super::young::{self, Order, Pair};
 use crate::error::Error;
 
 /// In the place of an index in [`SPANS`]: start and end in full.
@@ -68,12 +69,15 @@ fn start(pcode: u32, low: i64) -> Vec<u8> {
     key
 }
 
-/// In which order rows are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
-    Up,
-    Down,
-}
+const UP: Pair = Pair {
+    old: "SELECT k FROM dat WHERE k>=?1 AND k<=?2 ORDER BY k",
+    young: "SELECT k FROM dat_young WHERE k>=?1 AND k<=?2 ORDER BY k",
+};
+
+const DOWN: Pair = Pair {
+    old: "SELECT k FROM dat WHERE k>=?1 AND k<=?2 ORDER BY k DESC",
+    young: "SELECT k FROM dat_young WHERE k>=?1 AND k<=?2 ORDER BY k DESC",
+};
 
 /// Calls `each` with the rows of a pcode that start from `low` to `high`, by start and
 /// sequence, until it says stop (false).
@@ -84,65 +88,16 @@ pub(super) fn scan(
     order: Order,
     each: &mut dyn FnMut(Dated) -> Result<bool, Error>,
 ) -> Result<(), Error> {
+    let pair = match order {
+        Order::Up => &UP,
+        Order::Down => &DOWN,
+    };
     let mut end = start(pcode, high);
     end.extend_from_slice(&[0xff; 16]);
-    let (old, young) = match order {
-        Order::Up => (
-            "SELECT k FROM dat WHERE k>=?1 AND k<=?2 ORDER BY k",
-            "SELECT k FROM dat_young WHERE k>=?1 AND k<=?2 ORDER BY k",
-        ),
-        Order::Down => (
-            "SELECT k FROM dat WHERE k>=?1 AND k<=?2 ORDER BY k DESC",
-            "SELECT k FROM dat_young WHERE k>=?1 AND k<=?2 ORDER BY k DESC",
-        ),
-    };
-    let mut old = conn.prepare_cached(old)?;
-    let mut young = conn.prepare_cached(young)?;
-    let from = start(pcode, low);
-    // Two tables in the same order, merged.
-    let mut old = Rows::new(old.query([&from, &end])?)?;
-    let mut young = Rows::new(young.query([&from, &end])?)?;
-    loop {
-        let first = match (&old.key, &young.key) {
-            (None, None) => return Ok(()),
-            (Some(_), None) => &mut old,
-            (None, Some(_)) => &mut young,
-            (Some(a), Some(b)) if (a < b) == (order == Order::Up) => &mut old,
-            (Some(_), Some(_)) => &mut young,
-        };
-        let d = first.key.as_deref().and_then(Dated::read).ok_or(Error::Unusable)?;
-        if low <= d.low && d.low <= high && !each(d)? {
-            return Ok(());
-        }
-        first.step()?;
-    }
-}
-
-/// The rows of one table, the next one read.
-struct Rows<'s> {
-    rows: rusqlite::Rows<'s>,
-    key: Option<Vec<u8>>,
-}
-
-impl<'s> Rows<'s> {
-    fn new(rows: rusqlite::Rows<'s>) -> Result<Self, Error> {
-        let mut all = Rows { rows, key: Some(Vec::new()) };
-        all.step()?;
-        Ok(all)
-    }
-
-    fn step(&mut self) -> Result<(), Error> {
-        match self.rows.next()? {
-            None => self.key = None,
-            Some(r) => {
-                let found = r.get_ref(0)?.as_blob().map_err(|_| Error::Unusable)?;
-                let key = self.key.get_or_insert_default();
-                key.clear();
-                key.extend_from_slice(found);
-            }
-        }
-        Ok(())
-    }
+    young::merged(conn, pair, (&start(pcode, low), &end), order, &mut |key| {
+        let d = Dated::read(key).ok_or(Error::Unusable)?;
+        if low <= d.low && d.low <= high { each(d) } else { Ok(true) }
+    })
 }
 
 /// Calls `each` with every row.

@@ -9,15 +9,17 @@ use rusqlite::{Connection, OptionalExtension};
 use super::amount;
 use super::db;
 use super::era::{eras, first_by_time, helps};
-use super::list::{self, Entry, List, Which};
+use super::list::{self, ABOUT, Entry, List, Which};
 use super::order::{Rank, RankVal};
 use super::plan::{Scan, What};
 use super::predicate::{Candidate, Pred, Version};
 use super::search::{Match, Searcher};
-use super::span::{self, Order};
+use super::span;
 use super::stored::{read_body, read_head};
 use super::text;
+use super::timeline::{self, Moment};
 use super::values::{NO_DATE, ODD_DATE, SPAN_OTHER};
+use super::young::Order;
 use crate::error::Error;
 
 /// Sequences of the log in which a search for what is frequent looks first: some
@@ -49,11 +51,54 @@ fn in_list(list: &List, e: Entry) -> Candidate {
     }
 }
 
+fn on_line(m: Moment) -> Candidate {
+    Candidate {
+        seq: m.seq,
+        tag: m.tag,
+        patient: m.patient,
+        date: Some(m.date),
+        pcode: ABOUT,
+        span: None,
+    }
+}
+
+/// Calls `each` with what a scan of a timeline gives: the range, after what the date column
+/// can't tell.
+fn line(
+    conn: &Connection,
+    facet: u32,
+    range: Option<(i64, i64)>,
+    each: &mut dyn FnMut(Moment) -> Result<bool, Error>,
+) -> Result<(), Error> {
+    let Some((low, high)) = range else {
+        return timeline::scan(conn, facet, (i64::MIN, i64::MAX), Order::Up, each);
+    };
+    let mut on = true;
+    timeline::scan(conn, facet, (ODD_DATE, ODD_DATE), Order::Up, &mut |m| {
+        on = each(m)?;
+        Ok(on)
+    })?;
+    if on {
+        timeline::scan(conn, facet, (low.max(ODD_DATE + 1), high), Order::Up, each)?;
+    }
+    Ok(())
+}
+
 /// How many rows a scan gives, counted up to `cap`.
 pub(super) fn count_rows(conn: &Connection, ty: u8, what: &What, cap: u32) -> Result<u32, Error> {
     let n = match what {
         What::Post { .. } | What::Member { .. } => {
             which(ty, what).map_or(Ok(0), |w| list::count(conn, w, cap))?
+        }
+        What::Line { facet, range } => {
+            let mut n = 0;
+            if cap > 0 {
+                line(conn, *facet, *range, &mut |_| {
+                    n += 1;
+                    Ok(n < cap)
+                })?;
+            }
+            n
         }
         What::Text { pcode, like } => {
             let mut n = 0;
@@ -107,6 +152,9 @@ impl Searcher<'_, '_> {
                 if let Some(which) = which(ty, &scan.what) {
                     list::scan(conn, which, &mut |list, e| each(in_list(list, e), None))?;
                 }
+            }
+            What::Line { facet, range } => {
+                line(conn, *facet, *range, &mut |m| each(on_line(m), None))?;
             }
             What::Text { pcode, like } => {
                 text::scan(conn, *pcode, like, &mut |seq| each(bare(seq, *pcode), None))?;
@@ -508,6 +556,13 @@ fn piece(
             List { pcode: *pcode, term: *low, patient: *patient }
         }
         What::Member { patient } => List::about(*patient, search.ty.number()),
+        What::Line { facet, range: stretch } => {
+            // What the column can't tell may be anywhere.
+            let stretch = stretch.filter(|_| range != (ODD_DATE, ODD_DATE));
+            let (low, high) = stretch.unwrap_or(range);
+            let range = (range.0.max(low), range.1.min(high));
+            return moments(conn, *facet, range, last, down, limit);
+        }
         What::Date { pcode, low, high } => {
             let range = (range.0.max(*low), range.1.min(*high));
             return dates(search, *pcode, range, last, down, limit);
@@ -518,26 +573,54 @@ fn piece(
     Ok(entries.into_iter().map(|e| in_list(&list, e)).collect())
 }
 
-/// As [`piece`], of the rows of dates.
-fn dates(
-    search: &Searcher<'_, '_>,
-    pcode: u32,
-    (low, high): (i64, i64),
+/// The stretch of dates that is left after `last`, and its order.
+fn left((low, high): (i64, i64), last: Option<(i64, i64)>, down: bool) -> (Order, (i64, i64)) {
+    match (last, down) {
+        (Some((date, _)), true) => (Order::Down, (low, high.min(date))),
+        (Some((date, _)), false) => (Order::Up, (low.max(date), high)),
+        (None, true) => (Order::Down, (low, high)),
+        (None, false) => (Order::Up, (low, high)),
+    }
+}
+
+/// Whether what stands at this date and sequence comes after `last`.
+fn beyond(at: (i64, i64), last: Option<(i64, i64)>, down: bool) -> bool {
+    last.is_none_or(|last| if down { at < last } else { at > last })
+}
+
+/// As [`piece`], of a timeline.
+fn moments(
+    conn: &Connection,
+    facet: u32,
+    range: (i64, i64),
     last: Option<(i64, i64)>,
     down: bool,
     limit: usize,
 ) -> Result<Vec<Candidate>, Error> {
     let mut out = Vec::new();
-    let (order, range) = match (last, down) {
-        (Some((date, _)), true) => (Order::Down, (low, high.min(date))),
-        (Some((date, _)), false) => (Order::Up, (low.max(date), high)),
-        (None, true) => (Order::Down, (low, high)),
-        (None, false) => (Order::Up, (low, high)),
-    };
+    let (order, range) = left(range, last, down);
+    timeline::scan(conn, facet, range, order, &mut |m| {
+        if beyond((m.date, m.seq), last, down) {
+            out.push(on_line(m));
+        }
+        Ok(out.len() < limit)
+    })?;
+    Ok(out)
+}
+
+/// As [`piece`], of the rows of dates.
+fn dates(
+    search: &Searcher<'_, '_>,
+    pcode: u32,
+    range: (i64, i64),
+    last: Option<(i64, i64)>,
+    down: bool,
+    limit: usize,
+) -> Result<Vec<Candidate>, Error> {
+    let mut out = Vec::new();
+    let (order, range) = left(range, last, down);
     span::scan(search.run.conn, pcode, range, order, &mut |d| {
-        let beyond =
-            last.is_none_or(|at| if down { (d.low, d.seq) < at } else { (d.low, d.seq) > at });
-        if beyond {
+        if beyond((d.low, d.seq), last, down) {
             // A tag with a span says that this is the only date; else the version does.
             let only = search.run.names.tag(d.tag).is_some_and(|t| t.span != SPAN_OTHER);
             out.push(Candidate {

@@ -454,9 +454,10 @@ impl State {
         for rec in batch {
             self.take(tx, rec, &mut rows, &mut changes, &mut block)?;
         }
-        let (dates, numbers) = rows.insert(tx, &self.names)?;
-        self.waiting.dat += i64::try_from(dates).unwrap_or(i64::MAX);
-        self.waiting.num += i64::try_from(numbers).unwrap_or(i64::MAX);
+        let more = rows.insert(tx, &self.names)?;
+        self.waiting.dat += more.dat;
+        self.waiting.line += more.line;
+        self.waiting.num += more.num;
         young::settle(tx, &mut self.waiting, batch.len())?;
         changes.eras.write(tx)?;
         Ok(changes)

@@ -1,5 +1,5 @@
-//! Rows that come in no order of their table: hashes, dates and numbers of all patients
-//! mixed.
+//! Rows that come in no order of their table: hashes, dates, timelines and numbers of all
+//! patients mixed.
 //! Put in one by one each would change a page of its own, and the more the larger the
 //! table is. They wait in a small table of the same form, in which every page is changed
 //! often, and settle a stretch of the order at a time, many to a page. Whoever reads
@@ -19,6 +19,7 @@ pub(super) struct Waiting {
     pub res_hash: i64,
     pub term_hash: i64,
     pub dat: i64,
+    pub line: i64,
     pub num: i64,
 }
 
@@ -29,6 +30,7 @@ impl Waiting {
             res_hash: of("SELECT count(*) FROM res_hash_young")?,
             term_hash: of("SELECT count(*) FROM term_hash_young")?,
             dat: of("SELECT count(*) FROM dat_young")?,
+            line: of("SELECT count(*) FROM line_young")?,
             num: of("SELECT count(*) FROM num_young")?,
         })
     }
@@ -65,6 +67,13 @@ const DAT: Moves = Moves {
     take: "DELETE FROM dat_young WHERE k>=?1 AND k<=?2",
 };
 
+const LINE: Moves = Moves {
+    table: "settled line",
+    end: "SELECT k FROM line_young WHERE k>=?1 ORDER BY k LIMIT 1 OFFSET ?2",
+    put: "INSERT OR IGNORE INTO line SELECT k FROM line_young WHERE k>=?1 AND k<=?2 ORDER BY k",
+    take: "DELETE FROM line_young WHERE k>=?1 AND k<=?2",
+};
+
 const NUM: Moves = Moves {
     table: "settled num",
     end: "SELECT k FROM num_young WHERE k>=?1 ORDER BY k LIMIT 1 OFFSET ?2",
@@ -85,6 +94,9 @@ pub(super) fn settle(conn: &Connection, waiting: &mut Waiting, batch: usize) -> 
     let all = || (Vec::new(), vec![0xff; 64]);
     if waiting.dat > WAITING {
         waiting.dat -= stretch::<Vec<u8>>(conn, &DAT, rows, all())?;
+    }
+    if waiting.line > WAITING {
+        waiting.line -= stretch::<Vec<u8>>(conn, &LINE, rows, all())?;
     }
     if waiting.num > WAITING {
         waiting.num -= stretch::<Vec<u8>>(conn, &NUM, rows, all())?;
@@ -128,6 +140,77 @@ fn keep_place<T: ToSql>(conn: &Connection, name: &str, at: Option<T>) -> Result<
     Ok(())
 }
 
+/// In which order rows are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    Up,
+    Down,
+}
+
+/// The statements that read the keys from ?1 to ?2 of a table and of those that wait for
+/// it, in one and the same order.
+pub(super) struct Pair {
+    pub old: &'static str,
+    pub young: &'static str,
+}
+
+/// Calls `each` with the keys that the statements give, merged in their order, until it
+/// says stop (false).
+pub(super) fn merged(
+    conn: &Connection,
+    pair: &Pair,
+    (from, to): (&[u8], &[u8]),
+    order: Order,
+    each: &mut dyn FnMut(&[u8]) -> Result<bool, Error>,
+) -> Result<(), Error> {
+    let mut old = conn.prepare_cached(pair.old)?;
+    let mut young = conn.prepare_cached(pair.young)?;
+    let mut old = Keys::new(old.query([from, to])?)?;
+    let mut young = Keys::new(young.query([from, to])?)?;
+    loop {
+        let first = match (&old.key, &young.key) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => &mut old,
+            (None, Some(_)) => &mut young,
+            (Some(a), Some(b)) if (a < b) == (order == Order::Up) => &mut old,
+            (Some(_), Some(_)) => &mut young,
+        };
+        if let Some(key) = &first.key
+            && !each(key)?
+        {
+            return Ok(());
+        }
+        first.step()?;
+    }
+}
+
+/// The keys of one table, the next one read.
+struct Keys<'s> {
+    rows: rusqlite::Rows<'s>,
+    key: Option<Vec<u8>>,
+}
+
+impl<'s> Keys<'s> {
+    fn new(rows: rusqlite::Rows<'s>) -> Result<Self, Error> {
+        let mut all = Keys { rows, key: Some(Vec::new()) };
+        all.step()?;
+        Ok(all)
+    }
+
+    fn step(&mut self) -> Result<(), Error> {
+        match self.rows.next()? {
+            None => self.key = None,
+            Some(r) => {
+                let found = r.get_ref(0)?.as_blob().map_err(|_| Error::Unusable)?;
+                let key = self.key.get_or_insert_default();
+                key.clear();
+                key.extend_from_slice(found);
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,7 +228,7 @@ mod tests {
                 let key = [mix(n).to_be_bytes(), n.to_be_bytes()].concat();
                 // Some hashes are shared.
                 let hash = mix(n / 3);
-                for table in ["dat", "num"] {
+                for table in ["dat", "line", "num"] {
                     let sql = format!("INSERT INTO {table}_young VALUES(?1)");
                     conn.prepare_cached(&sql).unwrap().execute([&key]).unwrap();
                 }
@@ -157,17 +240,18 @@ mod tests {
             waiting.res_hash += batch;
             waiting.term_hash += batch;
             waiting.dat += batch;
+            waiting.line += batch;
             waiting.num += batch;
             settle(&conn, &mut waiting, usize::try_from(batch).unwrap()).unwrap();
             let now = Waiting::count(&conn).unwrap();
             assert_eq!(
-                (now.res_hash, now.term_hash, now.dat, now.num),
-                (waiting.res_hash, waiting.term_hash, waiting.dat, waiting.num)
+                (now.res_hash, now.term_hash, now.dat, now.line, now.num),
+                (waiting.res_hash, waiting.term_hash, waiting.dat, waiting.line, waiting.num)
             );
             most = most.max(now.dat);
         }
         assert!(most <= WAITING + batch, "{most}");
-        for table in ["res_hash", "term_hash", "dat", "num"] {
+        for table in ["res_hash", "term_hash", "dat", "line", "num"] {
             let of = |t: String| -> i64 {
                 conn.query_row(&format!("SELECT count(*) FROM {t}"), [], |r| r.get(0)).unwrap()
             };

@@ -202,7 +202,7 @@ fn transact<R>(
         return (Err(Error::Unknown), true);
     }
     // A commit into a file that was taken away meanwhile is not to be trusted.
-    if db.check_present().is_err() {
+    if db.check_saved().is_err() {
         return (Err(Error::Unknown), true);
     }
     (Ok(done), false)
@@ -212,7 +212,7 @@ fn fence(db: &mut Db) -> Result<(), Error> {
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     tx.execute("UPDATE meta SET value=value+1 WHERE name='fence'", [])?;
     durable::commit(Step::RecordsFence, tx)?;
-    db.check_present()
+    db.check_saved()
 }
 
 fn last_seq(conn: &Connection) -> Result<i64, Error> {
