@@ -18,6 +18,10 @@ pub struct Features {
     /// Whether `If-None-Match` and `If-Modified-Since` are taken on read: none of them,
     /// the first, or both.
     pub conditional_read: ConditionalRead,
+    /// Whether `PUT [type]?query` is taken.
+    pub conditional_update: bool,
+    /// Whether `DELETE [type]?query` is taken, and for how many.
+    pub conditional_delete: ConditionalDelete,
     /// Whether PUT makes a resource that is not there yet.
     pub update_create: bool,
 }
@@ -47,6 +51,33 @@ impl ConditionalRead {
     }
 }
 
+/// R4 value set `conditional-delete-status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ConditionalDelete {
+    /// No conditional deletes.
+    #[default]
+    NotSupported,
+    /// One record at most.
+    Single,
+    /// All that match.
+    Multiple,
+}
+
+impl ConditionalDelete {
+    const fn code(self) -> &'static str {
+        match self {
+            ConditionalDelete::NotSupported => "not-supported",
+            ConditionalDelete::Single => "single",
+            ConditionalDelete::Multiple => "multiple",
+        }
+    }
+}
+
+/// What can be said of writes in words alone.
+const DOCUMENTATION: &str = "PATCH also of what a search finds (PATCH [type]?query), and in \
+    bundles. X-Provenance is taken with create, update, patch, delete and transaction: the \
+    Provenance is stored in the same commit, its target filled in.";
+
 /// Types that have no place of their own on a server: they pass by in requests.
 const PASSING: [&str; 2] = ["Parameters", "OperationOutcome"];
 
@@ -73,7 +104,10 @@ pub fn capability_statement(
     out.push_str(r#"},"implementation":{"description":"Phial","url":"#);
     write_string(&mut out, base);
     out.push_str(r#"},"fhirVersion":"4.0.1","format":["application/fhir+json","json"],"#);
-    out.push_str(r#""rest":[{"mode":"server","security":{"cors":false,"description":"#);
+    out.push_str(r#""patchFormat":["application/json-patch+json","application/fhir+json"],"#);
+    out.push_str(r#""rest":[{"mode":"server","documentation":"#);
+    write_string(&mut out, DOCUMENTATION);
+    out.push_str(r#","security":{"cors":false,"description":"#);
     write_string(&mut out, security);
     out.push_str(r#"},"resource":["#);
     for (n, ty) in stored_types().enumerate() {
@@ -82,7 +116,9 @@ pub fn capability_statement(
         }
         resource(&mut out, ty, features);
     }
-    out.push_str(r#"],"interaction":[{"code":"transaction"},{"code":"batch"}]}]}"#);
+    out.push_str(
+        r#"],"interaction":[{"code":"transaction"},{"code":"batch"},{"code":"history-system"}]}]}"#,
+    );
     out.into_bytes()
 }
 
@@ -94,9 +130,21 @@ fn resource(out: &mut String, ty: ResourceType, features: Features) {
         topics(out);
     }
     out.push_str(",\"interaction\":[");
-    let interactions =
-        ["read", "vread", "history-instance", "create", "update", "delete", "search-type"];
-    for (n, code) in interactions.into_iter().enumerate() {
+    let interactions = [
+        "read",
+        "vread",
+        "history-instance",
+        "history-type",
+        "create",
+        "update",
+        "patch",
+        "delete",
+        "search-type",
+    ];
+    // A Subscription is replaced whole.
+    let patched = ty.name() != "Subscription";
+    let interactions = interactions.into_iter().filter(|code| patched || *code != "patch");
+    for (n, code) in interactions.enumerate() {
         if n > 0 {
             out.push(',');
         }
@@ -110,7 +158,11 @@ fn resource(out: &mut String, ty: ResourceType, features: Features) {
     out.push_str(if features.conditional_create { "true" } else { "false" });
     out.push_str(",\"conditionalRead\":\"");
     out.push_str(features.conditional_read.code());
-    out.push_str("\",\"conditionalUpdate\":false,\"conditionalDelete\":\"not-supported\"");
+    out.push_str("\",\"conditionalUpdate\":");
+    out.push_str(if features.conditional_update { "true" } else { "false" });
+    out.push_str(",\"conditionalDelete\":\"");
+    out.push_str(features.conditional_delete.code());
+    out.push('"');
     profiles_and_operations(out, ty);
     let usable = || params(ty).into_iter().filter(|p| p.unsearchable().is_none());
     let includes: Vec<String> = usable()

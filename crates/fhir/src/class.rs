@@ -46,6 +46,13 @@ pub fn classes_at(ty: ResourceType, path: &[&str]) -> ClassSet {
     child_at(ty, path).map_or(notes, |c| states().under(c))
 }
 
+/// As [`classes_at`], where identifiers on the way and within are none of a government's:
+/// whoever sees one knows.
+pub(crate) fn classes_seen_at(ty: ResourceType, path: &[&str]) -> ClassSet {
+    let notes = ClassSet::of(DataClass::Notes);
+    child_at(ty, path).map_or(notes, |c| states().under_plain(c))
+}
+
 /// Every class that an extension can have, known by its url or not.
 #[must_use]
 pub(crate) fn extension_classes() -> ClassSet {

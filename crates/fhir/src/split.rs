@@ -41,7 +41,7 @@ use crate::json::Doc;
 use crate::validate::Valid;
 pub(crate) use plan::TAG;
 pub use short::{Known, Piece, Short, shorten};
-pub(crate) use walk::{classes, tagged};
+pub(crate) use walk::{beyond, classes, tagged, texts};
 
 /// A resource in pieces.
 #[derive(Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Rewriting before validation: the id and version that the server assigns, and the
-//! references that a transaction resolves. Text is edited in place; order, other
-//! members and number text stay as sent, and links in a Narrative are left alone.
+//! references that a transaction resolves, links in a Narrative among them. Text is edited
+//! in place; order, other members and number text stay as sent.
 //!
 //! Source: <https://hl7.org/fhir/R4/http.html#transaction>
 
@@ -12,6 +12,29 @@ use crate::definitions::{Form, ResourceType, TypeId, TypeKind};
 use crate::error::Error;
 use crate::issue::{Issue, IssueCode, write_string};
 use crate::json::{Doc, Kind, Node};
+
+/// What points at a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link<'a> {
+    /// The text of `Reference.reference`.
+    Reference(&'a str),
+    /// A `uri`, `url` or `canonical`, or the target of a link or image in a Narrative: it
+    /// may name anything.
+    Uri(&'a str),
+}
+
+impl<'a> Link<'a> {
+    /// The text.
+    #[must_use]
+    pub const fn text(self) -> &'a str {
+        match self {
+            Link::Reference(text) | Link::Uri(text) => text,
+        }
+    }
+}
+
+/// Says what a link is to be instead; `None` leaves it as it is.
+pub type Rewrite<'r> = &'r mut dyn FnMut(Link<'_>) -> Option<String>;
 
 /// Edits to a document's text, applied together.
 #[derive(Default)]
@@ -106,14 +129,10 @@ impl Edits {
         Ok(())
     }
 
-    /// Offers references to `rewrite` and notes its answers: the text of each
-    /// `Reference.reference`, and each `uri`, `url` or `canonical` that begins with
-    /// `urn:uuid:` or `urn:oid:`. `None` leaves the text as it is.
-    pub fn rewrite_references(
-        &mut self,
-        doc: &Doc,
-        rewrite: &mut dyn FnMut(&str) -> Option<String>,
-    ) {
+    /// Offers what points at resources to `rewrite` and notes its answers: the text of
+    /// each `Reference.reference`; each `uri`, `url` or `canonical`, and each `href` and
+    /// `src` in a Narrative, that begins with a scheme.
+    pub fn rewrite_references(&mut self, doc: &Doc, rewrite: Rewrite<'_>) {
         let reference = TypeId::from_name("Reference");
         let mut walk = Walk { edits: self, reference, rewrite };
         walk.resource(doc.root());
@@ -150,7 +169,7 @@ pub fn stamp(
     id: &LogicalId,
     version: Version,
     last_updated: &str,
-    reference: &mut dyn FnMut(&str) -> Option<String>,
+    reference: Rewrite<'_>,
 ) -> Result<Vec<u8>, Vec<Issue>> {
     let mut edits = Edits::new();
     edits.set_id_and_meta(doc, id, version, last_updated)?;
@@ -161,7 +180,7 @@ pub fn stamp(
 struct Walk<'w> {
     edits: &'w mut Edits,
     reference: Option<TypeId>,
-    rewrite: &'w mut dyn FnMut(&str) -> Option<String>,
+    rewrite: Rewrite<'w>,
 }
 
 impl Walk<'_> {
@@ -175,7 +194,7 @@ impl Walk<'_> {
     fn object(&mut self, node: Node<'_>, ty: TypeId) {
         for (name, value) in node.members() {
             if Some(ty) == self.reference && name == "reference" {
-                self.offer(value);
+                self.offer(value, true);
             } else if let Some(plain) = name.strip_prefix('_') {
                 // Extensions of a primitive.
                 if let (Some(_), Some(element)) = (ty.member(plain), TypeId::from_name("Element")) {
@@ -190,14 +209,16 @@ impl Walk<'_> {
     fn values(&mut self, value: Node<'_>, ty: TypeId) {
         let def = ty.def();
         let is_link = matches!(def.form(), Some(Form::Uri | Form::Url | Form::Canonical));
+        if def.form() == Some(Form::Xhtml) {
+            return self.narrative(value);
+        }
         if def.form().is_some() && !is_link {
             return;
         }
         let mut one = |node: Node<'_>| {
             if is_link {
-                let raw = node.raw_str().unwrap_or_default();
-                if raw.starts_with("urn:uuid:") || raw.starts_with("urn:oid:") {
-                    self.offer(node);
+                if node.raw_str().is_some_and(offered) {
+                    self.offer(node, false);
                 }
             } else if def.kind == TypeKind::Abstract && def.name == "Resource" {
                 self.resource(node);
@@ -212,13 +233,71 @@ impl Walk<'_> {
         }
     }
 
-    fn offer(&mut self, node: Node<'_>) {
+    /// Links and images of a Narrative
+    /// (<https://hl7.org/fhir/R4/http.html#transaction>, replacing references).
+    fn narrative(&mut self, node: Node<'_>) {
         let Some(text) = node.as_str() else { return };
-        if let Some(new) = (self.rewrite)(&text) {
+        let mut out = String::new();
+        let mut rest: &str = &text;
+        let mut changed = false;
+        while let Some((before, value, after)) = next_target(rest) {
+            out.push_str(before);
+            let new = if offered(value) {
+                let plain = value.replace("&amp;", "&");
+                (self.rewrite)(Link::Uri(&plain))
+            } else {
+                None
+            };
+            match new {
+                Some(new) => {
+                    changed = true;
+                    out.push_str(&new.replace('&', "&amp;").replace('"', "&quot;"));
+                }
+                None => out.push_str(value),
+            }
+            rest = after;
+        }
+        if changed {
+            out.push_str(rest);
+            let mut quoted = String::with_capacity(out.len() + 2);
+            write_string(&mut quoted, &out);
+            self.edits.replace(node.range(), quoted);
+        }
+    }
+
+    fn offer(&mut self, node: Node<'_>, reference: bool) {
+        let Some(text) = node.as_str() else { return };
+        let link = if reference { Link::Reference(&text) } else { Link::Uri(&text) };
+        if let Some(new) = (self.rewrite)(link) {
             let mut quoted = String::with_capacity(new.len() + 2);
             write_string(&mut quoted, &new);
             self.edits.replace(node.range(), quoted);
         }
+    }
+}
+
+/// Whether a URI may name a resource of a Bundle by its `fullUrl`.
+fn offered(uri: &str) -> bool {
+    ["urn:uuid:", "urn:oid:", "http://", "https://"].iter().any(|scheme| uri.starts_with(scheme))
+}
+
+/// The next value of `href` or `src` in XHTML: what stands before it, itself, what follows.
+fn next_target(text: &str) -> Option<(&str, &str, &str)> {
+    let mut from = 0;
+    loop {
+        let found = [" href=", " src="]
+            .iter()
+            .filter_map(|name| Some((text.get(from..)?.find(name)? + from, name.len())))
+            .min()?;
+        let start = found.0 + found.1;
+        let quote = text.get(start..)?.chars().next()?;
+        if quote != '"' && quote != '\'' {
+            from = start;
+            continue;
+        }
+        let (before, rest) = text.split_at_checked(start + 1)?;
+        let (value, _) = rest.split_once(quote)?;
+        return Some((before, value, rest.get(value.len()..)?));
     }
 }
 
@@ -231,7 +310,7 @@ mod tests {
         let doc = Doc::parse(input.as_bytes(), &Limits::default()).unwrap();
         let id = LogicalId::new("p1").unwrap();
         let out = stamp(&doc, &id, Version(3), "2026-01-02T03:04:05Z", &mut |r| {
-            (r == "urn:uuid:a").then(|| "Patient/new".to_owned())
+            (r.text() == "urn:uuid:a").then(|| "Patient/new".to_owned())
         })?;
         Ok(String::from_utf8(out).unwrap())
     }
@@ -280,12 +359,29 @@ mod tests {
             "_recorded":{"extension":[{"url":"u","valueCanonical":"urn:uuid:a"}]},
             "activity":{"text":"urn:uuid:a"}, "signature":[{"onBehalfOf":{"display":"urn:uuid:a"}}]}"#;
         let out = stamped(input).unwrap();
-        assert_eq!(out.matches("Patient/new").count(), 4, "{out}");
-        assert_eq!(out.matches("urn:uuid:a").count(), 4, "{out}");
+        assert_eq!(out.matches("Patient/new").count(), 5, "{out}");
+        assert_eq!(out.matches("urn:uuid:a").count(), 3, "{out}");
+        assert!(out.contains(r#"<div><a href=\"Patient/new\">urn:uuid:a</a></div>"#), "{out}");
         assert!(
             out.contains(r#""target":[{"reference":"Patient/new"},{"reference":"Patient/7"}]"#)
         );
         assert!(out.contains(r#""policy":["Patient/new","http://a"]"#));
+    }
+
+    #[test]
+    fn targets_of_a_narrative_are_found_in_either_quotes() {
+        let all = |text: &str| {
+            let (mut found, mut rest) = (Vec::new(), text.to_owned());
+            while let Some((_, value, after)) = next_target(&rest) {
+                found.push(value.to_owned());
+                rest = after.to_owned();
+            }
+            found
+        };
+        assert_eq!(all("<a href=\"x\"/><img alt='' src='y'/>"), ["x", "y"]);
+        assert_eq!(all("<a href=x href=\"\">src=\"z\"</a>"), [""]);
+        assert_eq!(all("<a href="), [""; 0]);
+        assert_eq!(all("<a href=\"x"), [""; 0]);
     }
 
     #[test]

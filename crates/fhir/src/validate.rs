@@ -84,22 +84,38 @@ impl Valid {
 /// # Errors
 /// All issues found, at most 50. None of them holds a value of the resource.
 pub fn validate(doc: Doc) -> Result<Valid, Vec<Issue>> {
+    let (ty, labels, issues) = look(&doc);
+    match ty {
+        Some(ty) if issues.is_empty() => {
+            let id = doc.root().member("id").and_then(|n| LogicalId::new(&n.as_str()?).ok());
+            Ok(Valid { ty, id, labels, doc })
+        }
+        _ => Err(issues),
+    }
+}
+
+impl Valid {
+    /// A resource of which the parts were found valid, each in its own company: what a
+    /// patch by someone who sees a part joins to what he does not see. `None` when that
+    /// is no resource, or so much is wrong that its labels are not known.
+    pub(crate) fn joined(doc: Doc) -> Option<Valid> {
+        let (ty, labels, issues) = look(&doc);
+        let ty = ty.filter(|_| issues.len() < MOST_ISSUES)?;
+        let id = doc.root().member("id").and_then(|n| LogicalId::new(&n.as_str()?).ok());
+        Some(Valid { ty, id, labels, doc })
+    }
+}
+
+/// Type, labels and issues of a document.
+pub(crate) fn look(doc: &Doc) -> (Option<ResourceType>, LabelSet, Vec<Issue>) {
     let mut checker = Checker {
         issues: Vec::new(),
         labels: LabelSet::NONE,
         types: Types::new(),
         contained: Vec::new(),
     };
-    let root = doc.root();
-    let ty = checker.resource(root, None, false);
-    match ty {
-        Some(ty) if checker.issues.is_empty() => {
-            let id = root.member("id").and_then(|n| LogicalId::new(&n.as_str()?).ok());
-            let labels = checker.labels;
-            Ok(Valid { ty, id, labels, doc })
-        }
-        _ => Err(checker.issues),
-    }
+    let ty = checker.resource(doc.root(), None, false);
+    (ty, checker.labels, checker.issues)
 }
 
 /// The types that the rules speak of.

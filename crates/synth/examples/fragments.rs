@@ -110,10 +110,11 @@ fn bundle(text: &[u8], out: &mut Out) -> io::Result<()> {
         let (milli, time) = time_of(&id);
         // References are resolved as a transaction does.
         let stamped = stamp(&Doc::from_node(resource), &id, Version(1), &time, &mut |r| match r
+            .text()
             .split_once('?')
         {
             Some((ty, _)) => Some(format!("{ty}/{}", "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0")),
-            None => places.get(r).cloned(),
+            None => places.get(r.text()).cloned(),
         })
         .map_err(|_| wrong())?;
         let valid = validate(Doc::parse(&stamped, &limits).map_err(invalid)?).map_err(invalid)?;

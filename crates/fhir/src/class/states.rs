@@ -98,35 +98,45 @@ impl States {
     /// Every class that can be found under a child, itself included.
     pub(crate) fn under(&self, child: Child) -> ClassSet {
         let mut seen = vec![false; self.states.len()];
-        self.collect(child, &mut seen)
+        self.collect(child, true, &mut seen)
     }
 
-    fn collect(&self, child: Child, seen: &mut [bool]) -> ClassSet {
+    /// The same, where identifiers are known to be none of a government's.
+    pub(crate) fn under_plain(&self, child: Child) -> ClassSet {
+        let mut seen = vec![false; self.states.len()];
+        self.collect(child, false, &mut seen)
+    }
+
+    fn collect(&self, child: Child, any: bool, seen: &mut [bool]) -> ClassSet {
         let mut set = ClassSet::NONE;
         let mut states: Vec<StateId> = Vec::new();
         match child.within {
             Within::Primitive(_) => set = set.with(child.class),
             Within::Object(s) => states.push(s),
             Within::Identifier(plain, government) => {
-                set = set.with(child.class).with(DataClass::GovernmentIdentifier);
-                states.extend([plain, government]);
+                set = set.with(child.class);
+                states.push(plain);
+                if any {
+                    set = set.with(DataClass::GovernmentIdentifier);
+                    states.push(government);
+                }
             }
             Within::Extension | Within::Resource => {}
         }
         for s in states {
-            set = set.or(self.reach(s, seen));
+            set = set.or(self.reach(s, any, seen));
         }
         set
     }
 
-    fn reach(&self, state: StateId, seen: &mut [bool]) -> ClassSet {
+    fn reach(&self, state: StateId, any: bool, seen: &mut [bool]) -> ClassSet {
         match seen.get_mut(usize::from(state)) {
             Some(flag) if !*flag => *flag = true,
             _ => return ClassSet::NONE,
         }
         let mut set = ClassSet::NONE;
         for (_, child) in self.states.get(usize::from(state)).iter().flat_map(|s| &s.children) {
-            set = set.or(self.collect(*child, seen));
+            set = set.or(self.collect(*child, any, seen));
         }
         set
     }
@@ -252,7 +262,7 @@ pub(crate) fn build() -> States {
         idle: builder.rules.idle,
     };
     states.possible = ResourceType::all()
-        .map(|ty| states.reach(states.root(ty), &mut vec![false; states.states.len()]))
+        .map(|ty| states.reach(states.root(ty), true, &mut vec![false; states.states.len()]))
         .collect();
     states
 }

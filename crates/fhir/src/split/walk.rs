@@ -1,6 +1,8 @@
 //! Goes through a document with the class map and says where each class lies.
 
-use phial_base::DataClass;
+use std::collections::BTreeMap;
+
+use phial_base::{ClassSet, DataClass};
 
 use crate::class::{Child, StateId, States, Within, is_government, states};
 use crate::definitions::ResourceType;
@@ -46,6 +48,28 @@ pub(crate) fn classes(doc: &Doc, ty: ResourceType) -> Vec<DataClass> {
     let mut walk = Walk { map, ops: Vec::with_capacity(32), classes: Some(Vec::new()) };
     walk.members(doc.root(), map.root(ty));
     walk.classes.unwrap_or_default()
+}
+
+/// The ranges of the document's text that are of none of these classes, in order.
+pub(crate) fn beyond(doc: &Doc, ty: ResourceType, classes: ClassSet) -> Vec<(usize, usize)> {
+    walk(doc, ty)
+        .iter()
+        .filter_map(|op| match op {
+            Op::Leaf(class, start, end) if !classes.has(*class) => Some((*start, *end)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The text of each class that occurs, its leaves in order.
+pub(crate) fn texts(doc: &Doc, ty: ResourceType) -> BTreeMap<DataClass, Vec<&str>> {
+    let mut all: BTreeMap<DataClass, Vec<&str>> = BTreeMap::new();
+    for op in walk(doc, ty) {
+        if let Op::Leaf(class, start, end) = op {
+            all.entry(class).or_default().push(doc.text().get(start..end).unwrap_or_default());
+        }
+    }
+    all
 }
 
 const SUBSETTED: &str = "SUBSETTED";

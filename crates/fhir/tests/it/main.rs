@@ -14,6 +14,8 @@ mod fhirpath_cases;
 mod fhirpath_invariants;
 mod fhirpath_suite;
 mod json_parse;
+mod patch;
+mod patch_suite;
 mod profile;
 mod search;
 mod split;

@@ -1,7 +1,7 @@
 //! Bad input is refused with the place and the kind of fault, and never with a value.
 
 use phial_base::{Label, LabelSet, LogicalId, Version};
-use phial_fhir::{Doc, Issue, Limits, Valid, stamp, validate};
+use phial_fhir::{Doc, Issue, Limits, Link, Valid, stamp, validate};
 use proptest::prelude::*;
 
 fn check(input: &str) -> Result<Valid, Vec<Issue>> {
@@ -606,7 +606,7 @@ proptest! {
     fn whatever_looks_like_a_resource_is_judged_and_stamped_without_panic(text in resource_like()) {
         let doc = Doc::parse(text.as_bytes(), &Limits::default()).unwrap();
         let id = LogicalId::new("n").unwrap();
-        let mut rename = |r: &str| r.starts_with("urn:").then(|| "Patient/\"é".to_owned());
+        let mut rename = |l: Link<'_>| l.text().starts_with("urn:").then(|| "Patient/\"é".to_owned());
         if let Ok(out) = stamp(&doc, &id, Version(2), "2020-01-01T00:00:00Z", &mut rename) {
             let again = Doc::parse(&out, &Limits::default()).unwrap();
             prop_assert_eq!(again.root().member("id").unwrap().as_str().unwrap(), "n");

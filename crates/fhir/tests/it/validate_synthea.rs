@@ -6,7 +6,7 @@ use std::io::Read as _;
 
 use phial_base::{LogicalId, Version};
 use phial_fhir::reference::{RefKind, classify};
-use phial_fhir::{Doc, Limits, stamp, validate};
+use phial_fhir::{Doc, Limits, Link, stamp, validate};
 
 #[test]
 fn synthea_resources_are_accepted_after_stamping() {
@@ -32,8 +32,8 @@ fn synthea_resources_are_accepted_after_stamping() {
             total += 1;
             let id = LogicalId::new(&format!("id-{total}")).unwrap();
             let at = "2026-01-02T03:04:05.678Z";
-            let mut count = |reference: &str| {
-                unresolved += usize::from(matches!(classify(reference), RefKind::UrnUuid(_)));
+            let mut count = |link: Link<'_>| {
+                unresolved += usize::from(matches!(classify(link.text()), RefKind::UrnUuid(_)));
                 None
             };
             let text = stamp(&draft, &id, Version(1), at, &mut count).unwrap();
