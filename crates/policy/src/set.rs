@@ -17,12 +17,13 @@ use crate::{Action, Context, Error, Facts, RecordRef};
 
 const SCHEMA: &str = include_str!("../policies/schema.cedarschema");
 const ROLES: &str = include_str!("../policies/roles.toml");
-const FILES: [(&str, &str); 12] = [
+const FILES: [(&str, &str); 13] = [
     ("auditor.cedar", include_str!("../policies/auditor.cedar")),
     ("billing.cedar", include_str!("../policies/billing.cedar")),
     ("field-clinician.cedar", include_str!("../policies/field-clinician.cedar")),
     ("front-desk.cedar", include_str!("../policies/front-desk.cedar")),
     ("import-client.cedar", include_str!("../policies/import-client.cedar")),
+    ("interface-engine.cedar", include_str!("../policies/interface-engine.cedar")),
     ("labels.cedar", include_str!("../policies/labels.cedar")),
     ("nurse.cedar", include_str!("../policies/nurse.cedar")),
     ("operator.cedar", include_str!("../policies/operator.cedar")),

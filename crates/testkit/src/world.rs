@@ -34,7 +34,7 @@ use crate::fixture;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Accounts of a peopled world: name, role and the practitioner that the account is.
-pub const PEOPLE: [(&str, &str, Option<&str>); 8] = [
+pub const PEOPLE: [(&str, &str, Option<&str>); 9] = [
     ("ana", "physician", None),
     ("nils", "nurse", None),
     ("fiona", "field-clinician", Some(fixture::FIELD_PRACTITIONER)),
@@ -43,6 +43,7 @@ pub const PEOPLE: [(&str, &str, Option<&str>); 8] = [
     ("petra", "privacy-officer", None),
     ("aude", "auditor", None),
     ("ivo", "import-client", None),
+    ("ingo", "interface-engine", None),
 ];
 
 /// One home and the program that works in it.

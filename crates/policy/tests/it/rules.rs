@@ -233,6 +233,20 @@ fn import_client_finds_and_writes_every_type_and_deletes_none() {
 }
 
 #[test]
+fn interface_engine_may_ask_by_condition_for_every_type_but_the_log() {
+    for purpose in [Purpose::TREAT, Purpose::HOPERAT, Purpose::HPAYMT] {
+        let s = subject(&["interface-engine"], purpose);
+        for ty in shipped().resource_types() {
+            let every = ty != "AuditEvent";
+            for action in [Action::Search, Action::Update, Action::Patch, Action::Delete] {
+                assert_eq!(shipped().every_record(&s, action, ty), every, "{ty}");
+            }
+        }
+        assert!(!shipped().allows(&s, Action::Import));
+    }
+}
+
+#[test]
 fn public_persons_and_staff_take_a_relationship() {
     for l in [Label::VIP, Label::EMP] {
         for role in ["physician", "nurse"] {
