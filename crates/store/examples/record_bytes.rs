@@ -80,7 +80,7 @@ fn main() {
                 &logical,
                 Version(1),
                 &format!("{at:.3}"),
-                &mut |r| match r.split_once('?') {
+                &mut |r| match r.text().split_once('?') {
                     // As after a conditional reference was resolved.
                     Some((ty, query)) => {
                         let digest = phial_crypto::sha256(query.as_bytes());
@@ -94,7 +94,7 @@ fn main() {
                             &hex[20..32]
                         ))
                     }
-                    None => places.get(r).cloned(),
+                    None => places.get(r.text()).cloned(),
                 },
             )
             .unwrap();

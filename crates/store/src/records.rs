@@ -280,6 +280,19 @@ impl RecordLog {
         })
     }
 
+    /// The version at this place of the log. `None` where there is none any more.
+    ///
+    /// # Errors
+    /// As [`RecordLog::get`].
+    pub fn at(&self, seq: Seq) -> Result<Option<Row>, Error> {
+        self.readers.with(|db| {
+            Ok(db
+                .prepare_cached("SELECT seq, row, version, blob FROM record WHERE seq=?1")?
+                .query_row([seq_to_sql(seq)], row_of)
+                .optional()?)
+        })
+    }
+
     /// Where the row's versions stand, oldest first.
     ///
     /// # Errors

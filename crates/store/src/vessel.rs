@@ -5,7 +5,10 @@
 //! It refuses to open a segment without a [`Permit`] that names the very record
 //! version, and it never hands index values out.
 
+mod carry;
 mod changes;
+mod overlay;
+mod past;
 mod unopened;
 
 use std::collections::{BTreeMap, HashSet};
@@ -21,7 +24,7 @@ use phial_base::{
 use phial_crypto::{RecordKey, RecordName, Text};
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::search::{Extracted, Include, Query};
-use phial_fhir::split::{Mark, Short, Spliced, Split, shorten};
+use phial_fhir::split::{Mark, Short, Spliced, shorten};
 use phial_policy::{Permit, RelationshipSet};
 use zeroize::Zeroizing;
 
@@ -36,6 +39,10 @@ use crate::open::Options;
 use crate::outbox::Outbox;
 use crate::records::{NewRow, RecordLog, Row};
 use crate::recovery::{Announced, Fate, Recovered, Unclosed, close_open_intents, outcome};
+pub use carry::{Changed, Content, Ready};
+pub use overlay::Among;
+pub use past::Back;
+use past::Kinds;
 use unopened::known_of;
 pub use unopened::{Unopened, facts_of};
 
@@ -81,12 +88,10 @@ pub struct Sealing {
     pub labels: LabelSet,
     /// Microseconds since the epoch.
     pub last_updated: i64,
-    /// The body by class; `None` for a deletion.
-    pub split: Option<Split>,
+    /// What it holds; `None` for a deletion.
+    pub content: Option<Content>,
     /// The classes that the record had before, kept for a deletion.
     pub classes: ClassSet,
-    /// The values to index.
-    pub values: Extracted,
 }
 
 /// A sealed version, ready to be announced and appended.
@@ -131,6 +136,7 @@ pub struct Vessel {
     pending: Mutex<BTreeMap<Seq, Indexed>>,
     catching_up: Mutex<()>,
     unclosed: Unclosed,
+    kinds: Mutex<Kinds>,
     rng: Arc<dyn Rng>,
     clock: Arc<dyn Clock>,
 }
@@ -220,6 +226,7 @@ impl Vessel {
             pending: Mutex::new(BTreeMap::new()),
             catching_up: Mutex::new(()),
             unclosed: Unclosed::default(),
+            kinds: Mutex::new(Kinds::default()),
             rng,
             clock,
         })
@@ -373,9 +380,11 @@ impl Vessel {
         let keys = self.keystore.tenant_keys(&self.tenant)?;
         let row = phial_crypto::row_id(&keys.row_ids, s.ty.name(), s.id.as_str());
         let held = self.keystore.record_key(&self.tenant, &s.patients)?;
-        let (plan, segments, classes, deleted) = match s.split {
-            Some(split) => (split.plan, split.segments, split.classes, false),
-            None => (Vec::new(), Vec::new(), s.classes, true),
+        let (plan, segments, classes, values, deleted) = match s.content {
+            Some(Content { split, values }) => {
+                (split.plan, split.segments, split.classes, values, false)
+            }
+            None => (Vec::new(), Vec::new(), s.classes, Extracted::default(), true),
         };
         let header = Header {
             ty: s.ty,
@@ -419,7 +428,7 @@ impl Vessel {
             classes,
             deleted,
             last_updated: s.last_updated,
-            values: s.values,
+            values,
         };
         Ok(SealedVersion { row: NewRow { row, version: s.version, blob }, hash, indexed })
     }

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::header::{Header, part_of};
 
 /// A record that was taken in once is never too large to be indexed again.
-const NO_LIMITS: Limits =
+pub(super) const NO_LIMITS: Limits =
     Limits { max_bytes: usize::MAX, max_elements: usize::MAX, max_depth: usize::MAX };
 
 /// A record version whose facts are known and whose body is still sealed.
