@@ -6,14 +6,18 @@
 //! know how the bytes were found.
 #![expect(clippy::expect_used, reason = "a broken promise ends the run: that is the finding")]
 
+mod bundle;
 mod envelope;
 mod fhir;
 mod page;
+mod patch;
 mod proof;
 
+pub use bundle::bundle;
 pub use envelope::envelope;
 pub use fhir::{fhirpath, json, search};
 pub use page::page;
+pub use patch::patch;
 pub use proof::proof;
 
 /// A target, by the name of its corpus.
@@ -25,6 +29,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("fhirpath", fhirpath),
     ("search", search),
     ("page", page),
+    ("patch", patch),
+    ("bundle", bundle),
     ("envelope", envelope),
     ("proof", proof),
 ];

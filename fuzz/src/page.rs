@@ -1,6 +1,6 @@
 //! Paging tokens.
 
-use phial_engine::fuzz::{open_page, read_history, read_page, seal_page};
+use phial_engine::fuzz::{open_page, read_history, read_log_history, read_page, seal_page};
 
 use crate::Bytes;
 
@@ -12,6 +12,9 @@ pub fn page(data: &[u8]) {
     }
     if let Some(bytes) = read_history(data) {
         assert_eq!(read_history(&bytes).as_ref(), Some(&bytes), "a token has one form");
+    }
+    if let Some(bytes) = read_log_history(data) {
+        assert_eq!(read_log_history(&bytes).as_ref(), Some(&bytes), "a token has one form");
     }
     let Some(bytes) = read_page(data) else { return };
     let again = read_page(&bytes).expect("reads what it wrote");

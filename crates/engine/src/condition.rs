@@ -1,119 +1,49 @@
-//! Conditions on other records: conditional references (`Practitioner?identifier=…`)
-//! and `If-None-Exist`. Both tell whether a record exists, so they need
-//! visibility over the whole type (design §2).
+//! Conditions on other records: conditional references (`Practitioner?identifier=…`),
+//! `If-None-Exist`, and what stands for an id in conditional updates, patches and deletes.
+//! All tell whether a record exists, so they need visibility over the whole type
+//! (design §2).
 
 use phial_base::LogicalId;
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::IssueCode;
-use phial_fhir::search::parse_query;
+use phial_fhir::search::{Query, parse_query};
 use phial_policy::Action;
 
 use crate::caller::Caller;
 use crate::failure::{Failure, Refusal};
-use crate::gate::{Engine, Tenant};
+use crate::gate::Engine;
+use crate::write::Plan;
 
 /// The most conditional references remembered per tenant.
 const REMEMBERED: usize = 50_000;
 
-/// What a condition found.
-pub(crate) enum Match {
-    None,
-    One(LogicalId),
-    Many,
-}
-
 impl Engine {
-    /// Records of `ty` that satisfy the condition, as the caller may see them.
-    pub(crate) fn matching(
+    /// A condition on records of `ty`, understood; refused to whoever does not see every
+    /// record of the type.
+    pub(crate) fn condition(
         &self,
-        tenant: &Tenant,
         caller: &Caller,
         ty: ResourceType,
         condition: &str,
         path: &str,
-    ) -> Result<Match, Failure> {
+    ) -> Result<Query, Failure> {
         self.sees_every(caller, ty)?;
         let pairs: Vec<(String, String)> = form(condition);
-        if pairs.is_empty() {
-            return Err(Failure::invalid(
-                IssueCode::Value,
-                path,
-                "a condition needs at least one search parameter",
-            ));
-        }
         let query = parse_query(ty, &pairs).map_err(|mut issues| {
             for issue in &mut issues {
                 issue.path = format!("{path}: {}", issue.path);
             }
             Failure::Invalid(Refusal { issues })
         })?;
-        let at = tenant.vessel.catch_up().map_err(Self::store_failure(caller))?;
-        let access = self.access(caller, Action::Search);
-        let page = tenant
-            .vessel
-            .search(&query, &caller.viewer(), &access, at, None, 2, false)
-            .map_err(Self::store_failure(caller))?;
-        match page.hits.as_slice() {
-            [] => Ok(Match::None),
-            [hit] => {
-                let found = tenant
-                    .vessel
-                    .find_version(hit.row, hit.version)
-                    .map_err(Self::store_failure(caller))?;
-                Ok(found.map_or(Match::None, |f| Match::One(f.header.id)))
-            }
-            _ => Ok(Match::Many),
+        // One without a filter would mean every record of the type.
+        if query.filters.is_empty() {
+            return Err(Failure::invalid(
+                IssueCode::Value,
+                path,
+                "a condition needs at least one search parameter",
+            ));
         }
-    }
-
-    /// What a conditional reference points at. Remembered until a record of that
-    /// type is written.
-    pub(crate) fn resolve(
-        &self,
-        tenant: &Tenant,
-        caller: &Caller,
-        ty: ResourceType,
-        condition: &str,
-        path: &str,
-    ) -> Result<LogicalId, Failure> {
-        let key = format!("{}?{condition}", ty.name());
-        let seen = {
-            let known = tenant.resolved();
-            let writes = known.writes.get(&ty).copied().unwrap_or(0);
-            match known.found.get(&key) {
-                Some((id, at)) if *at == writes => {
-                    self.sees_every(caller, ty)?;
-                    return Ok(id.clone());
-                }
-                _ => writes,
-            }
-        };
-        match self.matching(tenant, caller, ty, condition, path)? {
-            Match::One(id) => {
-                let mut known = tenant.resolved();
-                if known.found.len() >= REMEMBERED {
-                    known.found.clear();
-                }
-                known.found.insert(key, (id.clone(), seen));
-                Ok(id)
-            }
-            Match::None => Err(Failure::Conflict {
-                precondition: true,
-                refusal: Refusal::new(
-                    IssueCode::NotFound,
-                    path,
-                    format!("the conditional reference to {} matches nothing", ty.name()),
-                ),
-            }),
-            Match::Many => Err(Failure::Conflict {
-                precondition: true,
-                refusal: Refusal::new(
-                    IssueCode::MultipleMatches,
-                    path,
-                    format!("the conditional reference to {} matches more than one", ty.name()),
-                ),
-            }),
-        }
+        Ok(query)
     }
 
     /// Refuses a condition on a type of which the caller does not see every record.
@@ -126,6 +56,67 @@ impl Engine {
             ty.name(),
             ty.name()
         )))
+    }
+}
+
+impl Plan<'_> {
+    /// What a conditional reference points at, among what is committed and what this
+    /// transaction writes. Of what is committed alone it is remembered until a record of
+    /// that type is written.
+    pub(crate) fn resolve(
+        &self,
+        ty: ResourceType,
+        condition: &str,
+        path: &str,
+    ) -> Result<LogicalId, Failure> {
+        let Plan { engine, tenant, caller, .. } = self;
+        let key = format!("{}?{condition}", ty.name());
+        if let Some(id) = self.answers.borrow().get(&key) {
+            return Ok(id.clone());
+        }
+        let own = self.settled.iter().any(|s| s.write.ty == ty);
+        let seen = {
+            let known = tenant.resolved();
+            let writes = known.writes.get(&ty).copied().unwrap_or(0);
+            match known.found.get(&key) {
+                Some((id, at)) if *at == writes && !own => {
+                    engine.sees_every(caller, ty)?;
+                    return Ok(id.clone());
+                }
+                _ => writes,
+            }
+        };
+        let query = engine.condition(caller, ty, condition, path)?;
+        let found = {
+            let mut overlay = self.overlay.borrow_mut();
+            let own = own.then_some((&mut *overlay, self.settled, &self.names));
+            engine.matching(tenant, caller, &query, 2, own)?
+        };
+        let refused = |code, what: &str| {
+            Err(Failure::Conflict {
+                precondition: true,
+                refusal: Refusal::new(
+                    code,
+                    path,
+                    format!("the conditional reference to {} matches {what}", ty.name()),
+                ),
+            })
+        };
+        match found.as_slice() {
+            [id] => {
+                self.answers.borrow_mut().insert(key.clone(), id.clone());
+                if !own {
+                    let mut known = tenant.resolved();
+                    if known.found.len() >= REMEMBERED {
+                        known.found.clear();
+                    }
+                    known.found.insert(key, (id.clone(), seen));
+                }
+                Ok(id.clone())
+            }
+            [] => refused(IssueCode::NotFound, "nothing"),
+            _ => refused(IssueCode::MultipleMatches, "more than one"),
+        }
     }
 }
 

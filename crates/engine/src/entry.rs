@@ -52,18 +52,20 @@ pub(crate) fn absent(e: &mut Entry, ty: ResourceType, row: RowId) {
     e.target(Target::new(row, None, ty.name()), &[]);
 }
 
-/// Adds a record to be written.
+/// Adds a record to be written: the classes that are written, and those that are carried
+/// over unseen.
 pub(crate) fn written(
     e: &mut Entry,
     ty: ResourceType,
     row: RowId,
     version: phial_base::Version,
-    classes: ClassSet,
+    (wrote, carried): (ClassSet, ClassSet),
     action: EventKind,
     patients: &[LogicalId],
 ) {
     let mut t = Target::new(row, Some(version), ty.name());
-    t.given = classes;
+    t.given = wrote;
+    t.withheld = carried;
     t.action = Some(action);
     e.target(t, patients);
 }

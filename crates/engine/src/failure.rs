@@ -31,6 +31,9 @@ pub enum Failure {
     /// The request is not valid FHIR or breaks a rule (400).
     #[error("the request is not valid")]
     Invalid(Refusal),
+    /// The request is well formed and can't be done to this record (422).
+    #[error("the request can't be applied")]
+    Unprocessable(Refusal),
     /// Nobody is known to be asking (401).
     #[error("authentication is required")]
     Unauthenticated,

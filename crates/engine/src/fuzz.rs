@@ -1,16 +1,39 @@
 //! What the fuzzer reaches of this crate: paging tokens, in their plain and their
-//! sealed form. Compiled for the fuzzer only; refuses anything else.
+//! sealed form, and the entries of a Bundle as they are understood. Compiled for the
+//! fuzzer only; refuses anything else.
 
 use phial_base::SeededRng;
 use phial_crypto::SecretKey;
+use phial_fhir::Doc;
 
-use crate::paging::{HistoryToken, Token, decode, encode, open_text, seal_text};
+use crate::interaction::batch::{Terms, status_of, understood};
+use crate::paging::{HistoryToken, LogToken, Token, decode, encode, open_text, seal_text};
+use crate::write::Return;
 
 fn key() -> SecretKey {
     SecretKey::random(&SeededRng::new(1))
 }
 
 const AAD: [&[u8]; 4] = [b"page", b"default", b"u1", b"TREAT"];
+
+/// Understands each entry of a Bundle, as a transaction and as an import. Gives the place
+/// and text of each refusal.
+#[must_use]
+pub fn understand_bundle(doc: &Doc) -> Vec<(String, String)> {
+    let terms = Terms {
+        base: "https://phial.example/fhir".into(),
+        returning: Return::Minimal,
+        delete_many: true,
+    };
+    let mut refused = Vec::new();
+    for terms in [Some(&terms), None] {
+        for failure in understood(doc, terms, 1_000).into_iter().flatten() {
+            let issues = status_of(&failure).1;
+            refused.extend(issues.into_iter().map(|i| (i.path, i.text)));
+        }
+    }
+    refused
+}
 
 /// Reads the plain bytes of a search's token and writes them anew.
 #[must_use]
@@ -22,6 +45,12 @@ pub fn read_page(bytes: &[u8]) -> Option<Vec<u8>> {
 #[must_use]
 pub fn read_history(bytes: &[u8]) -> Option<Vec<u8>> {
     decode::<HistoryToken>(bytes).map(|t| encode(&t))
+}
+
+/// Reads the plain bytes of a token of a type's history and writes them anew.
+#[must_use]
+pub fn read_log_history(bytes: &[u8]) -> Option<Vec<u8>> {
+    decode::<LogToken>(bytes).map(|t| encode(&t))
 }
 
 /// Seals a token's plain bytes.

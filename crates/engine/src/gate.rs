@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use phial_audit::{Entry, EventKind, OutcomeCode};
-use phial_base::{Clock, LogicalId, RequestId, Rng, TenantId};
+use phial_base::{ClassSet, Clock, LogicalId, RequestId, Rng, TenantId};
 use phial_fhir::definitions::ResourceType;
 use phial_policy::{Action, Context, Denial, Permit, PolicySet, RecordRef, RelationshipSet};
 use phial_store::Error as StoreError;
@@ -146,7 +146,8 @@ impl Engine {
     }
 
     /// Asks policy about a record that was found. Care relationships are looked up
-    /// only when the answer can depend on them.
+    /// only when the answer can depend on them. For a patch this asks whether any of the
+    /// record may be patched: which classes it touches is asked once that is known.
     pub(crate) fn decide(
         &self,
         tenant: &Tenant,
@@ -155,7 +156,10 @@ impl Engine {
         found: &Unopened,
     ) -> Result<Result<Permit, Denial>, Failure> {
         let record = RecordRef { row: found.row, version: found.version };
-        let facts = found.facts();
+        let mut facts = found.facts();
+        if action == Action::Patch {
+            facts.classes = ClassSet::NONE;
+        }
         let context = self.context(tenant, caller, action, &facts, &found.header.patients)?;
         Ok(self.policy().decide(&caller.subject, action, &record, &facts, &context))
     }

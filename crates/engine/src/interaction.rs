@@ -3,9 +3,11 @@
 
 pub mod batch;
 pub mod capabilities;
+pub mod changes;
 pub mod create;
 pub mod delete;
 pub mod history;
+pub mod patch;
 pub mod read;
 pub mod search;
 pub mod transaction;

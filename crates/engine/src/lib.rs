@@ -25,7 +25,7 @@ pub use caller::Caller;
 pub use endpoint::{Endpoint, is_host};
 pub use failure::{Failure, Refusal};
 pub use gate::{Engine, Settings, Tenant};
-pub use interaction::batch::{BundleKind, bundle_kind};
+pub use interaction::batch::{BundleKind, Known, Terms, bundle_kind};
 pub use released::Released;
 pub use view::part_of_one;
 pub use write::{Method, Return, Write, Written};

@@ -84,6 +84,35 @@ impl HistoryToken {
     }
 }
 
+/// What a token of the history of a type or of the system remembers. Field numbers are
+/// append-only.
+#[derive(Encode, Decode, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LogToken {
+    /// The type; empty for the system.
+    #[n(0)]
+    pub(crate) ty: String,
+    /// The parameters as they were given.
+    #[n(1)]
+    pub(crate) pairs: Vec<(String, String)>,
+    /// The page begins below this place of the log.
+    #[n(2)]
+    pub(crate) below: u64,
+    /// When the first page was taken, microseconds since the epoch.
+    #[n(3)]
+    pub(crate) taken: i64,
+}
+
+impl LogToken {
+    pub(crate) fn seal(&self, key: &SecretKey, caller: &Caller, engine: &Engine) -> String {
+        seal(b"log-history", self, key, caller, engine)
+    }
+
+    /// As [`Token::open`]; a token of a search or of one record is none of these.
+    pub(crate) fn open(text: &str, key: &SecretKey, caller: &Caller) -> Option<LogToken> {
+        open(b"log-history", text, key, caller)
+    }
+}
+
 fn seal<T: Encode<()>>(
     what: &[u8],
     token: &T,

@@ -1,24 +1,32 @@
-//! What all writes share: plan (validate, permit over old and new facts), seal,
-//! announce durably, commit, answer (design §2).
+//! What all writes share: settle ids and conditions, plan (validate, permit over old and
+//! new facts), seal, announce durably, commit, answer (design §2).
 
-use std::collections::{HashMap, HashSet};
+mod overlay;
+mod patch;
+mod plan;
+mod refer;
+mod settle;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use phial_audit::{Entry, EventKind, OutcomeCode, Write as Announced};
-use phial_base::{ClassSet, LogicalId, RowId, Version, random_logical_id};
+use phial_base::{ClassSet, LogicalId, Version};
+use phial_fhir::Patch;
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::{Issue, IssueCode, Severity};
 use phial_fhir::json::Doc;
-use phial_fhir::reference::{RefKind, classify};
-use phial_fhir::search::Extracted;
-use phial_policy::{Action, Facts, RecordRef};
-use phial_store::vessel::{Sealing, Unopened};
+use phial_policy::Action;
+use phial_store::vessel::Sealing;
 
 use crate::caller::Caller;
-use crate::condition::Match;
 use crate::entry;
-use crate::failure::{Failure, Refusal};
+use crate::failure::Failure;
 use crate::gate::{Engine, Tenant};
 use crate::operation::subscription::Offered;
+
+pub(crate) use plan::Plan;
+pub(crate) use settle::Settled;
 
 /// Which interaction one write is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,49 +35,82 @@ pub enum Method {
     Create,
     /// A new version, or a new record under the caller's id.
     Update,
+    /// A new version that differs in what a patch names.
+    Patch,
     /// The end of a record.
     Delete,
 }
 
 impl Method {
-    fn action(self) -> Action {
+    pub(crate) fn action(self) -> Action {
         match self {
             Method::Create => Action::Create,
             Method::Update => Action::Update,
+            Method::Patch => Action::Patch,
             Method::Delete => Action::Delete,
         }
     }
 
-    fn kind(self) -> EventKind {
+    pub(crate) fn kind(self) -> EventKind {
         match self {
             Method::Create => EventKind::Create,
             Method::Update => EventKind::Update,
+            Method::Patch => EventKind::Patch,
             Method::Delete => EventKind::Delete,
         }
     }
 }
 
 /// One write as it came in.
+#[derive(Clone)]
 pub struct Write {
     /// Which interaction.
     pub method: Method,
     /// The type named by the URL.
     pub ty: ResourceType,
-    /// The id named by the URL; none for a create.
+    /// The id named by the URL; none for a create, and for what is named by a condition.
     pub id: Option<LogicalId>,
-    /// The resource; none for a delete.
+    /// The resource, of a create or update.
     pub body: Option<Doc>,
+    /// The patch, of a patch.
+    pub patch: Option<Patch>,
     /// `If-Match`: the version that must be current.
     pub if_match: Option<Version>,
     /// `If-None-Match: *`: there must be none yet.
     pub if_none_match: bool,
-    /// `If-None-Exist`: create only when this search matches nothing.
-    pub if_none_exist: Option<String>,
+    /// A search. Of a create, `If-None-Exist`: it must match nothing. Of other writes
+    /// what stands in the URL for an id: what it matches is meant.
+    pub condition: Option<String>,
+    /// Whether a conditional delete may end more than one record.
+    pub many: bool,
     /// `fullUrl` of a bundle's entry, which other entries may refer to.
     pub full_url: Option<String>,
+    /// This server's FHIR base, as the client names it: what points below it points here.
+    pub base: Option<Arc<str>>,
     /// Where the write stands, to lead the path of its issues: empty, or
     /// `Bundle.entry[3].resource`.
     pub place: String,
+}
+
+impl Write {
+    /// A write of this method with nothing else said.
+    #[must_use]
+    pub fn new(method: Method, ty: ResourceType, id: Option<LogicalId>) -> Self {
+        Write {
+            method,
+            ty,
+            id,
+            body: None,
+            patch: None,
+            if_match: None,
+            if_none_match: false,
+            condition: None,
+            many: false,
+            full_url: None,
+            base: None,
+            place: String::new(),
+        }
+    }
 }
 
 /// What the answer to a write carries
@@ -91,28 +132,39 @@ pub struct Written {
     pub ty: ResourceType,
     /// Logical id.
     pub id: LogicalId,
-    /// The version now current.
+    /// The version now current; 0 where there is none to name.
     pub version: Version,
     /// When it was written, microseconds since the epoch.
     pub last_updated: i64,
     /// Whether a record came into being.
     pub created: bool,
-    /// Whether anything was written: a conditional create that matched and a delete
-    /// of what is already gone write nothing.
+    /// Whether anything was written: a conditional create that matched, a patch that
+    /// changes nothing and a delete of what is already gone write nothing.
     pub stored: bool,
     /// Whether this is a deletion.
     pub deleted: bool,
+    /// Whether parts were changed and the rest carried over.
+    pub patched: bool,
+    /// How many records it was: more than one when a condition ended several.
+    pub count: usize,
 }
 
 impl Written {
     /// What was done, in words that hold nothing of the record.
     #[must_use]
     pub fn outcome(&self) -> Issue {
+        let several;
         let text = match (self.stored, self.deleted, self.created) {
+            (true, true, _) if self.count > 1 => {
+                several = format!("{} records were deleted", self.count);
+                several.as_str()
+            }
             (false, true, _) => "there was nothing to delete",
+            (false, false, _) if self.patched => "the patch changes nothing",
             (false, false, _) => "a record that satisfies the condition was there already",
             (true, true, _) => "the record was deleted",
             (true, false, true) => "the record was created",
+            (true, false, false) if self.patched => "the record was changed",
             (true, false, false) => "the record was replaced",
         };
         Issue {
@@ -124,19 +176,15 @@ impl Written {
     }
 }
 
-/// A write with its id settled, before it is planned.
-pub(crate) struct Settled {
-    pub(crate) write: Write,
-    pub(crate) id: LogicalId,
-    /// Set when `If-None-Exist` matched: nothing is to be written.
-    existing: bool,
-}
-
 /// One version, permitted and ready to seal.
 struct Planned {
     sealing: Sealing,
     method: Method,
     created: bool,
+    /// The classes that were written, and those of the record that the writer does not
+    /// see and that were carried over.
+    wrote: ClassSet,
+    carried: ClassSet,
     /// The patients that the version before was about: when the subject changes, the
     /// log names both.
     before: Vec<LogicalId>,
@@ -148,21 +196,39 @@ struct Planned {
 const TRIES: usize = 4;
 
 impl Engine {
-    /// Writes all or nothing.
+    /// Does one write. `provenance` is a Provenance that is created with it, in the same
+    /// commit, and is about what was written.
     ///
     /// # Errors
-    /// [`Failure::Invalid`] with every issue found; [`Failure::NotFound`] or
-    /// [`Failure::Forbidden`] when policy refuses one of them; [`Failure::Conflict`]
-    /// when a version or condition does not hold; [`Failure::Busy`] when a store, the
-    /// keys or the audit log can't be reached: then nothing was acknowledged.
+    /// [`Failure::Invalid`] with every issue found, [`Failure::Unprocessable`] for a patch
+    /// that does not fit; [`Failure::NotFound`] or [`Failure::Forbidden`] when policy
+    /// refuses; [`Failure::Conflict`] when a version or condition does not hold;
+    /// [`Failure::Busy`] when a store, the keys or the audit log can't be reached: then
+    /// nothing was acknowledged.
+    pub async fn write(
+        &self,
+        caller: &Caller,
+        write: Write,
+        provenance: Option<Doc>,
+    ) -> Result<Written, Failure> {
+        let kind = write.method.kind();
+        let written = self.write_all(caller, kind, vec![write], provenance).await?;
+        written.into_iter().next().ok_or(Failure::NotFound)
+    }
+
+    /// Writes all or nothing. Gives what became of each, in the order given.
+    ///
+    /// # Errors
+    /// As [`Engine::write`].
     pub(crate) async fn write_all(
         &self,
         caller: &Caller,
         kind: EventKind,
         writes: Vec<Write>,
+        provenance: Option<Doc>,
     ) -> Result<Vec<Written>, Failure> {
         let tenant = self.home(caller)?;
-        let conditional = writes.iter().any(|w| w.if_none_exist.is_some());
+        let conditional = writes.iter().any(|w| w.condition.is_some());
         // INVARIANT: while a condition holds the lock alone, nobody else commits, so
         // what was not there when it looked is not there when it commits.
         let (_shared, _alone) = if conditional {
@@ -170,7 +236,7 @@ impl Engine {
         } else {
             (Some(tenant.writes.read().await), None)
         };
-        let settled = match self.settle(tenant, caller, writes) {
+        let settled = match self.settle(tenant, caller, writes, provenance) {
             Ok(settled) => settled,
             Err(failure) => {
                 let e = entry::of(caller, EventKind::Denied);
@@ -200,7 +266,7 @@ impl Engine {
     ) -> Failure {
         let outcome = match &failure {
             Failure::Forbidden(_) | Failure::NotFound => OutcomeCode::Denied,
-            Failure::Invalid(_) => OutcomeCode::Invalid,
+            Failure::Invalid(_) | Failure::Unprocessable(_) => OutcomeCode::Invalid,
             Failure::Conflict { .. } | Failure::Gone => OutcomeCode::Conflict,
             _ => return failure,
         };
@@ -219,12 +285,11 @@ impl Engine {
         // Filled with the record concerned when a write is refused.
         let mut refused = entry::of(caller, EventKind::Denied);
         let prepare = |refused: &mut Entry| {
-            let (planned, written) = self.plan(tenant, caller, kind, settled, refused)?;
+            let (planned, written) = Plan::new(self, tenant, caller, kind, settled).all(refused)?;
             let mut sealed = Vec::with_capacity(planned.len());
             let mut e = entry::of(caller, kind);
             let mut announced = Vec::with_capacity(planned.len());
             for p in planned {
-                let classes = p.sealing.split.as_ref().map_or(p.sealing.classes, |s| s.classes);
                 let (ty, mut patients) = (p.sealing.ty, p.sealing.patients.clone());
                 patients.extend(p.before);
                 let id = p.offered.as_ref().map(|_| p.sealing.id.clone());
@@ -238,7 +303,7 @@ impl Engine {
                     ty,
                     s.row.row,
                     s.row.version,
-                    classes,
+                    (p.wrote, p.carried),
                     p.method.kind(),
                     &patients,
                 );
@@ -254,6 +319,8 @@ impl Engine {
                 return Err(self.refuse_write(tenant, caller, kind, refused, failure).await);
             }
         };
+        let types: HashSet<ResourceType> = written.iter().map(|(_, w)| w.ty).collect();
+        let written = by_entry(written);
         if sealed.is_empty() {
             // Nothing to store; that it was asked is still written down.
             self.record(tenant, caller, vec![entry::of(caller, kind)], None).await?;
@@ -264,7 +331,6 @@ impl Engine {
         self.record(tenant, caller, vec![announcement], None).await?;
         // Crash after it: the intent is open, and recovery closes it by what the record
         // log holds.
-        let types: HashSet<ResourceType> = written.iter().map(|w| w.ty).collect();
         let closing = entry::of(caller, EventKind::Outcome);
         let stored = tenant.vessel.append(announced, kind, closing, sealed).await;
         // Of unknown fate is as good as stored for what was looked up before.
@@ -275,353 +341,24 @@ impl Engine {
         drop(known);
         stored.map(|_| written).map_err(Self::store_failure(caller))
     }
+}
 
-    /// Gives every write its id, evaluating `If-None-Exist`.
-    fn settle(
-        &self,
-        tenant: &Tenant,
-        caller: &Caller,
-        writes: Vec<Write>,
-    ) -> Result<Vec<Settled>, Failure> {
-        let mut settled = Vec::with_capacity(writes.len());
-        for write in writes {
-            let mut existing = false;
-            let id = match (&write.id, &write.if_none_exist) {
-                (Some(id), _) => id.clone(),
-                (None, None) => random_logical_id(self.rng()),
-                (None, Some(condition)) => {
-                    match self.matching(tenant, caller, write.ty, condition, &write.place)? {
-                        Match::None => random_logical_id(self.rng()),
-                        Match::One(id) => {
-                            existing = true;
-                            id
-                        }
-                        Match::Many => {
-                            return Err(Failure::precondition(
-                                "If-None-Exist matches more than one record",
-                            ));
-                        }
-                    }
-                }
-            };
-            settled.push(Settled { write, id, existing });
-        }
-        Ok(settled)
-    }
-
-    /// Validates, asks policy over old and new facts, and splits by class.
-    fn plan(
-        &self,
-        tenant: &Tenant,
-        caller: &Caller,
-        kind: EventKind,
-        settled: &[Settled],
-        refused: &mut Entry,
-    ) -> Result<(Vec<Planned>, Vec<Written>), Failure> {
-        let now = self.clock().now();
-        let mut names: HashMap<&str, String> = HashMap::new();
-        for s in settled {
-            if let Some(url) = &s.write.full_url {
-                names.insert(url, format!("{}/{}", s.write.ty.name(), s.id.as_str()));
-            }
-        }
-        let mut rows = HashSet::new();
-        let mut issues = Vec::new();
-        let mut planned = Vec::with_capacity(settled.len());
-        let mut written = Vec::with_capacity(settled.len());
-        for s in settled {
-            let ty = s.write.ty;
-            let old = match s.write.method {
-                // An id of ours is new, unless it was given for an import.
-                Method::Create if !s.existing && s.write.id.is_none() => None,
-                _ => tenant.vessel.find(ty, &s.id).map_err(Self::store_failure(caller))?,
-            };
-            let row = tenant.vessel.row_id(ty, &s.id).map_err(Self::store_failure(caller))?;
-            if s.existing {
-                written.push(unchanged(ty, &s.id, old.as_ref(), false));
-                continue;
-            }
-            if !rows.insert(row) {
-                return Err(Failure::invalid(
-                    IssueCode::Invariant,
-                    s.write.place.clone(),
-                    "the same record is written twice in one transaction",
-                ));
-            }
-            self.visible(tenant, caller, s, row, old.as_ref(), refused)?;
-            if kind == EventKind::Import
-                && let Some(old) = &old
-                && self.imported_before(tenant, caller, s, old, &names)?
-            {
-                written.push(unchanged(ty, &s.id, Some(old), false));
-                continue;
-            }
-            check_version(&s.write, old.as_ref())?;
-            if s.write.method == Method::Delete {
-                let Some(old) = old.filter(|o| !o.header.deleted) else {
-                    written.push(unchanged(ty, &s.id, None, true));
-                    continue;
-                };
-                let version = old.version.next();
-                let last_updated = now.as_microsecond().max(old.header.last_updated + 1);
-                planned.push(Planned {
-                    method: Method::Delete,
-                    created: false,
-                    before: Vec::new(),
-                    offered: None,
-                    sealing: Sealing {
-                        ty,
-                        id: s.id.clone(),
-                        version,
-                        patients: old.header.patients,
-                        labels: old.header.labels,
-                        last_updated,
-                        split: None,
-                        classes: old.header.classes,
-                        values: Extracted::default(),
-                    },
-                });
-                written.push(Written {
-                    ty,
-                    id: s.id.clone(),
-                    version,
-                    last_updated,
-                    created: false,
-                    stored: true,
-                    deleted: true,
-                });
-                continue;
-            }
-            match self.plan_content(tenant, caller, now, s, row, old, &names, refused)? {
-                Ok(p) => {
-                    written.push(Written {
-                        ty,
-                        id: s.id.clone(),
-                        version: p.sealing.version,
-                        last_updated: p.sealing.last_updated,
-                        created: p.created,
-                        stored: true,
-                        deleted: false,
-                    });
-                    planned.push(p);
-                }
-                Err(mut found) => issues.append(&mut found),
-            }
-        }
-        if issues.is_empty() {
-            Ok((planned, written))
-        } else {
-            issues.truncate(50);
-            Err(Failure::Invalid(Refusal { issues }))
-        }
-    }
-
-    /// What the caller may not see he may not replace or delete, nor learn of: a
-    /// denied id and an absent id get the same answer.
-    fn visible(
-        &self,
-        tenant: &Tenant,
-        caller: &Caller,
-        s: &Settled,
-        row: RowId,
-        old: Option<&Unopened>,
-        refused: &mut Entry,
-    ) -> Result<(), Failure> {
-        let action = s.write.method.action();
-        match old {
-            Some(old) => match self.decide(tenant, caller, action, old)? {
-                Ok(_) => Ok(()),
-                Err(denial) => {
-                    entry::denied(refused, old, &denial);
-                    let readable = self.decide(tenant, caller, Action::Read, old)?.is_ok();
-                    if readable && !old.header.deleted {
-                        Err(Failure::forbidden(format!(
-                            "your role may not {} this {}",
-                            action.name(),
-                            s.write.ty.name()
-                        )))
-                    } else {
-                        Err(Failure::NotFound)
-                    }
-                }
-            },
-            None if s.write.method == Method::Create => Ok(()),
-            // Whoever does not see the whole type must not learn that the id is free.
+/// What became of each entry: of one that ended several records, all together.
+fn by_entry(written: Vec<(usize, Written)>) -> Vec<Written> {
+    let mut all: BTreeMap<usize, Written> = BTreeMap::new();
+    for (entry, one) in written {
+        match all.get_mut(&entry) {
             None => {
-                entry::absent(refused, s.write.ty, row);
-                let whole = self.policy().every_record(&caller.subject, action, s.write.ty.name());
-                if whole { Ok(()) } else { Err(Failure::NotFound) }
+                all.insert(entry, one);
+            }
+            Some(before) => {
+                before.stored |= one.stored;
+                before.count += one.count;
+                // There is no one version to name.
+                before.version = Version(0);
             }
         }
     }
-
-    /// What a reference is stored as, when not as it was sent.
-    pub(crate) fn referred(
-        &self,
-        tenant: &Tenant,
-        caller: &Caller,
-        s: &Settled,
-        names: &HashMap<&str, String>,
-        reference: &str,
-        failed: &mut Option<Failure>,
-    ) -> Option<String> {
-        if let Some(name) = names.get(reference) {
-            return Some(name.clone());
-        }
-        match classify(reference) {
-            RefKind::Conditional { type_, query } => {
-                match self.resolve(tenant, caller, type_, query, &s.write.place) {
-                    Ok(id) => Some(format!("{}/{}", type_.name(), id.as_str())),
-                    Err(f) => {
-                        failed.get_or_insert(f);
-                        None
-                    }
-                }
-            }
-            RefKind::UrnUuid(_) if s.write.full_url.is_some() => {
-                failed.get_or_insert_with(|| {
-                    Failure::invalid(
-                        IssueCode::NotFound,
-                        s.write.place.clone(),
-                        "a urn:uuid reference names no entry of this bundle",
-                    )
-                });
-                None
-            }
-            _ => None,
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one plan is made from all of these")]
-    fn plan_content(
-        &self,
-        tenant: &Tenant,
-        caller: &Caller,
-        now: jiff::Timestamp,
-        s: &Settled,
-        row: RowId,
-        old: Option<Unopened>,
-        names: &HashMap<&str, String>,
-        refused: &mut Entry,
-    ) -> Result<Result<Planned, Vec<Issue>>, Failure> {
-        let ty = s.write.ty;
-        let led = |mut issues: Vec<Issue>| {
-            for issue in &mut issues {
-                if !s.write.place.is_empty() {
-                    issue.path = format!("{}.{}", s.write.place, issue.path);
-                }
-            }
-            issues
-        };
-        let Some(doc) = &s.write.body else {
-            return Err(Failure::invalid(
-                IssueCode::Required,
-                s.write.place.clone(),
-                "a resource is needed",
-            ));
-        };
-        let version = old.as_ref().map_or(Version(1), |o| o.version.next());
-        let floor = old.as_ref().map_or(i64::MIN, |o| o.header.last_updated + 1);
-        let last_updated = floor.max(now.as_microsecond() / 1000 * 1000);
-        let stamp = jiff::Timestamp::from_microsecond(last_updated).unwrap_or(now);
-        let mut failed: Option<Failure> = None;
-        let text =
-            phial_fhir::stamp(doc, &s.id, version, &format!("{stamp:.3}"), &mut |reference| {
-                self.referred(tenant, caller, s, names, reference, &mut failed)
-            });
-        if let Some(failure) = failed {
-            return Err(failure);
-        }
-        let valid = match text
-            .and_then(|t| Doc::parse(&t, &phial_fhir::Limits::default()))
-            .and_then(phial_fhir::validate)
-        {
-            Ok(valid) => valid,
-            Err(issues) => return Ok(Err(led(issues))),
-        };
-        if valid.resource_type() != ty {
-            return Ok(Err(led(vec![Issue {
-                severity: Severity::Error,
-                code: IssueCode::Invalid,
-                path: "resourceType".to_owned(),
-                text: format!("the URL says {}, the resource does not", ty.name()),
-            }])));
-        }
-        let (valid, offered) = if ty.name() == "Subscription" {
-            match self.subscribe(tenant, caller, row, valid)? {
-                Ok((valid, offered)) => (valid, Some(offered)),
-                Err(issues) => return Ok(Err(led(issues))),
-            }
-        } else {
-            (valid, None)
-        };
-        let split = phial_fhir::split::split(&valid);
-        let mut patients = phial_fhir::compartment::patients(&valid);
-        patients.sort();
-        patients.dedup();
-        let labels = valid.labels();
-        let before = old.as_ref().map_or(ClassSet::NONE, |o| o.header.classes);
-        let facts = Facts {
-            resource_type: ty.name(),
-            classes: split.classes.or(before),
-            labels: labels.or(old.as_ref().map_or_else(Default::default, |o| o.header.labels)),
-            about_patient: !patients.is_empty(),
-        };
-        let created = old.as_ref().is_none_or(|o| o.header.deleted);
-        let action = s.write.method.action();
-        let context = self.context(tenant, caller, action, &facts, &patients)?;
-        let record = RecordRef { row, version };
-        let decided = self.policy().decide(&caller.subject, action, &record, &facts, &context);
-        if let Err(denial) = decided {
-            entry::not_written(refused, &record, &facts, &denial, &patients);
-            return Err(Failure::forbidden(format!(
-                "your role may not {} a {} with this content",
-                action.name(),
-                ty.name()
-            )));
-        }
-        let values = phial_fhir::search::extract(&valid);
-        Ok(Ok(Planned {
-            method: s.write.method,
-            created,
-            before: old.map(|o| o.header.patients).unwrap_or_default(),
-            offered,
-            sealing: Sealing {
-                ty,
-                id: s.id.clone(),
-                version,
-                patients,
-                labels,
-                last_updated,
-                classes: split.classes,
-                split: Some(split),
-                values,
-            },
-        }))
-    }
-}
-
-fn unchanged(ty: ResourceType, id: &LogicalId, old: Option<&Unopened>, deleted: bool) -> Written {
-    Written {
-        ty,
-        id: id.clone(),
-        version: old.map_or(Version(0), |o| o.version),
-        last_updated: old.map_or(0, |o| o.header.last_updated),
-        created: false,
-        stored: false,
-        deleted,
-    }
-}
-
-fn check_version(write: &Write, old: Option<&Unopened>) -> Result<(), Failure> {
-    let current = old.filter(|o| !o.header.deleted);
-    if let Some(wanted) = write.if_match
-        && current.map(|o| o.version) != Some(wanted)
-    {
-        return Err(Failure::precondition("If-Match names a version that is not the current one"));
-    }
-    if write.if_none_match && current.is_some() {
-        return Err(Failure::precondition("If-None-Match: * and the record exists"));
-    }
-    Ok(())
+    all.remove(&settle::PROVENANCE);
+    all.into_values().collect()
 }

@@ -17,6 +17,33 @@ pub(crate) struct Config {
     pub(crate) keys: Keys,
     pub(crate) tls: Tls,
     pub(crate) subscriptions: Subscriptions,
+    pub(crate) fhir: Fhir,
+}
+
+/// `[fhir]`
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Fhir {
+    /// How many records a conditional delete may end.
+    pub(crate) conditional_delete: ConditionalDelete,
+}
+
+impl Fhir {
+    pub(crate) fn delete_many(&self) -> bool {
+        self.conditional_delete == ConditionalDelete::Multiple
+    }
+}
+
+/// How many records a conditional delete may end (R4 value set
+/// `conditional-delete-status`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ConditionalDelete {
+    /// One; when the condition matches more, none is ended.
+    #[default]
+    Single,
+    /// All that match, together or not at all.
+    Multiple,
 }
 
 /// What happens to a search by GET that names a direct identifier: URLs end up in
@@ -326,6 +353,9 @@ pub(crate) const TEMPLATE: &str = "\
 # hosts = [\"ehr.example.org\"]         # whom notifications may go to; nobody by default
 # ca = \"/etc/phial/partners.pem\"      # who may vouch for them, if not the system's CAs
 # base_url = \"https://phial.example.org/fhir\"
+
+[fhir]
+# conditional_delete = \"single\"         # or \"multiple\": DELETE Type?query may end several records
 ";
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod route;
 mod serve;
 mod tls;
 mod urls;
+mod writes;
 mod x509;
 
 pub(crate) use client::client;

@@ -108,6 +108,11 @@ fn audit_events() -> String {
 /// What each setting is for, its range, and when it departs from a safe default.
 const SETTINGS: &[(&str, &str)] = &[
     (
+        "fhir.conditional_delete",
+        "How many records `DELETE Type?query` may end: `single`, or with `multiple` all that \
+         match, at most 1,000.",
+    ),
+    (
         "http.phi_in_urls",
         "What happens to a search by GET that names a direct identifier: URLs end up in logs, \
          histories and proxies. `refuse-identifiers`, `strict` (every parameter but paging and \

@@ -3,20 +3,23 @@
 //! transaction share: reading the Bundle's entries and writing the answer.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use phial_audit::{EventKind, OutcomeCode};
 use phial_base::{LogicalId, Version};
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::{Issue, IssueCode, Severity, operation_outcome};
-use phial_fhir::{Doc, Edits, Node, Subset};
+use phial_fhir::search::span;
+use phial_fhir::{Doc, Edits, Node, Patch, Subset};
 use phial_policy::Action;
 
 use crate::caller::Caller;
 use crate::condition::form;
 use crate::entry;
-use crate::failure::Failure;
+use crate::failure::{Failure, Refusal};
 use crate::gate::Engine;
+use crate::interaction::changes::Changes;
 use crate::interaction::history::History;
 use crate::interaction::search::{Search, json_string};
 use crate::released::Released;
@@ -62,7 +65,22 @@ pub(crate) enum Asked {
     Read(ResourceType, LogicalId, Option<Subset>),
     Vread(ResourceType, LogicalId, Version, Option<Subset>),
     History(ResourceType, LogicalId, Vec<(String, String)>),
+    Changes(Option<ResourceType>, Vec<(String, String)>),
     Search(ResourceType, Vec<(String, String)>),
+}
+
+/// An entry, and what the client has already of what it asks for.
+pub(crate) type Entry = (Asked, Known);
+
+/// How the entries of a Bundle are done and answered.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The FHIR base URL, as the client names it.
+    pub base: Arc<str>,
+    /// What the answer to each write carries.
+    pub returning: Return,
+    /// Whether a conditional delete may end more than one record.
+    pub delete_many: bool,
 }
 
 /// What became of one entry.
@@ -70,6 +88,8 @@ pub(crate) enum Answered {
     /// A write, and what the client would have of it beside the status.
     Written(Written, Given),
     Released(Released),
+    /// What the client has already.
+    Unchanged(Released),
     Failed(Failure),
 }
 
@@ -86,7 +106,7 @@ fn text(node: Node<'_>, member: &str) -> Option<String> {
 
 impl Engine {
     /// Does each entry by itself; one that fails does not keep the others from
-    /// succeeding. `returning` says what the answer to each write carries.
+    /// succeeding.
     ///
     /// # Errors
     /// [`Failure::Invalid`] when the Bundle itself can't be read, [`Failure::Forbidden`]
@@ -96,22 +116,21 @@ impl Engine {
         &self,
         caller: &Caller,
         doc: &Doc,
-        base: &str,
-        returning: Return,
+        terms: &Terms,
     ) -> Result<Released, Failure> {
         self.may_send(caller, EventKind::Batch).await?;
-        let asked = self.entries(doc)?;
+        let asked = self.entries(doc, Some(terms))?;
         let names: HashSet<String> = asked
             .iter()
             .filter_map(|one| match one {
-                Ok(Asked::Write(write)) => write.full_url.clone(),
+                Ok((Asked::Write(write), _)) => write.full_url.clone(),
                 _ => None,
             })
             .collect();
         let mut answered = Vec::with_capacity(asked.len());
         for one in asked {
             let answer = match one.and_then(|one| independent(one, &names)) {
-                Ok(one) => self.answer(caller, one, base, returning).await,
+                Ok((one, known)) => self.answer(caller, one, &known, terms).await,
                 Err(failure) => Answered::Failed(failure),
             };
             answered.push(answer);
@@ -122,7 +141,7 @@ impl Engine {
         if !answered.is_empty() && answered.iter().all(busy) {
             return Err(Failure::Busy(None));
         }
-        Ok(assemble("batch-response", answered, base))
+        Ok(assemble("batch-response", answered, &terms.base))
     }
 
     /// Refuses a Bundle from a role that sends none, before its entries are looked at.
@@ -160,20 +179,16 @@ impl Engine {
         &self,
         caller: &Caller,
         asked: Asked,
-        base: &str,
-        returning: Return,
+        known: &Known,
+        terms: &Terms,
     ) -> Answered {
+        let base = &terms.base;
         let released = match asked {
             Asked::Write(mut write) => {
                 // In a batch an entry may not refer to another, so its name means nothing.
                 write.full_url = None;
-                let kind = match write.method {
-                    Method::Create => EventKind::Create,
-                    Method::Update => EventKind::Update,
-                    Method::Delete => EventKind::Delete,
-                };
-                return match self.write_one(caller, kind, write).await {
-                    Ok(written) => self.give_back(caller, written, returning).await,
+                return match self.write(caller, write, None).await {
+                    Ok(written) => self.give_back(caller, written, terms.returning).await,
                     Err(failure) => Answered::Failed(failure),
                 };
             }
@@ -182,23 +197,32 @@ impl Engine {
                 self.vread_part(caller, ty, &id, version, part.as_ref()).await
             }
             Asked::History(ty, id, pairs) => {
-                let history = History { ty, id, pairs, base: base.to_owned() };
+                let history = History { ty, id, pairs, base: base.to_string() };
                 self.history(caller, history).await
             }
+            Asked::Changes(ty, pairs) => {
+                self.changes(caller, Changes { ty, pairs, base: base.to_string() }).await
+            }
             Asked::Search(ty, pairs) => {
-                let base = base.to_owned();
+                let base = base.to_string();
                 let search = Search { ty, pairs, compartment: None, base, lenient: false };
                 self.search(caller, search).await
             }
         };
         match released {
+            Ok(released) if known.covers(&released) => Answered::Unchanged(released),
             Ok(released) => Answered::Released(released),
             Err(failure) => Answered::Failed(failure),
         }
     }
 
     /// The entries of a Bundle, each understood or refused with its path.
-    pub(crate) fn entries(&self, doc: &Doc) -> Result<Vec<Result<Asked, Failure>>, Failure> {
+    /// Of an import, which is asked for nothing, `terms` are none.
+    pub(crate) fn entries(
+        &self,
+        doc: &Doc,
+        terms: Option<&Terms>,
+    ) -> Result<Vec<Result<Entry, Failure>>, Failure> {
         let Some(entries) = doc.root().member("entry") else { return Ok(Vec::new()) };
         let mut asked = Vec::new();
         for (i, entry) in entries.items().enumerate() {
@@ -212,7 +236,7 @@ impl Engine {
                     ),
                 ));
             }
-            asked.push(understand(entry, &format!("Bundle.entry[{i}]")));
+            asked.push(understand(entry, &format!("Bundle.entry[{i}]"), terms));
         }
         Ok(asked)
     }
@@ -221,11 +245,11 @@ impl Engine {
 /// Refuses an entry of a batch that refers to an entry by its `fullUrl`: that record has
 /// no id yet, and whether it will ever exist is not this entry's to depend on
 /// (<https://hl7.org/fhir/R4/http.html#trules>).
-fn independent(asked: Asked, names: &HashSet<String>) -> Result<Asked, Failure> {
-    if let Asked::Write(Write { body: Some(doc), place, .. }) = &asked {
+fn independent(asked: (Asked, Known), names: &HashSet<String>) -> Result<Entry, Failure> {
+    if let (Asked::Write(Write { body: Some(doc), place, .. }), _) = &asked {
         let mut refers = false;
-        Edits::new().rewrite_references(doc, &mut |reference| {
-            refers |= reference.starts_with("urn:") && names.contains(reference);
+        Edits::new().rewrite_references(doc, &mut |link| {
+            refers |= link.text().starts_with("urn:") && names.contains(link.text());
             None
         });
         if refers {
@@ -239,7 +263,17 @@ fn independent(asked: Asked, names: &HashSet<String>) -> Result<Asked, Failure> 
     Ok(asked)
 }
 
-fn understand(entry: Node<'_>, place: &str) -> Result<Asked, Failure> {
+/// Why entries were refused, for the fuzzer: each that was.
+#[cfg(feature = "fuzz")]
+pub(crate) fn understood(doc: &Doc, terms: Option<&Terms>, most: usize) -> Vec<Option<Failure>> {
+    let entries = doc.root().member("entry").into_iter().flat_map(Node::items).take(most);
+    entries
+        .enumerate()
+        .map(|(i, entry)| understand(entry, &format!("Bundle.entry[{i}]"), terms).err())
+        .collect()
+}
+
+fn understand(entry: Node<'_>, place: &str, terms: Option<&Terms>) -> Result<Entry, Failure> {
     let bad = |path: &str, text: &str| {
         Failure::invalid(IssueCode::Invalid, format!("{place}.{path}"), text)
     };
@@ -252,7 +286,17 @@ fn understand(entry: Node<'_>, place: &str) -> Result<Asked, Failure> {
         Some((path, query)) => (path, Some(query)),
         None => (url.as_str(), None),
     };
+    // Relative to the base, or the whole URL of something here.
+    let own = terms.and_then(|t| path.strip_prefix(&*t.base)).filter(|p| p.starts_with('/'));
+    let path = own.unwrap_or(path);
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let known = Known {
+        tag: text(request, "ifNoneMatch"),
+        since: text(request, "ifModifiedSince").and_then(|t| span(&t)).map(|s| s.low),
+    };
+    if method == "GET" && segments == ["_history"] {
+        return Ok((Asked::Changes(None, form(query.unwrap_or(""))), known));
+    }
     let ty = segments
         .first()
         .and_then(|t| ResourceType::from_name(t))
@@ -270,31 +314,48 @@ fn understand(entry: Node<'_>, place: &str) -> Result<Asked, Failure> {
         ),
         None => None,
     };
-    let write = |method, id| -> Result<Asked, Failure> {
-        let body = match (method, entry.member("resource")) {
+    let write = |method, id: Option<LogicalId>| -> Result<Asked, Failure> {
+        let resource = match (method, entry.member("resource")) {
             (Method::Delete, _) => None,
             (_, None) => return Err(bad("resource", "a resource is needed")),
             (_, Some(node)) if node.is_object() => Some(Doc::from_node(node)),
             (_, Some(_)) => return Err(bad("resource", "a resource is a JSON object")),
         };
-        let if_none_match = text(request, "ifNoneMatch").as_deref() == Some("*");
-        Ok(Asked::Write(Write {
-            method,
-            ty,
-            id,
-            body,
-            if_match,
-            if_none_match,
-            if_none_exist: text(request, "ifNoneExist"),
-            full_url: text(entry, "fullUrl"),
-            place: format!("{place}.resource"),
-        }))
+        let mut write = Write::new(method, ty, id);
+        write.place = format!("{place}.resource");
+        if method == Method::Patch {
+            let patch = resource.as_ref().map(Patch::resource).transpose();
+            write.patch = patch.map_err(|mut issues| {
+                for issue in &mut issues {
+                    issue.path = format!("{}.{}", write.place, issue.path);
+                }
+                Failure::Invalid(Refusal { issues })
+            })?;
+        } else {
+            write.body = resource;
+        }
+        write.if_match = if_match;
+        write.if_none_match = known.tag.as_deref() == Some("*");
+        write.condition = match method {
+            Method::Create => text(request, "ifNoneExist"),
+            _ if write.id.is_none() => Some(query.unwrap_or("").to_owned()),
+            _ => None,
+        };
+        write.many = terms.is_some_and(|t| t.delete_many);
+        write.full_url = text(entry, "fullUrl");
+        write.base = terms.map(|t| Arc::clone(&t.base));
+        Ok(Asked::Write(write))
     };
     let part = |query: Option<&str>| part_of_one(query.unwrap_or(""));
-    match (method.as_str(), segments.as_slice(), query) {
+    let asked = match (method.as_str(), segments.as_slice(), query) {
         ("POST", [_], None) => write(Method::Create, None),
         ("PUT", [_, s], None) => write(Method::Update, Some(id(s)?)),
+        ("PATCH", [_, s], None) => write(Method::Patch, Some(id(s)?)),
         ("DELETE", [_, s], None) => write(Method::Delete, Some(id(s)?)),
+        ("PUT", [_], Some(_)) => write(Method::Update, None),
+        ("PATCH", [_], Some(_)) => write(Method::Patch, None),
+        ("DELETE", [_], Some(_)) => write(Method::Delete, None),
+        ("GET", [_, "_history"], query) => Ok(Asked::Changes(Some(ty), form(query.unwrap_or("")))),
         ("GET", [_, s], query) => Ok(Asked::Read(ty, id(s)?, part(query)?)),
         ("GET", [_, s, "_history", v], query) => {
             Ok(Asked::Vread(ty, id(s)?, version(v)?, part(query)?))
@@ -303,13 +364,14 @@ fn understand(entry: Node<'_>, place: &str) -> Result<Asked, Failure> {
             Ok(Asked::History(ty, id(s)?, form(query.unwrap_or(""))))
         }
         ("GET", [_], query) => Ok(Asked::Search(ty, form(query.unwrap_or("")))),
-        ("PUT" | "DELETE" | "PATCH", ..) | ("POST", ..) => Err(Failure::invalid(
+        ("PUT" | "DELETE" | "PATCH" | "POST", ..) => Err(Failure::invalid(
             IssueCode::NotSupported,
             format!("{place}.request"),
             "this combination of method and url is not supported",
         )),
-        _ => Err(bad("request.method", "expected GET, POST, PUT or DELETE")),
-    }
+        _ => Err(bad("request.method", "expected GET, POST, PUT, PATCH or DELETE")),
+    };
+    Ok((asked?, known))
 }
 
 /// The version in an ETag: `W/"3"` or `"3"`.
@@ -317,6 +379,32 @@ pub fn parse_etag(tag: &str) -> Option<Version> {
     let tag = tag.trim();
     let tag = tag.strip_prefix("W/").unwrap_or(tag);
     tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok().map(Version)
+}
+
+/// What a client has of a record already
+/// (<https://hl7.org/fhir/R4/http.html#cread>; RFC 9110 §13.1.2, §13.1.3).
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// `If-None-Match`: tags of versions, or `*`.
+    pub tag: Option<String>,
+    /// `If-Modified-Since`, microseconds since the epoch. Without meaning beside a tag.
+    pub since: Option<i64>,
+}
+
+impl Known {
+    /// Whether this is what the client has. Only a record by itself has a version.
+    #[must_use]
+    pub fn covers(&self, released: &Released) -> bool {
+        let Some(facts) = released.facts() else { return false };
+        match &self.tag {
+            Some(tags) if tags.trim() == "*" => true,
+            Some(tags) => tags.split(',').any(|tag| parse_etag(tag) == Some(facts.version)),
+            // HTTP's dates have no parts of seconds.
+            None => self.since.is_some_and(|since| {
+                facts.last_updated.div_euclid(1_000_000) <= since.div_euclid(1_000_000)
+            }),
+        }
+    }
 }
 
 /// The answering Bundle. What it carries was released entry by entry.
@@ -357,6 +445,13 @@ pub(crate) fn assemble(kind: &str, answered: Vec<Answered>, base: &str) -> Relea
                 }
                 out.extend_from_slice(b"}}");
                 parts.push(released);
+            }
+            Answered::Unchanged(released) => {
+                let version = released.facts().map_or(Version(0), |f| f.version);
+                let told = format!(
+                    "{{\"response\":{{\"status\":\"304 Not Modified\",\"etag\":\"W/\\\"{version}\\\"\"}}}}"
+                );
+                out.extend_from_slice(told.as_bytes());
             }
             Answered::Failed(failure) => {
                 let (status, issues) = status_of(&failure);
@@ -408,6 +503,7 @@ pub fn status_of(failure: &Failure) -> (&'static str, Vec<Issue>) {
     };
     match failure {
         Failure::Invalid(r) => ("400 Bad Request", r.issues.clone()),
+        Failure::Unprocessable(r) => ("422 Unprocessable Entity", r.issues.clone()),
         Failure::Unauthenticated => (
             "401 Unauthorized",
             one(IssueCode::Login, "a valid access token is needed: see `phial token --help`"),

@@ -3,7 +3,7 @@
 //! and needs no permit.
 
 use bytes::Bytes;
-use phial_fhir::capability::{ConditionalRead, Features, capability_statement};
+use phial_fhir::capability::{ConditionalDelete, ConditionalRead, Features, capability_statement};
 
 use crate::gate::Engine;
 
@@ -11,12 +11,19 @@ use crate::gate::Engine;
 const RELEASED: &str = "2026-11-22";
 
 impl Engine {
-    /// The CapabilityStatement, generated from the tables.
+    /// The CapabilityStatement, generated from the tables. `delete_many` says whether a
+    /// conditional delete may end more than one record.
     #[must_use]
-    pub fn capabilities(&self, base: &str) -> Bytes {
+    pub fn capabilities(&self, base: &str, delete_many: bool) -> Bytes {
         let features = Features {
             conditional_create: true,
-            conditional_read: ConditionalRead::NotMatch,
+            conditional_read: ConditionalRead::FullSupport,
+            conditional_update: true,
+            conditional_delete: if delete_many {
+                ConditionalDelete::Multiple
+            } else {
+                ConditionalDelete::Single
+            },
             update_create: true,
         };
         Bytes::from(capability_statement(

@@ -43,30 +43,30 @@ pub struct History {
 
 /// What the parameters ask for.
 #[derive(Default)]
-struct Wanted {
+pub(super) struct Wanted {
     /// The size of a page; 0 for the total alone.
-    count: Option<u32>,
+    pub(super) count: Option<u32>,
     /// Versions made at this time or later, microseconds since the epoch.
-    since: Option<i64>,
+    pub(super) since: Option<i64>,
     /// Versions that were current at some time in this span.
-    at: Option<Span>,
+    pub(super) at: Option<Span>,
     /// The part of each version.
-    part: Option<Subset>,
+    pub(super) part: Option<Subset>,
 }
 
 impl Wanted {
-    fn matches(&self, from: i64, until: i64) -> bool {
+    pub(super) fn matches(&self, from: i64, until: i64) -> bool {
         self.since.is_none_or(|since| from >= since)
             && self.at.is_none_or(|at| from < at.high && until > at.low)
     }
 }
 
 /// One version on the page.
-struct Shown {
-    found: Unopened,
-    permit: Permit,
+pub(super) struct Shown {
+    pub(super) found: Unopened,
+    pub(super) permit: Permit,
     /// Whether the record came into being with it.
-    created: bool,
+    pub(super) created: bool,
 }
 
 /// One page of versions, newest first.
@@ -257,7 +257,7 @@ impl Engine {
     }
 
     #[expect(clippy::too_many_arguments, reason = "one version goes to all of these")]
-    fn show(
+    pub(super) fn show(
         tenant: &Tenant,
         caller: &Caller,
         base: &str,
@@ -298,7 +298,7 @@ impl Engine {
 }
 
 /// Reads the parameters of a history; any other is refused by name.
-fn understand(pairs: &[(String, String)]) -> Result<Wanted, Failure> {
+pub(super) fn understand(pairs: &[(String, String)]) -> Result<Wanted, Failure> {
     let mut wanted = Wanted { part: asked_part(pairs)?, ..Wanted::default() };
     let mut issues = Vec::new();
     let mut seen: Vec<&str> = Vec::new();

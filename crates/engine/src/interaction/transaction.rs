@@ -7,26 +7,26 @@ use phial_fhir::json::Doc;
 use crate::caller::Caller;
 use crate::failure::{Failure, Refusal};
 use crate::gate::Engine;
-use crate::interaction::batch::{Asked, assemble};
+use crate::interaction::batch::{Asked, Terms, assemble};
 use crate::released::Released;
-use crate::write::{Return, Write};
+use crate::write::Write;
 
 impl Engine {
     /// Does all entries or none: deletes, creates and updates are one commit under
     /// one announced intent, reads see their result. `urn:uuid` and conditional
-    /// references are resolved. `returning` says what the answer to each write carries.
+    /// references are resolved. A `provenance` is created with it, about all that it writes.
     ///
     /// # Errors
-    /// As [`Engine::create`]; nothing was stored then.
+    /// As [`Engine::write`]; nothing was stored then.
     pub async fn transaction(
         &self,
         caller: &Caller,
         doc: &Doc,
-        base: &str,
-        returning: Return,
+        terms: &Terms,
+        provenance: Option<Doc>,
     ) -> Result<Released, Failure> {
         self.may_send(caller, EventKind::Transaction).await?;
-        let asked = self.entries(doc)?;
+        let asked = self.entries(doc, Some(terms))?;
         let mut issues = Vec::new();
         let mut writes: Vec<Write> = Vec::new();
         let mut reads = Vec::new();
@@ -34,7 +34,7 @@ impl Engine {
         let mut order = Vec::with_capacity(asked.len());
         for one in asked {
             match one {
-                Ok(Asked::Write(write)) => {
+                Ok((Asked::Write(write), _)) => {
                     order.push(true);
                     writes.push(write);
                 }
@@ -52,7 +52,7 @@ impl Engine {
         let written = if writes.is_empty() {
             Vec::new()
         } else {
-            self.write_all(caller, EventKind::Transaction, writes).await?
+            self.write_all(caller, EventKind::Transaction, writes, provenance).await?
         };
         let mut written = written.into_iter();
         let mut reads = reads.into_iter();
@@ -60,12 +60,12 @@ impl Engine {
         for is_write in order {
             if is_write {
                 if let Some(written) = written.next() {
-                    answered.push(self.give_back(caller, written, returning).await);
+                    answered.push(self.give_back(caller, written, terms.returning).await);
                 }
-            } else if let Some(read) = reads.next() {
-                answered.push(self.answer(caller, read, base, returning).await);
+            } else if let Some((read, known)) = reads.next() {
+                answered.push(self.answer(caller, read, &known, terms).await);
             }
         }
-        Ok(assemble("transaction-response", answered, base))
+        Ok(assemble("transaction-response", answered, &terms.base))
     }
 }

@@ -1,44 +1,27 @@
 //! `update`: a new version, or a new resource under the caller's id
-//! (<https://hl7.org/fhir/R4/http.html#update>).
+//! (<https://hl7.org/fhir/R4/http.html#update>); also of what a condition finds
+//! (<https://hl7.org/fhir/R4/http.html#cond-update>).
+//!
+//! It needs a permit for every class of the old and the new version; creating needs sight
+//! of the whole type, so that a denied id and an absent id look the same.
 
-use phial_audit::EventKind;
-use phial_base::{LogicalId, Version};
+use phial_base::LogicalId;
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::json::Doc;
 
-use crate::caller::Caller;
-use crate::failure::Failure;
-use crate::gate::Engine;
-use crate::write::{Method, Write, Written};
+use crate::write::{Method, Write};
 
-impl Engine {
-    /// Replaces a record, or creates it under this id. Needs a permit for every class
-    /// of the old and the new version; creating needs sight of the whole type, so
-    /// that a denied id and an absent id look the same.
-    ///
-    /// # Errors
-    /// As [`Engine::create`], and [`Failure::Conflict`] when `if_match` or
-    /// `if_none_match` (`*`) does not hold.
-    pub async fn update(
-        &self,
-        caller: &Caller,
-        ty: ResourceType,
-        id: LogicalId,
-        body: Doc,
-        if_match: Option<Version>,
-        if_none_match: bool,
-    ) -> Result<Written, Failure> {
-        let write = Write {
-            method: Method::Update,
-            ty,
-            id: Some(id),
-            body: Some(body),
-            if_match,
-            if_none_match,
-            if_none_exist: None,
-            full_url: None,
-            place: String::new(),
-        };
-        self.write_one(caller, EventKind::Update, write).await
+impl Write {
+    /// An update of, or a create under, this id.
+    #[must_use]
+    pub fn update(ty: ResourceType, id: LogicalId, body: Doc) -> Self {
+        Write { body: Some(body), ..Write::new(Method::Update, ty, Some(id)) }
+    }
+
+    /// An update of the one record that satisfies a search, or a create when there is none.
+    #[must_use]
+    pub fn update_where(ty: ResourceType, condition: String, body: Doc) -> Self {
+        let write = Write::new(Method::Update, ty, None);
+        Write { body: Some(body), condition: Some(condition), ..write }
     }
 }

@@ -5,8 +5,6 @@
 //! what gets an id of ours gets the same one each time, and what is there already as it
 //! came is left as it is. So no journal of progress is kept, which could be wrong.
 
-use std::collections::HashMap;
-
 use phial_audit::EventKind;
 use phial_base::Version;
 use phial_fhir::issue::Issue;
@@ -16,9 +14,9 @@ use phial_store::vessel::Unopened;
 
 use crate::caller::Caller;
 use crate::failure::{Failure, Refusal};
-use crate::gate::{Engine, Tenant};
+use crate::gate::Engine;
 use crate::interaction::batch::Asked;
-use crate::write::{Method, Settled, Write};
+use crate::write::{Method, Plan, Settled, Write};
 
 /// What became of one bundle.
 #[derive(Debug, Default)]
@@ -42,13 +40,13 @@ impl Engine {
         let bundle = phial_crypto::sha256(doc.root().text().as_bytes());
         loop {
             let mut writes: Vec<Write> = Vec::new();
-            for (i, one) in self.entries(doc)?.into_iter().enumerate() {
+            for (i, one) in self.entries(doc, None)?.into_iter().enumerate() {
                 if done.rejected.iter().any(|(at, _)| *at == i) {
                     continue;
                 }
                 match one {
-                    Ok(Asked::Write(mut write)) => {
-                        let unnamed = write.id.is_none() && write.if_none_exist.is_none();
+                    Ok((Asked::Write(mut write), _)) => {
+                        let unnamed = write.id.is_none() && write.condition.is_none();
                         if write.method == Method::Create && unnamed {
                             let id = tenant.vessel.import_id(&bundle, i);
                             write.id = Some(id.map_err(Self::store_failure(caller))?);
@@ -63,7 +61,7 @@ impl Engine {
             if writes.is_empty() {
                 return Ok(done);
             }
-            match self.write_all(caller, EventKind::Import, writes).await {
+            match self.write_all(caller, EventKind::Import, writes, None).await {
                 Ok(written) => {
                     done.stored = written.iter().map(|w| w.ty).collect();
                     return Ok(done);
@@ -89,47 +87,32 @@ impl Engine {
     }
 }
 
-impl Engine {
+impl Plan<'_> {
     /// Whether an import need not store this: the record that it creates is there, or
     /// was and is deleted; or the current version is what it would store, to the byte.
-    pub(crate) fn imported_before(
-        &self,
-        tenant: &Tenant,
-        caller: &Caller,
-        s: &Settled,
-        old: &Unopened,
-        names: &HashMap<&str, String>,
-    ) -> Result<bool, Failure> {
+    pub(crate) fn imported_before(&self, s: &Settled, old: &Unopened) -> Result<bool, Failure> {
         match (s.write.method, &s.write.body) {
             (Method::Create, _) => Ok(true),
-            (Method::Update, Some(doc)) if !old.header.deleted => {
-                self.holds(tenant, caller, s, doc, old, names)
-            }
+            (Method::Update, Some(doc)) if !old.header.deleted => self.holds(s, doc, old),
             _ => Ok(false),
         }
     }
 
-    fn holds(
-        &self,
-        tenant: &Tenant,
-        caller: &Caller,
-        s: &Settled,
-        doc: &Doc,
-        old: &Unopened,
-        names: &HashMap<&str, String>,
-    ) -> Result<bool, Failure> {
-        let Ok(permit) = self.decide(tenant, caller, Action::Read, old)? else { return Ok(false) };
+    fn holds(&self, s: &Settled, doc: &Doc, old: &Unopened) -> Result<bool, Failure> {
+        let Plan { engine, tenant, caller, .. } = self;
+        let Ok(permit) = engine.decide(tenant, caller, Action::Read, old)? else {
+            return Ok(false);
+        };
         let Ok(at) = jiff::Timestamp::from_microsecond(old.header.last_updated) else {
             return Ok(false);
         };
         let mut failed = None;
         let version: Version = old.version;
-        let text = phial_fhir::stamp(doc, &s.id, version, &format!("{at:.3}"), &mut |reference| {
-            self.referred(tenant, caller, s, names, reference, &mut failed)
+        let text = phial_fhir::stamp(doc, &s.id, version, &format!("{at:.3}"), &mut |link| {
+            self.referred(s, link, &mut failed)
         });
         let (Ok(text), None) = (text, failed) else { return Ok(false) };
-        let opened =
-            tenant.vessel.open_record(&permit, old).map_err(Self::store_failure(caller))?;
+        let opened = tenant.vessel.open_record(&permit, old).map_err(self.failed())?;
         Ok(opened.withheld.is_empty() && opened.body() == text)
     }
 }

@@ -16,6 +16,7 @@ use crate::caller::Caller;
 use crate::entry;
 use crate::failure::{Failure, Refusal};
 use crate::gate::{Engine, Tenant};
+use crate::write::Write;
 
 /// What was destroyed and until when copies of it may live.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -232,7 +233,8 @@ impl Engine {
             let text = without(&doc, patient)?;
             let doc = Doc::parse(&text, &Limits::default())
                 .map_err(|issues| Failure::Invalid(Refusal { issues }))?;
-            self.update(&job, ty, id, doc, Some(version), false).await?;
+            let write = Write { if_match: Some(version), ..Write::update(ty, id, doc) };
+            self.write(&job, write, None).await?;
         }
         Ok(())
     }

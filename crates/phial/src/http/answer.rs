@@ -6,7 +6,7 @@ use axum::http::{Response, StatusCode};
 use bytes::Bytes;
 use phial_base::RequestId;
 use phial_engine::interaction::batch::status_of;
-use phial_engine::{Failure, Released, Written};
+use phial_engine::{Failure, Known, Released, Written};
 use phial_fhir::issue::{Issue, IssueCode, Severity, operation_outcome};
 
 pub(crate) const FHIR_JSON: &str = "application/fhir+json; charset=utf-8";
@@ -72,14 +72,16 @@ pub(crate) fn failed(failure: &Failure) -> Response<Body> {
     response
 }
 
-/// What was released, with ETag and Last-Modified of a single record.
-pub(crate) fn released(released: Released, if_none_match: Option<&str>) -> Response<Body> {
+/// What was released, with ETag and Last-Modified of a single record; without its body
+/// when the client has it already. That it was asked for is written down either way.
+pub(crate) fn released(released: Released, known: Option<&Known>) -> Response<Body> {
     let facts = released.facts().cloned();
     let Some(facts) = facts else { return json(StatusCode::OK, released.into_body()) };
     let etag = format!("W/\"{}\"", facts.version);
-    let unchanged = if_none_match.is_some_and(|tags| tags.split(',').any(|t| t.trim() == etag));
-    let mut response = if unchanged {
-        json(StatusCode::NOT_MODIFIED, Bytes::new())
+    let mut response = if known.is_some_and(|known| known.covers(&released)) {
+        let mut unchanged = Response::new(Body::empty());
+        *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
+        unchanged
     } else {
         json(StatusCode::OK, released.into_body())
     };

@@ -17,6 +17,10 @@ pub(crate) enum Route {
     Vread(ResourceType, LogicalId, Version),
     /// `GET [base]/[type]/[id]/_history`
     History(ResourceType, LogicalId),
+    /// `GET [base]/[type]/_history`
+    TypeHistory(ResourceType),
+    /// `GET [base]/_history`
+    SystemHistory,
     /// `GET [base]/[type]`, or true for `POST [base]/[type]/_search`
     Search(ResourceType, bool),
     /// `GET [base]/[compartment]/[id]/[type]`, or true for
@@ -26,8 +30,16 @@ pub(crate) enum Route {
     Create(ResourceType),
     /// `PUT [base]/[type]/[id]`
     Update(ResourceType, LogicalId),
+    /// `PUT [base]/[type]`
+    UpdateWhere(ResourceType),
+    /// `PATCH [base]/[type]/[id]`
+    Patch(ResourceType, LogicalId),
+    /// `PATCH [base]/[type]`
+    PatchWhere(ResourceType),
     /// `DELETE [base]/[type]/[id]`
     Delete(ResourceType, LogicalId),
+    /// `DELETE [base]/[type]`
+    DeleteWhere(ResourceType),
     /// `GET [base]/[type]/[id]/$validate`, or true for `POST [base]/[type]/$validate`,
     /// `POST [base]/[type]/[id]/$validate`
     Validate(ResourceType, Option<LogicalId>, bool),
@@ -89,16 +101,21 @@ pub(crate) fn route(method: &Method, rest: &str) -> Result<Route, NoRoute> {
         [] => Err(NoRoute::Method),
         ["metadata"] if get => Ok(Route::Capabilities),
         ["metadata"] => Err(NoRoute::Method),
+        ["_history"] if get => Ok(Route::SystemHistory),
+        ["_history"] => Err(NoRoute::Method),
         [s, ..] if s.starts_with(['_', '$']) => Err(NoRoute::NotSupported),
         [t] => match *method {
             Method::GET | Method::HEAD => Ok(Route::Search(ty(t)?, false)),
             Method::POST => Ok(Route::Create(ty(t)?)),
-            Method::PUT | Method::DELETE | Method::PATCH => {
-                ty(t)?;
-                Err(NoRoute::NotSupported)
-            }
+            Method::PUT => Ok(Route::UpdateWhere(ty(t)?)),
+            Method::PATCH => Ok(Route::PatchWhere(ty(t)?)),
+            Method::DELETE => Ok(Route::DeleteWhere(ty(t)?)),
             _ => Err(NoRoute::Method),
         },
+        [t, "_history"] => {
+            let ty = ty(t)?;
+            if get { Ok(Route::TypeHistory(ty)) } else { Err(NoRoute::Method) }
+        }
         [t, "_search"] => {
             let ty = ty(t)?;
             if method == Method::POST { Ok(Route::Search(ty, true)) } else { Err(NoRoute::Method) }
@@ -114,7 +131,7 @@ pub(crate) fn route(method: &Method, rest: &str) -> Result<Route, NoRoute> {
                 Method::GET | Method::HEAD => Ok(Route::Read(ty, id)),
                 Method::PUT => Ok(Route::Update(ty, id)),
                 Method::DELETE => Ok(Route::Delete(ty, id)),
-                Method::PATCH => Err(NoRoute::NotSupported),
+                Method::PATCH => Ok(Route::Patch(ty, id)),
                 _ => Err(NoRoute::Method),
             }
         }
@@ -204,9 +221,14 @@ mod tests {
         check("GET", "/fhir/Patient/a/_history/x", "default BadId");
         check("GET", "/fhir/Patient/a/_history", "default History");
         check("DELETE", "/fhir/Patient/a/_history", "default Method");
-        check("GET", "/fhir/Patient/_history", "default NotSupported");
+        check("GET", "/fhir/Patient/_history", "default TypeHistory");
+        check("GET", "/fhir/_history", "default SystemHistory");
+        check("POST", "/fhir/_history", "default Method");
+        check("PUT", "/fhir/Patient", "default UpdateWhere");
+        check("DELETE", "/fhir/Patient", "default DeleteWhere");
         check("GET", "/fhir/Patient/a/Observation", "default Compartment");
-        check("PATCH", "/fhir/Patient/a", "default NotSupported");
+        check("PATCH", "/fhir/Patient/a", "default Patch");
+        check("PATCH", "/fhir/Patient", "default PatchWhere");
         check("GET", "/fhir/Patient/a b", "default BadId");
         check("GET", "/fhir/Nothing/1", "default UnknownType");
         check("GET", "/fhir/ValueSet/$expand", "default Expand");

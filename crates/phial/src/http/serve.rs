@@ -9,13 +9,14 @@ use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::{Method, Request, Response, StatusCode, Version};
 use phial_base::{RequestId, RequestInfo, Surface, TenantId};
 use phial_engine::interaction::batch::parse_etag;
+use phial_engine::interaction::changes::Changes;
 use phial_engine::interaction::history::History;
 use phial_engine::interaction::search::Search;
 use phial_engine::operation::subscription::EventsAsked;
 use phial_engine::operation::terminology::Sent;
-use phial_engine::{BundleKind, Caller, Failure, Return, Written, bundle_kind, part_of_one};
+use phial_engine::{Caller, Failure, Known, part_of_one};
 use phial_fhir::definitions::ResourceType;
-use phial_fhir::issue::{IssueCode, operation_outcome};
+use phial_fhir::issue::IssueCode;
 use phial_fhir::{Doc, Limits};
 
 use super::answer;
@@ -139,7 +140,10 @@ async fn dispatch(
         return refusal;
     }
     if route == Ok(Route::Capabilities) {
-        return answer::json(StatusCode::OK, app.engine.capabilities(&base));
+        return answer::json(
+            StatusCode::OK,
+            app.engine.capabilities(&base, app.config().fhir.delete_many()),
+        );
     }
     let info = RequestInfo {
         id,
@@ -274,7 +278,7 @@ fn wants_other_format(headers: &HeaderMap, query: Option<&str>) -> Option<Respon
 }
 
 /// Why a request ends early.
-enum Stop {
+pub(super) enum Stop {
     Failure(Failure),
     Answer(Box<Response<Body>>),
 }
@@ -286,23 +290,23 @@ impl From<Failure> for Stop {
 }
 
 impl Stop {
-    fn answer(response: Response<Body>) -> Self {
+    pub(super) fn answer(response: Response<Body>) -> Self {
         Stop::Answer(Box::new(response))
     }
 }
 
 /// One authenticated request.
-struct Incoming<'a> {
-    app: &'a App,
-    caller: Caller,
-    headers: &'a HeaderMap,
-    prefer: Prefer,
-    base: String,
+pub(super) struct Incoming<'a> {
+    pub(super) app: &'a App,
+    pub(super) caller: Caller,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) prefer: Prefer,
+    pub(super) base: String,
     body: Body,
 }
 
 impl Incoming<'_> {
-    fn header(&self, name: impl axum::http::header::AsHeaderName) -> Option<&str> {
+    pub(super) fn header(&self, name: impl axum::http::header::AsHeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|v| v.to_str().ok())
     }
 
@@ -313,13 +317,13 @@ impl Incoming<'_> {
             Route::Read(ty, id) => {
                 let part = part_of_one(query)?;
                 let found = engine.read_part(&self.caller, ty, &id, part.as_ref()).await?;
-                Ok(answer::released(found, self.header(header::IF_NONE_MATCH)))
+                Ok(answer::released(found, Some(&self.known())))
             }
             Route::Vread(ty, id, version) => {
                 let part = part_of_one(query)?;
                 let found =
                     engine.vread_part(&self.caller, ty, &id, version, part.as_ref()).await?;
-                Ok(answer::released(found, self.header(header::IF_NONE_MATCH)))
+                Ok(answer::released(found, Some(&self.known())))
             }
             Route::History(ty, id) => {
                 let pairs = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
@@ -329,31 +333,6 @@ impl Incoming<'_> {
             Route::Search(ty, posted) => self.search(ty, None, posted, query).await,
             Route::Compartment(ct, id, ty, posted) => {
                 self.search(ty, Some((ct, id)), posted, query).await
-            }
-            Route::Create(ty) => {
-                let condition = self.header("if-none-exist").map(str::to_owned);
-                let returning = self.prefer.returning;
-                let (caller, base) = (self.caller.clone(), self.base.clone());
-                let app = self.app;
-                let doc = self.resource().await?;
-                let w = app.engine.create(&caller, ty, doc, condition).await?;
-                written(app, &caller, &w, &base, returning).await
-            }
-            Route::Update(ty, id) => {
-                let if_match = self.if_match()?;
-                let if_none_match = self.header(header::IF_NONE_MATCH).map(str::trim) == Some("*");
-                let returning = self.prefer.returning;
-                let (caller, base) = (self.caller.clone(), self.base.clone());
-                let app = self.app;
-                let doc = self.resource().await?;
-                same_id(&doc, &id)?;
-                let w = app.engine.update(&caller, ty, id, doc, if_match, if_none_match).await?;
-                written(app, &caller, &w, &base, returning).await
-            }
-            Route::Delete(ty, id) => {
-                let if_match = self.if_match()?;
-                let w = engine.delete(&self.caller, ty, id, if_match).await?;
-                Ok(answer::written(&w, &self.base, None))
             }
             Route::Validate(ty, id, posted) => {
                 let (caller, app) = (self.caller.clone(), self.app);
@@ -379,19 +358,23 @@ impl Incoming<'_> {
                 let events = engine.subscription_events(&self.caller, &id, &asked, &self.base);
                 Ok(answer::released(events.await?, None))
             }
-            Route::Bundle => {
-                let (caller, base, app) = (self.caller.clone(), self.base.clone(), self.app);
-                let returning = self.prefer.returning.unwrap_or(Return::Minimal);
-                let doc = self.resource().await?;
-                let released = match bundle_kind(&doc)? {
-                    BundleKind::Transaction => {
-                        app.engine.transaction(&caller, &doc, &base, returning).await?
-                    }
-                    BundleKind::Batch => app.engine.batch(&caller, &doc, &base, returning).await?,
-                };
-                Ok(answer::released(released, None))
-            }
+            Route::TypeHistory(ty) => self.changes(Some(ty), query).await,
+            Route::SystemHistory => self.changes(None, query).await,
+            Route::Create(_)
+            | Route::Update(..)
+            | Route::UpdateWhere(_)
+            | Route::Patch(..)
+            | Route::PatchWhere(_)
+            | Route::Delete(..)
+            | Route::DeleteWhere(_)
+            | Route::Bundle => self.write(route, query).await,
         }
+    }
+
+    async fn changes(self, ty: Option<ResourceType>, query: &str) -> Result<Response<Body>, Stop> {
+        let pairs = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let changes = Changes { ty, pairs, base: self.base };
+        Ok(answer::released(self.app.engine.changes(&self.caller, changes).await?, None))
     }
 
     async fn search(
@@ -447,11 +430,22 @@ impl Incoming<'_> {
         Ok(Sent { pairs, body })
     }
 
-    fn content_type(&self) -> String {
+    /// What the client has already (RFC 9110 §13.1).
+    fn known(&self) -> Known {
+        let since = self.header(header::IF_MODIFIED_SINCE);
+        Known {
+            tag: self.header(header::IF_NONE_MATCH).map(str::to_owned),
+            since: since
+                .and_then(|date| jiff::fmt::rfc2822::parse(date).ok())
+                .map(|at| at.timestamp().as_microsecond()),
+        }
+    }
+
+    pub(super) fn content_type(&self) -> String {
         self.header(header::CONTENT_TYPE).unwrap_or("").trim().to_ascii_lowercase()
     }
 
-    fn if_match(&self) -> Result<Option<phial_base::Version>, Failure> {
+    pub(super) fn if_match(&self) -> Result<Option<phial_base::Version>, Failure> {
         match self.header(header::IF_MATCH) {
             None => Ok(None),
             Some(tag) => parse_etag(tag).map(Some).ok_or_else(|| {
@@ -460,7 +454,7 @@ impl Incoming<'_> {
         }
     }
 
-    async fn bytes(self) -> Result<bytes::Bytes, Stop> {
+    pub(super) async fn bytes(self) -> Result<bytes::Bytes, Stop> {
         let limit = self.app.max_bytes();
         axum::body::to_bytes(self.body, limit).await.map_err(|_| {
             Stop::answer(answer::refuse(
@@ -471,7 +465,7 @@ impl Incoming<'_> {
         })
     }
 
-    async fn resource(self) -> Result<Doc, Stop> {
+    pub(super) async fn resource(self) -> Result<Doc, Stop> {
         let kind = self.content_type();
         let kind = kind.split(';').next().unwrap_or("").trim();
         if !matches!(kind, "application/fhir+json" | "application/json" | "text/json") {
@@ -513,39 +507,4 @@ fn events_asked(query: &str) -> Result<EventsAsked, Failure> {
         }
     }
     Ok(asked)
-}
-
-fn same_id(doc: &Doc, id: &phial_base::LogicalId) -> Result<(), Failure> {
-    let given = doc.root().member("id").and_then(|n| n.as_str().map(|s| s == id.as_str()));
-    match given {
-        Some(true) => Ok(()),
-        Some(false) => Err(Failure::invalid(
-            IssueCode::Value,
-            "id",
-            "the id in the resource is not the id in the URL",
-        )),
-        None => Err(Failure::invalid(
-            IssueCode::Required,
-            "id",
-            "an update needs the id in the resource too",
-        )),
-    }
-}
-
-/// The answer to a write: by default with the record, when the writer may read it.
-async fn written(
-    app: &App,
-    caller: &Caller,
-    w: &Written,
-    base: &str,
-    returning: Option<Return>,
-) -> Result<Response<Body>, Stop> {
-    let body = match returning.unwrap_or(Return::Representation) {
-        Return::Minimal => None,
-        Return::Outcome => Some(bytes::Bytes::from(operation_outcome(&[w.outcome()]))),
-        Return::Representation => {
-            app.engine.read_back(caller, w).await?.map(phial_engine::Released::into_body)
-        }
-    };
-    Ok(answer::written(w, base, body))
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use phial_testkit::canary::{Report, Scanner};
 use phial_testkit::fixture::{self, BY_TEAM, UNTIED, id};
-use phial_testkit::world::{Server, World, fhir, send, try_send};
+use phial_testkit::world::{Answer, Server, World, fhir, send, try_send};
 use reqwest::Method;
 use serde_json::json;
 
@@ -43,7 +43,36 @@ fn work(server: &Server) {
         again["active"] = json!(true);
         let _ = server.put("import-client", &again).expect(200);
         let _ = server.delete("physician", &format!("Observation/{}", id("obs", p, 1)));
+        let moved = json!([{"op": "replace", "path": "/address/0/line/0",
+            "value": format!("{} again", p.street)},
+            {"op": "test", "path": "/telecom/0/value", "value": p.phone}]);
+        let _ = patch(server, "front-desk", &format!("Patient/{}", p.id), &moved).expect(200);
+        for role in ["physician", "front-desk", "billing", "interface-engine"] {
+            let _ = server.get(role, "Patient/_history?_count=3").expect(200);
+            let _ = server.get(role, "_history?_count=30").expect(200);
+        }
     }
+    // Conditions that the entries of a transaction satisfy, about marked people.
+    let p = BY_TEAM;
+    let mut twin = fixture::patient(p);
+    twin.as_object_mut().unwrap().remove("id");
+    twin["identifier"] = json!([{"system": "urn:x", "value": format!("{}-2", p.mrn)}]);
+    let mut about = fixture::observation(p, 0);
+    about.as_object_mut().unwrap().remove("id");
+    about["subject"]["reference"] = json!(format!("Patient?identifier=urn:x|{}-2", p.mrn));
+    let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": [
+        {"resource": twin, "request": {"method": "POST", "url": "Patient",
+            "ifNoneExist": format!("identifier=urn:x|{}-2", p.mrn)}},
+        {"resource": about, "request": {"method": "POST", "url": "Observation"}}]});
+    let whose = json!({"resourceType": "Provenance", "recorded": "2026-01-01T00:00:00Z",
+        "agent": [{"who": {"display": p.family}}]});
+    let request = fhir(server.request("interface-engine", Method::POST, ""), &bundle);
+    let _ = send(request.header("x-provenance", whose.to_string())).expect(200);
+}
+
+fn patch(server: &Server, role: &str, path: &str, body: &serde_json::Value) -> Answer {
+    let request = server.request(role, Method::PATCH, path);
+    send(request.header("content-type", "application/json-patch+json").body(body.to_string()))
 }
 
 /// Requests that fail in as many ways as there are, each holding marked words. What
@@ -100,6 +129,44 @@ fn fail(server: &Server) -> Vec<u8> {
             answers.push(send(ask(role, method.clone(), &path)));
         }
     }
+    for (role, body) in [
+        ("front-desk", json!([{"op": "test", "path": "/name/0/family", "value": p.street}])),
+        ("front-desk", json!([{"op": "add", "path": format!("/{}", p.family), "value": p.ssn}])),
+        ("front-desk", json!([{"op": p.family, "path": p.street}])),
+        ("front-desk", json!([{"op": "replace", "path": "/gender", "value": p.phone}])),
+        ("interface-engine", json!([{"op": "replace", "path": "/birthDate", "value": p.mrn}])),
+        ("interface-engine", json!({"resourceType": p.family})),
+    ] {
+        for path in [format!("Patient/{}", p.id), format!("Patient?_id={}", p.id)] {
+            answers.push(patch(server, role, &path, &body));
+        }
+    }
+    let by_path = json!({"resourceType": "Parameters", "parameter": [{"name": "operation", "part": [
+        {"name": "type", "valueCode": "replace"},
+        {"name": "path", "valueString": format!("Patient.name.where(family = '{}').{}", p.family, p.given)},
+        {"name": "value", "valueString": p.ssn}]}]});
+    answers.push(send(fhir(
+        ask("interface-engine", Method::PATCH, &format!("Patient/{}", p.id)),
+        &by_path,
+    )));
+    let wrong = json!({"resourceType": "Provenance", "recorded": p.family, "agent": [p.ssn]});
+    let request = server.put_request("interface-engine", &fixture::patient(p));
+    answers.push(send(request.header("x-provenance", wrong.to_string())));
+    answers.push(send(ask(
+        "interface-engine",
+        Method::DELETE,
+        &format!("Patient?birthdate={}", p.family),
+    )));
+    answers.push(send(ask(
+        "interface-engine",
+        Method::GET,
+        &format!("_history?_since={}", p.family),
+    )));
+    answers.push(send(ask(
+        "interface-engine",
+        Method::GET,
+        &format!("_history?_page={}", p.family),
+    )));
     let update = || {
         server.put_request(
             "import-client",

@@ -11,7 +11,7 @@ use phial_base::{
 };
 use phial_crypto::{KeyFile, RootProvider};
 use phial_engine::interaction::search::Search;
-use phial_engine::{Caller, Engine, Failure, Settings};
+use phial_engine::{Caller, Engine, Failure, Settings, Write};
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::{Doc, Limits};
 use phial_policy::PolicySet;
@@ -116,7 +116,8 @@ impl Bench {
         let ty = ResourceType::from_name("Patient").unwrap();
         let id = LogicalId::new(id).unwrap();
         let caller = self.caller();
-        self.runtime.block_on(self.engine.update(&caller, ty, id, doc, None, false)).map(|_| ())
+        let write = Write::update(ty, id, doc);
+        self.runtime.block_on(self.engine.write(&caller, write, None)).map(|_| ())
     }
 
     fn read(&self, id: &str) -> Result<usize, Failure> {
@@ -153,8 +154,13 @@ impl Bench {
             entries.join(",")
         );
         let doc = Doc::parse(text.as_bytes(), &Limits::default()).unwrap();
-        let (caller, base) = (self.caller(), "https://here/fhir");
-        let done = self.engine.batch(&caller, &doc, base, phial_engine::Return::Minimal);
+        let caller = self.caller();
+        let terms = phial_engine::Terms {
+            base: "https://here/fhir".into(),
+            returning: phial_engine::Return::Minimal,
+            delete_many: false,
+        };
+        let done = self.engine.batch(&caller, &doc, &terms);
         let released = self.runtime.block_on(done)?;
         let json: serde_json::Value = serde_json::from_slice(released.body()).unwrap();
         let entries = json["entry"].as_array().unwrap();

@@ -37,7 +37,7 @@ fn every_answer_carries_the_security_headers() {
         server.get("front-desk", "Condition?code=44054006").expect(403),
         server.get("physician", "metadata").expect(200),
         send(server.client().get(format!("{}/Patient", server.base()))).expect(401),
-        send(server.request("physician", Method::PATCH, "Patient/x")).expect(405),
+        send(server.request("physician", Method::PATCH, "Patient/x")).expect(415),
         send(server.client().get(format!("https://{}/", server.authority()))).expect(404),
     ];
     let mut numbers = std::collections::BTreeSet::new();
@@ -61,14 +61,14 @@ fn what_is_not_spoken_here_is_refused_by_its_status() {
     let patient = format!("Patient/{}", BY_TEAM.id);
     let as_ana = |method: Method, path: &str| server.request("physician", method, path);
     for (status, request) in [
-        (405, as_ana(Method::PATCH, &patient)),
-        (405, as_ana(Method::PUT, "Patient")),
-        (405, as_ana(Method::DELETE, "Patient")),
+        (415, as_ana(Method::PATCH, &patient)),
+        (415, as_ana(Method::PUT, "Patient")),
+        (403, as_ana(Method::DELETE, "Patient")),
         (405, as_ana(Method::POST, "metadata")),
         (405, as_ana(Method::GET, "")),
         (405, as_ana(Method::GET, "Patient/_search")),
         (405, as_ana(Method::GET, "Patient/$everything")),
-        (405, as_ana(Method::GET, "Patient/_history")),
+        (405, as_ana(Method::POST, "Patient/_history")),
         (405, as_ana(Method::DELETE, &format!("{patient}/_history"))),
         (404, as_ana(Method::GET, "Nonsense/1")),
         (404, as_ana(Method::GET, "Nonsense")),

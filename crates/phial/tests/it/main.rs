@@ -10,8 +10,10 @@
 
 mod batch;
 mod canary;
+mod changes;
 mod clinic;
 mod command_line;
+mod conditional;
 mod conformance;
 mod conformance_clinic;
 mod conformance_random;
@@ -27,7 +29,9 @@ mod http;
 mod http_search;
 mod leaks;
 mod oracle;
+mod patching;
 mod prefer;
+mod provenance;
 mod purge;
 mod readme;
 mod reloading;

@@ -52,6 +52,18 @@ fn form(server: &Server, role: &str, path: &str, body: &'static str) -> Answer {
     send(request.header("content-type", "application/x-www-form-urlencoded").body(body))
 }
 
+/// A JSON Patch of what the front desk, too, would see of a condition, were it to see any.
+fn patch(server: &Server, role: &str, path: &str, n: usize) -> Answer {
+    let day = format!("2020-01-{:02}", n + 1);
+    let patch = json!([{"op": "replace", "path": "/recordedDate", "value": day}]);
+    let request = if role == NOBODY {
+        server.client().patch(format!("{}/{path}", server.base()))
+    } else {
+        server.request(role, Method::PATCH, path)
+    };
+    send(request.header("content-type", "application/json-patch+json").body(patch.to_string()))
+}
+
 fn plain() -> String {
     format!("Condition/{}", id("cond", BY_TEAM, 0))
 }
@@ -84,7 +96,7 @@ fn parameters(all: &[(&str, &str)]) -> Value {
     json!({"resourceType": "Parameters", "parameter": all})
 }
 
-const ROWS: [Row; 29] = [
+const ROWS: [Row; 35] = [
     Row {
         route: "GET [base]/metadata",
         asks: &[("the capability statement", |s, r, _| get(s, r, "metadata"))],
@@ -133,6 +145,17 @@ const ROWS: [Row; 29] = [
             }),
             ("what is absent", |s, r, _| get(s, r, "Condition/absent/_history")),
         ],
+    },
+    Row {
+        route: "GET [base]/[type]/_history",
+        asks: &[
+            ("conditions", |s, r, _| get(s, r, "Condition/_history?_count=1")),
+            ("what is no history's", |s, r, _| get(s, r, "Condition/_history?code=x")),
+        ],
+    },
+    Row {
+        route: "GET [base]/_history",
+        asks: &[("everything", |s, r, _| get(s, r, "_history?_count=1"))],
     },
     Row {
         route: "GET [base]/[type]",
@@ -194,6 +217,27 @@ const ROWS: [Row; 29] = [
         ],
     },
     Row {
+        route: "PUT [base]/[type]",
+        asks: &[("the observation that a condition finds", |s, r, _| {
+            let path = format!("Observation?_id={}", id("obs", BY_TEAM, 11));
+            ask(s, r, Method::PUT, &path, Some(&fixture::observation(BY_TEAM, 11)))
+        })],
+    },
+    Row {
+        route: "PATCH [base]/[type]/[id]",
+        asks: &[
+            ("a condition", |s, r, n| patch(s, r, &plain(), n)),
+            ("a labelled condition of no own patient", |s, r, n| patch(s, r, &labelled(), n)),
+            ("what is absent", |s, r, n| patch(s, r, "Condition/absent", n)),
+        ],
+    },
+    Row {
+        route: "PATCH [base]/[type]",
+        asks: &[("the condition that a condition finds", |s, r, n| {
+            patch(s, r, &format!("Condition?_id={}", id("cond", BY_TEAM, 1)), n)
+        })],
+    },
+    Row {
         route: "DELETE [base]/[type]/[id]",
         asks: &[
             ("an observation", |s, r, n| {
@@ -205,6 +249,13 @@ const ROWS: [Row; 29] = [
             }),
             ("what is absent", |s, r, _| ask(s, r, Method::DELETE, "Condition/absent", None)),
         ],
+    },
+    Row {
+        route: "DELETE [base]/[type]",
+        asks: &[("the observation that a condition finds", |s, r, _| {
+            let path = format!("Observation?_id={}", id("obs", BY_TEAM, 11));
+            ask(s, r, Method::DELETE, &path, None)
+        })],
     },
     Row {
         route: "GET [base]/[type]/[id]/$validate",

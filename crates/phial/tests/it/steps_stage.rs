@@ -16,7 +16,7 @@ use phial_base::{
 };
 use phial_crypto::{KeyFile, RootProvider, SecretKey};
 use phial_engine::interaction::search::Search;
-use phial_engine::{Caller, Engine, Failure, Settings};
+use phial_engine::{Caller, Engine, Failure, Settings, Write};
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::search::Extracted;
 use phial_fhir::{Doc, Limits};
@@ -297,7 +297,7 @@ impl Stage {
         let doc = Doc::parse(text.as_bytes(), &Limits::default()).unwrap();
         let engine = &self.live.as_ref().unwrap().engine;
         let caller = self.caller("import-client");
-        self.wait(engine.update(&caller, patient(), id(name), doc, None, false)).map(|_| ())
+        self.wait(engine.write(&caller, Write::update(patient(), id(name), doc), None)).map(|_| ())
     }
 
     fn create_once(&self, name: &str) -> Result<(), Failure> {
@@ -308,7 +308,8 @@ impl Stage {
         let engine = &self.live.as_ref().unwrap().engine;
         let caller = self.caller("import-client");
         let condition = format!("identifier=urn:once|{name}");
-        self.wait(engine.create(&caller, patient(), doc, Some(condition))).map(|_| ())
+        self.wait(engine.write(&caller, Write::create(patient(), doc, Some(condition)), None))
+            .map(|_| ())
     }
 
     fn put_joint(&self, a: &str, b: &str) -> Result<(), Failure> {
@@ -319,7 +320,7 @@ impl Stage {
         let engine = &self.live.as_ref().unwrap().engine;
         let caller = self.caller("import-client");
         let ty = ResourceType::from_name("Provenance").unwrap();
-        self.wait(engine.update(&caller, ty, id("joint"), doc, None, false)).map(|_| ())
+        self.wait(engine.write(&caller, Write::update(ty, id("joint"), doc), None)).map(|_| ())
     }
 
     /// What a read says of a patient now.

@@ -15,6 +15,7 @@ use crate::caller::Caller;
 use crate::entry;
 use crate::failure::Failure;
 use crate::gate::{Engine, Tenant};
+use crate::write::Write;
 
 /// How often and how long an endpoint is tried.
 #[derive(Clone, Copy, Debug)]
@@ -181,7 +182,8 @@ impl Engine {
             return Ok(Next::Quiet);
         };
         let id = found.header.id.clone();
-        match self.update(keeper, ty, id, doc, Some(found.version), false).await {
+        let write = Write { if_match: Some(found.version), ..Write::update(ty, id, doc) };
+        match self.write(keeper, write, None).await {
             Ok(_) | Err(Failure::Conflict { .. }) => Ok(Next::Again),
             Err(failure @ (Failure::Busy(_) | Failure::Internal { .. })) => Err(failure),
             Err(_) => {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use phial_base::SubjectId;
+use phial_engine::Write;
 use phial_engine::operation::subscription::{KEEPER, Next};
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::{Doc, Limits};
@@ -47,7 +48,7 @@ impl Stage {
         let doc = Doc::parse(text.as_bytes(), &Limits::default()).unwrap();
         let engine = self.live()?.engine.clone();
         let caller = self.caller(OWNER);
-        self.wait(engine.update(&caller, ty(), id("s1"), doc, None, false)).map_err(said)?;
+        self.wait(engine.write(&caller, Write::update(ty(), id("s1"), doc), None)).map_err(said)?;
         self.model.subscribed = true;
         Ok(())
     }
@@ -98,7 +99,9 @@ impl Stage {
         self.model.subscribed = false;
         let caller = self.caller("system-client");
         let engine = self.live()?.engine.clone();
-        self.wait(engine.delete(&caller, ty(), id("s1"), None)).map(|_| ()).map_err(said)
+        self.wait(engine.write(&caller, Write::delete(ty(), id("s1")), None))
+            .map(|_| ())
+            .map_err(said)
     }
 
     /// Every change was told, each under one number, and nothing else was.
