@@ -73,6 +73,33 @@ pub fn fhirpath(data: &[u8]) {
     }
 }
 
+/// A type's number, then a `_filter`: read, and again as its canonical form is taken; it
+/// stands for no more tests than a query may have.
+pub fn filter(data: &[u8]) {
+    let Some((number, text)) = data.split_first() else { return };
+    let all = ResourceType::all();
+    let at = usize::from(*number) % all.len();
+    let Some(ty) = ResourceType::all().nth(at) else { return };
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    let pair = [("_filter".to_owned(), text.to_owned())];
+    match parse_query(ty, &pair) {
+        Ok(query) => {
+            let mut looks = 0;
+            query.each_look(&mut |_, _| looks += 1);
+            assert!(looks <= 4_000, "a filter that stands for too much");
+            let canonical = query.canonical();
+            let again = parse_query(ty, &pair).expect("parses again");
+            assert_eq!(again.canonical(), canonical, "one filter has one canonical form");
+        }
+        Err(issues) => {
+            assert_eq!(issues.len(), 1, "one parameter, one reason");
+            // What is too much is said of the query as a whole.
+            let named = issues.iter().all(|i| i.path == "_filter" || i.path.is_empty());
+            assert!(named, "the reason names its place");
+        }
+    }
+}
+
 /// A type's number, then a query as a form: parsed as a search, its canonical form
 /// taken.
 pub fn search(data: &[u8]) {

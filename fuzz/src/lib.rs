@@ -15,7 +15,7 @@ mod proof;
 
 pub use bundle::bundle;
 pub use envelope::envelope;
-pub use fhir::{fhirpath, json, search};
+pub use fhir::{fhirpath, filter, json, search};
 pub use page::page;
 pub use patch::patch;
 pub use proof::proof;
@@ -28,6 +28,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("json", json),
     ("fhirpath", fhirpath),
     ("search", search),
+    ("filter", filter),
     ("page", page),
     ("patch", patch),
     ("bundle", bundle),

@@ -1,4 +1,5 @@
-//! `cargo xtask definitions`: reads HL7's R4 definitions and writes the compact fact
+//! `cargo xtask definitions`: reads HL7's R4 definitions, and what US Core adds to their
+//! search parameters, and writes the compact fact
 //! tables that `phial-fhir` compiles in. Facts only (names, types, cardinalities,
 //! codes, expressions); no prose is taken over. The output is deterministic.
 //!
@@ -82,7 +83,8 @@ fn generate(from: &Path, old: &Path) -> Result<Vec<(&'static str, String)>> {
     }
 
     let (elements, sets) = elements(&structures)?;
-    let params: Vec<Value> = entries(&read(&core.join("Bundle-searchParams.json"))?);
+    let mut params: Vec<Value> = entries(&read(&core.join("Bundle-searchParams.json"))?);
+    params.extend(us_core(&from.join("us_core_610.tgz"), &params)?);
     let numbers = number_list(&old.join("param-numbers.txt"), &params)?;
     Ok(vec![
         ("elements.txt", elements),
@@ -422,6 +424,57 @@ fn number_list(path: &Path, params: &[Value]) -> Result<Numbers> {
     Ok(Numbers { text: text_out, by_url })
 }
 
+/// The search parameters that US Core has and R4 has not. The others say again what R4 says.
+fn us_core(package: &Path, params: &[Value]) -> Result<Vec<Value>> {
+    let out = std::process::Command::new("tar")
+        .args(["--wildcards", "-xzOf"])
+        .arg(package)
+        .arg("package/SearchParameter-*.json")
+        .output()
+        .context("running tar")?;
+    if !out.status.success() {
+        bail!("tar can't read {}", package.display());
+    }
+    let bases = |p: &Value| -> Vec<String> {
+        list(p, "base").iter().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let there: BTreeSet<(String, String)> = params
+        .iter()
+        .flat_map(|p| bases(p).into_iter().map(|b| (b, text(p, "code").to_owned())))
+        .collect();
+    let mut new = Vec::new();
+    for p in serde_json::Deserializer::from_slice(&out.stdout).into_iter::<Value>() {
+        let mut p = p.context("parsing a search parameter of US Core")?;
+        let code = text(&p, "code").to_owned();
+        let known = bases(&p)
+            .into_iter()
+            .chain(["Resource".to_owned(), "DomainResource".to_owned()])
+            .any(|base| there.contains(&(base, code.clone())));
+        if !known {
+            let expression = in_fhirpath(text(&p, "expression"));
+            if let Some(p) = p.as_object_mut() {
+                p.insert("expression".to_owned(), Value::from(expression));
+            }
+            new.push(p);
+        }
+    }
+    new.sort_by(|a, b| text(a, "url").cmp(text(b, "url")));
+    Ok(new)
+}
+
+/// An expression with FHIRPath's names where it has JSON's (`valueDateTime`), and with the
+/// whole coding where it takes only the code, so that a search may say the system too.
+fn in_fhirpath(expression: &str) -> String {
+    [
+        (".valueDateTime", ".value.ofType(dateTime)"),
+        (".value.coding.code", ".value.ofType(CodeableConcept)"),
+        (".value.code", ".value.ofType(Coding)"),
+    ]
+    .into_iter()
+    .find_map(|(end, instead)| Some(format!("{}{instead}", expression.strip_suffix(end)?)))
+    .unwrap_or_else(|| expression.to_owned())
+}
+
 fn short(url: &str) -> &str {
     url.strip_prefix(PARAMETER).unwrap_or(url)
 }
@@ -454,7 +507,7 @@ fn search_params(params: &[Value], numbers: &HashMap<String, u16>) -> Result<Str
         lines.insert(n, line);
     }
     let mut out = String::from(
-        "# R4 search parameters, from HL7's definitions. Generated: cargo xtask definitions\n",
+        "# R4 search parameters and those of US Core, from HL7's definitions. Generated: cargo xtask definitions\n",
     );
     for line in lines.into_values() {
         out.push_str(&line);

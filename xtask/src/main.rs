@@ -40,7 +40,7 @@ enum Chore {
     },
     /// Run the fuzz targets under libFuzzer, one after the other.
     Fuzz {
-        /// One target: json, fhirpath, search, page, envelope or proof.
+        /// One target: json, fhirpath, search, filter, page, envelope or proof.
         target: Option<String>,
         /// Minutes for each.
         #[arg(long, default_value_t = 10)]

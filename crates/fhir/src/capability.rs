@@ -117,8 +117,12 @@ pub fn capability_statement(
         resource(&mut out, ty, features);
     }
     out.push_str(
-        r#"],"interaction":[{"code":"transaction"},{"code":"batch"},{"code":"history-system"}]}]}"#,
+        r#"],"interaction":[{"code":"transaction"},{"code":"batch"},{"code":"search-system"},{"code":"history-system"}],"#,
     );
+    // What every type can be searched by besides its own parameters.
+    out.push_str(r#""searchParam":[{"name":"_filter","type":"special"},"#);
+    out.push_str(r#"{"name":"_has","type":"special"},{"name":"_list","type":"special"},"#);
+    out.push_str(r#"{"name":"_type","type":"special"}]}]}"#);
     out.into_bytes()
 }
 
@@ -165,10 +169,13 @@ fn resource(out: &mut String, ty: ResourceType, features: Features) {
     out.push('"');
     profiles_and_operations(out, ty);
     let usable = || params(ty).into_iter().filter(|p| p.unsearchable().is_none());
-    let includes: Vec<String> = usable()
+    let mut includes: Vec<String> = usable()
         .filter(|p| p.kind() == SearchType::Reference)
         .map(|p| format!("\"{}:{}\"", ty.name(), p.code()))
         .collect();
+    if !includes.is_empty() {
+        includes.push(format!("\"{}:*\"", ty.name()));
+    }
     if !includes.is_empty() {
         out.push_str(",\"searchInclude\":[");
         out.push_str(&includes.join(","));
@@ -187,7 +194,10 @@ fn resource(out: &mut String, ty: ResourceType, features: Features) {
         }
         out.push_str("{\"name\":\"");
         out.push_str(param.code());
-        out.push_str("\",\"definition\":\"http://hl7.org/fhir/SearchParameter/");
+        out.push_str("\",\"definition\":\"");
+        if !param.def().url.starts_with("http") {
+            out.push_str("http://hl7.org/fhir/SearchParameter/");
+        }
         out.push_str(param.def().url);
         out.push_str("\",\"type\":\"");
         out.push_str(param.kind().code());

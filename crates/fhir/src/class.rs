@@ -53,6 +53,11 @@ pub(crate) fn classes_seen_at(ty: ResourceType, path: &[&str]) -> ClassSet {
     child_at(ty, path).map_or(notes, |c| states().under_plain(c))
 }
 
+/// The class of an extension by its url.
+pub(crate) fn extension_class(url: &str) -> DataClass {
+    states().extension(url)
+}
+
 /// Every class that an extension can have, known by its url or not.
 #[must_use]
 pub(crate) fn extension_classes() -> ClassSet {

@@ -396,7 +396,8 @@ impl SearchType {
 pub struct SearchParam {
     /// Its number, stable for ever: files of the index carry it.
     pub number: u16,
-    /// The end of its URL, after `http://hl7.org/fhir/SearchParameter/`.
+    /// The end of its URL, after `http://hl7.org/fhir/SearchParameter/`, or all of it when
+    /// it is not R4's.
     pub url: &'static str,
     /// The name in a query.
     pub code: &'static str,

@@ -198,3 +198,14 @@ pub trait Host<'a> {
         let _ = (name, items);
     }
 }
+/// What an amount in one UCUM unit is times, and by, to be one in another. `None` when
+/// either is unknown, or they are of two dimensions.
+pub(crate) fn unit_factor(from: &str, to: &str) -> Option<(Decimal, Decimal)> {
+    let (from, to) = (units::Unit::parse(from)?, units::Unit::parse(to)?);
+    if !from.alike(&to) {
+        return None;
+    }
+    let times = from.factor.0.checked_mul(to.factor.1)?;
+    let by = from.factor.1.checked_mul(to.factor.0)?;
+    (!times.is_zero() && !by.is_zero()).then_some((times, by))
+}

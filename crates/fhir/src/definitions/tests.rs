@@ -9,7 +9,8 @@ fn ty(name: &str) -> TypeId {
 #[test]
 fn the_counts_are_those_of_r4() {
     assert_eq!(ResourceType::all().len(), 146);
-    assert_eq!(search_params().len(), 1375);
+    // Seven are US Core's.
+    assert_eq!(search_params().len(), 1375 + 7);
     assert!(elements().len() < usize::from(u16::MAX));
     let of = |k| types().iter().filter(|t| t.kind == k).count();
     assert_eq!(of(TypeKind::Abstract), 4);
@@ -56,12 +57,16 @@ fn resource_numbers_stay_as_sealed() {
 
 #[test]
 fn parameter_numbers_stay_as_sealed() {
-    let numbers =
-        [(0, "Account-identifier"), (500, "Evidence-composed-of"), (1374, "medications-status")];
+    let numbers = [
+        (0, "Account-identifier"),
+        (500, "Evidence-composed-of"),
+        (1374, "medications-status"),
+        (1381, "http://hl7.org/fhir/us/core/SearchParameter/us-core-race"),
+    ];
     for (n, url) in numbers {
         assert_eq!(search_param(n).unwrap().url, url);
     }
-    assert!(search_param(1375).is_none());
+    assert!(search_param(1382).is_none());
     for (i, p) in search_params().iter().enumerate() {
         assert_eq!(usize::from(p.number), i);
         assert!(!p.bases.is_empty(), "{}", p.url);

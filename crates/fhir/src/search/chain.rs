@@ -38,6 +38,11 @@ pub(super) struct Chain {
 }
 
 impl Chain {
+    /// Whether no element on the way repeats, so that it ends at one value at most.
+    pub(super) fn single(&self) -> bool {
+        self.hops.iter().all(|h| !h.many)
+    }
+
     /// The resource itself.
     pub(super) fn root(ty: ResourceType) -> Chain {
         Chain { hops: Vec::new(), ty: ty.type_id(), element: None }

@@ -3,9 +3,8 @@
 //! one trie for the resource type, so that a resource is gone through once. An alternative
 //! that is no chain is evaluated as it is; none of R4's is such, and a test says so.
 //!
-//! 1,372 of R4's 1,375 parameters have an expression. The others (`_content`, `_query` and
-//! `_text`) search by text or by name, which no expression says, and no query may use
-//! them; nor `near`, whose kind is special. Source: <https://hl7.org/fhir/R4/search.html>
+//! 1,372 of R4's 1,375 parameters have an expression. `_content` and `_text` search by words
+//! (see [`super::words`]); no query may use `_query`, nor `near`, whose kind is special. Source: <https://hl7.org/fhir/R4/search.html>
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::OnceLock;
@@ -64,6 +63,8 @@ pub(super) struct Program {
     parts: HashMap<ParamId, Vec<ClassSet>>,
     /// What references of a parameter may point at; nothing when that is open.
     targets: HashMap<ParamId, Option<BTreeSet<ResourceType>>>,
+    /// Whether a parameter has one value at most.
+    single: HashMap<ParamId, bool>,
     /// The code systems of parameters that read codes only, whose system is not written.
     systems: HashMap<ParamId, Option<Vec<&'static str>>>,
     /// Parameters with `p.exists() and p != false`: `false` when nothing is found.
@@ -94,6 +95,11 @@ impl Program {
         self.targets.get(&param)?.as_ref()
     }
 
+    /// Whether a resource has one value of the parameter at most.
+    pub(super) fn single(&self, param: ParamId) -> bool {
+        self.single.get(&param).copied().unwrap_or(false)
+    }
+
     /// The systems that the parameter's codes are of without saying so.
     pub(super) fn systems(&self, param: ParamId) -> &[&'static str] {
         self.systems.get(&param).and_then(Option::as_deref).unwrap_or_default()
@@ -111,7 +117,10 @@ pub(super) fn programs(ty: ResourceType) -> &'static Program {
 fn compile_type(ty: ResourceType) -> Program {
     let mut program = Program { places: vec![Place::default()], ..Program::default() };
     for param in params(ty) {
-        if param.unsearchable().is_some() || matches!(param.code(), "_id" | "_lastUpdated") {
+        if param.unsearchable().is_some()
+            || param.of_words()
+            || matches!(param.code(), "_id" | "_lastUpdated")
+        {
             continue;
         }
         match parsed(param) {
@@ -175,6 +184,7 @@ pub(super) fn compile_plain(
                 // Which values it will give is not known, and so may be of any class.
                 program.classes.insert(param, ClassSet::ALL);
                 program.targets.insert(param, None);
+                program.single.insert(param, false);
                 program.systems.insert(param, None);
                 program.evaluated.push((param, part));
                 continue;
@@ -270,6 +280,8 @@ fn add(
     names.extend(read);
     let found = if chain.ty.name() == "Resource" {
         ClassSet::of(DataClass::Administrative)
+    } else if let Some(url) = extension_url(&chain) {
+        ClassSet::of(crate::class::extension_class(url))
     } else {
         classes_at(ty, &names)
     };
@@ -314,8 +326,21 @@ fn add(
     true
 }
 
+/// The url of the outermost extension that a chain goes through, if it asks for one: all
+/// that is in it is of its class.
+fn extension_url(chain: &Chain) -> Option<&str> {
+    let hop = chain.hops.iter().find(|h| h.member == "extension")?;
+    hop.conditions.iter().find_map(|c| match c {
+        Condition::Equals(name, url) if &**name == "url" => Some(&**url),
+        _ => None,
+    })
+}
+
 /// Notes what the chain tells about the parameter's targets and systems.
 fn learn(program: &mut Program, param: ParamId, chain: &Chain) {
+    // Two chains may both have a value.
+    let first = !program.single.contains_key(&param);
+    program.single.insert(param, first && chain.single());
     let resolve = chain.hops.last().into_iter().flat_map(|h| &h.conditions).find_map(|c| match c {
         Condition::ResolveIs(ty) => Some(*ty),
         _ => None,
@@ -393,10 +418,7 @@ mod tests {
             }
         }
         refused.sort();
-        assert_eq!(
-            refused,
-            ["DomainResource-text", "Location-near", "Resource-content", "Resource-query"]
-        );
+        assert_eq!(refused, ["Location-near", "Resource-query"]);
     }
 
     #[test]

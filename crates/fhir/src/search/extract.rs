@@ -14,7 +14,8 @@ use super::date::span;
 use super::expression::{End, Program, Take, programs, usable};
 use super::query_value::number;
 use super::term::{Extracted, Term};
-use super::{ParamId, SearchType, primary_date_param};
+use super::words::{each_word, text_of_xhtml};
+use super::{ParamId, SearchType, param, primary_date_param};
 use crate::definitions::{ResourceType, TypeId};
 use crate::fhirpath::{self, Host, Item};
 use crate::json::{Doc, Kind, Node};
@@ -44,6 +45,7 @@ pub fn extract_again(doc: &Doc, ty: ResourceType) -> Extracted {
         out.take(end, node);
     });
     evaluate(programs(ty), root, &mut out);
+    words(doc, ty, &mut out);
     for param in &programs(ty).booleans {
         if !out.values.iter().any(|(p, ..)| p == param) {
             let class = param.classes(ty).iter().next().unwrap_or(DataClass::Notes);
@@ -66,16 +68,57 @@ pub fn extract_again(doc: &Doc, ty: ResourceType) -> Extracted {
 }
 
 /// The classes that a resource of type `ty` may have values of, or that decide which
-/// values it has: all but those of free text and attachments, which no parameter reads
-/// in most types.
+/// values it has: all but that of attachments, which no parameter reads in most types.
 #[must_use]
 pub fn readable_classes(ty: ResourceType) -> ClassSet {
     if !programs(ty).evaluated.is_empty() {
         // Such an expression may look anywhere.
         return ClassSet::ALL;
     }
-    let unread = ClassSet::of(DataClass::Notes).with(DataClass::Attachment);
+    // Notes are read for their words.
+    let unread = ClassSet::of(DataClass::Attachment);
     ClassSet::ALL.minus(unread.minus(programs(ty).all_classes()))
+}
+
+/// Takes the words of the narrative and of everything that is kept as notes, each once.
+/// Contained resources have words of their own, which are not the container's.
+fn words(doc: &Doc, ty: ResourceType, out: &mut Out) {
+    let (text, content) = (param(ty, "_text"), param(ty, "_content"));
+    let narrative = doc.root().member("text");
+    let mut take = |node: Node<'_>, of: &[ParamId], seen: &mut HashSet<String>| {
+        let class = out.classes.get(node.index()).copied().unwrap_or(DataClass::Notes);
+        let Some(said) = node.as_str().filter(|_| class == super::words::CLASS) else { return };
+        let plain = if said.starts_with("<div") { text_of_xhtml(&said).into() } else { said };
+        each_word(&plain, |word| {
+            if seen.insert(word.clone()) {
+                for param in of {
+                    let term = Term::Str { text: word.as_str().into() };
+                    out.values.push((*param, class, term));
+                }
+            }
+        });
+    };
+    let mut seen = HashSet::new();
+    if let (Some(text), Some(div)) = (text, narrative.and_then(|n| n.member("div"))) {
+        let both: Vec<ParamId> = std::iter::once(text).chain(content).collect();
+        take(div, &both, &mut seen);
+    }
+    if let Some(content) = content {
+        let mut open: Vec<Node<'_>> = doc
+            .root()
+            .members()
+            .filter(|(name, _)| !matches!(*name, "text" | "contained"))
+            .map(|(_, node)| node)
+            .collect();
+        open.reverse();
+        while let Some(node) = open.pop() {
+            match node.kind() {
+                Kind::Array => open.extend(node.items()),
+                Kind::Object => open.extend(node.members().map(|(_, node)| node)),
+                _ => take(node, &[content], &mut seen),
+            }
+        }
+    }
 }
 
 /// What the reference parameters with these codes point at, for a resource that may be
@@ -356,8 +399,14 @@ impl Out {
                 for coding in from("coding").into_iter().flat_map(Node::items) {
                     self.token(end, "Coding", coding);
                 }
+                self.said(end, from("text"));
             }
             "Coding" | "Identifier" => {
+                if ty == "Coding" {
+                    self.said(end, from("display"));
+                } else {
+                    self.typed(end, node);
+                }
                 let code = from(if ty == "Coding" { "code" } else { "value" });
                 let Some(place) = code.or_else(|| from("system")) else { return };
                 let code = code.and_then(Node::as_str).map(Into::into);
@@ -374,6 +423,30 @@ impl Out {
                 if let Some(text) = text {
                     self.add(end, node, token(None, Some(text.into())));
                 }
+            }
+        }
+    }
+
+    /// What a code says to people (`:text`). It is no part of a composite.
+    fn said(&mut self, end: &End, text: Option<Node<'_>>) {
+        if let (Some(node), None) = (text, end.part)
+            && let Some(text) = node.as_str()
+        {
+            self.add(end, node, Term::Said { text: text.into() });
+        }
+    }
+
+    /// An identifier's type (`:text`), and its value under each code of the type
+    /// (`:of-type`).
+    fn typed(&mut self, end: &End, identifier: Node<'_>) {
+        let Some(ty) = identifier.member("type") else { return };
+        self.said(end, ty.member("text"));
+        let Some(place) = identifier.member("value").filter(|_| end.part.is_none()) else { return };
+        let Some(value) = place.as_str() else { return };
+        for coding in ty.member("coding").into_iter().flat_map(Node::items) {
+            if let (Some(system), Some(code)) = (boxed(coding, "system"), boxed(coding, "code")) {
+                let value = value.as_ref().into();
+                self.add(end, place, Term::Typed { system, code, value });
             }
         }
     }

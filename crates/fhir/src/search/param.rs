@@ -61,6 +61,7 @@ impl ParamId {
     pub fn classes(self, ty: ResourceType) -> ClassSet {
         match self.code() {
             "_id" | "_lastUpdated" => ClassSet::of(phial_base::DataClass::Administrative),
+            _ if self.of_words() => ClassSet::of(super::words::CLASS),
             _ => programs(ty).classes(self),
         }
     }
@@ -131,16 +132,35 @@ impl ParamId {
         programs(ty).systems(self)
     }
 
+    /// Whether a resource of type `ty` has one value of the parameter at most.
+    #[must_use]
+    pub fn single(self, ty: ResourceType) -> bool {
+        programs(ty).single(self)
+    }
+
+    /// The systems of plain codes that the parameter reads in some type: a resource does not
+    /// say them beside the code.
+    #[must_use]
+    pub fn plain_systems(self, ty: ResourceType) -> Vec<&'static str> {
+        self.implied_systems(ty).to_vec()
+    }
+
     /// Why a query can't use the parameter; `None` for one that it can.
     #[must_use]
     pub fn unsearchable(self) -> Option<&'static str> {
         match self.kind() {
             SearchType::Special => Some("distance search is not supported"),
-            _ if self.def().expression.is_empty() => {
-                Some("full-text and named queries are not supported")
-            }
+            _ if self.of_words() => None,
+            _ if self.def().expression.is_empty() => Some("named queries are not supported"),
             _ => None,
         }
+    }
+
+    /// Whether it is `_text` or `_content`: no expression says what they read; their values
+    /// are the words of the narrative, or of everything that is kept as notes.
+    #[must_use]
+    pub fn of_words(self) -> bool {
+        matches!(self.code(), "_text" | "_content")
     }
 }
 

@@ -1,21 +1,13 @@
-//! The grammar of a search: what may stand in a query, and nothing else. An unknown
-//! parameter, modifier or prefix is refused by name; no value is ever repeated.
-//!
-//! Not supported, and refused as such: chained parameters, `_has`, `_include:iterate`,
-//! `_revinclude:iterate`, `_text`, `_content`, `_query`, `_filter`, `_list`,
-//! `_contained`, `:text`, `:of-type`, `:identifier`, `:above`, `:below`, `:in`, `:not-in`.
+//! What a search asks: filters on a record's own values, criteria that lead to other
+//! records, the order, the page, what goes with the hits.
 //!
 //! Source: <https://hl7.org/fhir/R4/search.html>
 
 use phial_base::{ClassSet, DataClass, LogicalId};
 
-use super::query_value::{self as value, Operand, Wrong, canonical};
-use super::{ParamId, SearchType, param};
+use super::ParamId;
+use super::query_value::{Operand, canonical};
 use crate::definitions::ResourceType;
-use crate::issue::{Issue, IssueCode};
-
-/// The most alternatives that one query may have, all filters together.
-const MOST_VALUES: usize = 1_000;
 
 /// A search of one type.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +16,8 @@ pub struct Query {
     pub ty: ResourceType,
     /// All of these must hold.
     pub filters: Vec<Filter>,
+    /// All of these must hold too: chains, reverse chains, `_filter`, `_list`.
+    pub criteria: Vec<Criterion>,
     /// The order; without one, the server's own.
     pub sort: Vec<SortKey>,
     /// The size of a page that was asked for.
@@ -53,6 +47,46 @@ pub struct Filter {
     pub values: Vec<Operand>,
 }
 
+/// A condition that is more than one filter on the record itself.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Criterion {
+    /// A filter.
+    Is(Filter),
+    /// A chain: a reference of the parameter leads to a record of one of these types that
+    /// satisfies its criterion (<https://hl7.org/fhir/R4/search.html#chaining>).
+    Leads {
+        /// The reference parameter.
+        by: ParamId,
+        /// What the record at its end must be.
+        to: Vec<(ResourceType, Criterion)>,
+    },
+    /// A reverse chain: a record of the type that satisfies the criterion refers to this
+    /// one (<https://hl7.org/fhir/R4/search.html#has>).
+    Named {
+        /// The type that refers.
+        from: ResourceType,
+        /// Its reference parameter.
+        by: ParamId,
+        /// What the record that refers must be.
+        that: Box<Criterion>,
+    },
+    /// All hold.
+    All(Vec<Criterion>),
+    /// One holds.
+    Any(Vec<Criterion>),
+    /// It is known not to hold.
+    Not(Box<Criterion>),
+}
+
+/// What a query looks at, for those who decide whether it may.
+#[derive(Debug, Clone, Copy)]
+pub enum Look<'q> {
+    /// A filter; with true, what it does not find is what is asked for.
+    Filter(&'q Filter, bool),
+    /// A reference that is followed.
+    Reference(ParamId),
+}
+
 /// What a filter or sort looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum On {
@@ -79,6 +113,28 @@ pub enum Modifier {
     Not,
     /// References to this type; each operand's target says so too.
     Type(ResourceType),
+    /// Tokens whose text begins so, folded ([`Operand::Str`]).
+    Text,
+    /// Identifiers of a type ([`Operand::Typed`]).
+    OfType,
+    /// References by the identifier in them ([`Operand::Token`]).
+    Identifier,
+    /// URIs that the value begins with. Tokens: codes that subsume it, once they were looked
+    /// up a list of [`Operand::Token`] under [`Modifier::In`].
+    Above,
+    /// URIs that begin with the value. Tokens: codes that it subsumes, as with `Above`.
+    Below,
+    /// Tokens of a value set: its URL ([`Operand::Uri`]), or once that was looked up its
+    /// codes ([`Operand::Token`]; none of them: nothing matches).
+    In,
+    /// No token is of the value set.
+    NotIn,
+    /// Strings that are this when folded (`eq` of `_filter`).
+    Whole,
+    /// Strings that end so when folded (`ew` of `_filter`).
+    Ends,
+    /// Some value is another (`ne` of `_filter`).
+    Other,
 }
 
 /// Whether only a total is asked for.
@@ -118,12 +174,26 @@ pub struct SortKey {
 /// refer to the hits (`_revinclude`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Include {
-    /// The type that refers.
-    pub source: ResourceType,
-    /// The reference parameter.
-    pub param: ParamId,
+    /// The type that refers; `None` for every type.
+    pub source: Option<ResourceType>,
+    /// The reference parameter; `None` for every one that there is.
+    pub param: Option<ParamId>,
     /// Only references to this type.
     pub target: Option<ResourceType>,
+    /// Whether it goes on from what was added.
+    pub iterate: bool,
+}
+
+impl Include {
+    fn canonical(&self) -> String {
+        format!(
+            "{}{}:{}:{}",
+            if self.iterate { "+" } else { "" },
+            self.source.map_or("*", ResourceType::name),
+            self.param.map_or("*", ParamId::code),
+            self.target.map_or("", ResourceType::name)
+        )
+    }
 }
 
 impl On {
@@ -154,6 +224,7 @@ impl Query {
         Query {
             ty,
             filters: Vec::new(),
+            criteria: Vec::new(),
             sort: Vec::new(),
             count: None,
             summary: Summary::No,
@@ -165,7 +236,8 @@ impl Query {
         }
     }
 
-    /// What the query filters or sorts on, each once.
+    /// What the query filters or sorts on in the type that is searched, each once; not what
+    /// its criteria look at.
     #[must_use]
     pub fn params(&self) -> Vec<On> {
         let mut all: Vec<On> = self.filters.iter().map(|f| f.on).collect();
@@ -182,30 +254,38 @@ impl Query {
         self.params().into_iter().fold(ClassSet::NONE, |set, on| set.or(on.classes(self.ty)))
     }
 
+    /// Everything that the filters and criteria look at, by the type that it is looked at in.
+    pub fn each_look<'q>(&'q self, look: &mut dyn FnMut(ResourceType, Look<'q>)) {
+        for filter in &self.filters {
+            look(self.ty, Look::Filter(filter, filter.modifier.negative()));
+        }
+        for criterion in &self.criteria {
+            criterion.each_look(self.ty, false, look);
+        }
+    }
+
+    /// Calls `change` with every filter, those inside of criteria too.
+    ///
+    /// # Errors
+    /// The first that `change` gives.
+    pub fn each_filter_mut<E>(
+        &mut self,
+        change: &mut dyn FnMut(ResourceType, &mut Filter) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for filter in &mut self.filters {
+            change(self.ty, filter)?;
+        }
+        self.criteria.iter_mut().try_for_each(|c| c.each_filter_mut(self.ty, change))
+    }
+
     /// Text that two queries share when they ask the same of the same type; order of
     /// filters and of alternatives does not count, nor do page size and page. It holds
     /// the values: for keyed hashing, never for a log.
     #[must_use]
     pub fn canonical(&self) -> String {
         use std::fmt::Write as _;
-        let mut filters: Vec<String> = self
-            .filters
-            .iter()
-            .map(|f| {
-                let mut values: Vec<String> = f
-                    .values
-                    .iter()
-                    .map(|v| {
-                        let mut out = String::new();
-                        canonical(&mut out, v);
-                        out
-                    })
-                    .collect();
-                values.sort();
-                values.dedup();
-                format!("{}{:?}={}", f.on.code(), f.modifier, values.join(","))
-            })
-            .collect();
+        let mut filters: Vec<String> = self.filters.iter().map(Filter::canonical).collect();
+        filters.extend(self.criteria.iter().map(Criterion::canonical));
         filters.sort();
         filters.dedup();
         let mut out = format!("{}?{}", self.ty, filters.join("&"));
@@ -215,13 +295,7 @@ impl Query {
             let _ = write!(out, "^{sign}{}", key.on.code());
         }
         for (sign, all) in [('>', &self.include), ('<', &self.revinclude)] {
-            let mut includes: Vec<String> = all
-                .iter()
-                .map(|i| {
-                    let target = i.target.map_or("", ResourceType::name);
-                    format!("{}:{}:{target}", i.source, i.param.code())
-                })
-                .collect();
+            let mut includes: Vec<String> = all.iter().map(Include::canonical).collect();
             includes.sort();
             includes.dedup();
             let _ = write!(out, "{sign}{}", includes.join(","));
@@ -236,336 +310,136 @@ impl Query {
     }
 }
 
-/// Reads a query. The pairs are decoded, in the order that they were given. A parameter
-/// that is given twice must hold twice.
-///
-/// # Errors
-/// An issue for each pair that can't be used; its path is the parameter.
-pub fn parse_query(ty: ResourceType, pairs: &[(String, String)]) -> Result<Query, Vec<Issue>> {
-    let mut reader = Reader { query: Query::all(ty), issues: Vec::new(), once: Vec::new() };
-    for (name, text) in pairs {
-        reader.pair(name, text);
+impl Modifier {
+    /// Whether what has no such value is what is asked for.
+    #[must_use]
+    pub fn negative(self) -> bool {
+        matches!(self, Modifier::Not | Modifier::Missing | Modifier::NotIn | Modifier::Other)
     }
-    let values: usize = reader.query.filters.iter().map(|f| f.values.len()).sum();
-    if values > MOST_VALUES {
-        let text = format!("more than {MOST_VALUES} alternatives in one query");
-        reader.issues.push(Issue::error(IssueCode::TooCostly, "", text));
-    }
-    if reader.issues.is_empty() { Ok(reader.query) } else { Err(reader.issues) }
 }
 
-struct Reader<'p> {
-    query: Query,
-    issues: Vec<Issue>,
-    /// Result parameters that were seen and may stand once.
-    once: Vec<&'p str>,
+impl Filter {
+    /// The classes of the values that it compares, in resources of type `ty`.
+    #[must_use]
+    pub fn classes(&self, ty: ResourceType) -> ClassSet {
+        if self.modifier == Modifier::Identifier {
+            return ClassSet::of(DataClass::Identifier).with(DataClass::GovernmentIdentifier);
+        }
+        self.on.classes(ty)
+    }
+
+    fn canonical(&self) -> String {
+        let mut values: Vec<String> = self
+            .values
+            .iter()
+            .map(|v| {
+                let mut out = String::new();
+                canonical(&mut out, v);
+                out
+            })
+            .collect();
+        values.sort();
+        values.dedup();
+        format!("{}{:?}={}", self.on.code(), self.modifier, values.join(","))
+    }
 }
 
-/// Parameters of R4 that are known and not supported.
-const UNSUPPORTED: [&str; 9] = [
-    "_has",
-    "_elements",
-    "_contained",
-    "_containedType",
-    "_filter",
-    "_list",
-    "_query",
-    "_text",
-    "_content",
-];
-
-/// A name fit to be repeated: only what a parameter's name can be made of. A name that
-/// is anything else may carry a value.
-fn shown(name: &str) -> &str {
-    let plausible = !name.is_empty()
-        && name.len() <= 64
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b':' | b'.'));
-    if plausible { name } else { "(unreadable name)" }
-}
-
-impl<'p> Reader<'p> {
-    fn refuse(&mut self, code: IssueCode, name: &str, text: impl std::fmt::Display) {
-        let name = shown(name);
-        self.issues.push(Issue::error(code, name, format!("parameter {name} {text}")));
-    }
-
-    fn pair(&mut self, name: &'p str, text: &str) {
-        let (base, modifier) = match name.split_once(':') {
-            Some((base, modifier)) => (base, Some(modifier)),
-            None => (name, None),
-        };
-        let result = matches!(
-            base,
-            "_count" | "_sort" | "_summary" | "_total" | "_page" | "_format" | "_pretty"
-        );
-        if result {
-            if modifier.is_some() {
-                return self.refuse(IssueCode::NotSupported, name, "takes no modifier");
-            }
-            if self.once.contains(&base) {
-                return self.refuse(IssueCode::Duplicate, name, "may be given once");
-            }
-            self.once.push(base);
-        }
-        match base {
-            "_format" | "_pretty" => {}
-            "_count" => self.count(name, text),
-            "_sort" => self.sort(name, text),
-            "_summary" => match text {
-                "count" => self.query.summary = Summary::Count,
-                "false" => {}
-                _ => self.refuse(IssueCode::Value, name, "is supported as count or false"),
-            },
-            "_page" => self.query.page = Some(text.to_owned()),
-            "_total" => match text {
-                "none" => self.query.total = Total::None,
-                "estimate" => self.query.total = Total::Estimate,
-                "accurate" => self.query.total = Total::Accurate,
-                _ => self.refuse(IssueCode::Value, name, "is not none, estimate or accurate"),
-            },
-            "_include" | "_revinclude" => match modifier {
-                None => self.include(name, text, base == "_revinclude"),
-                Some("iterate" | "recurse") => {
-                    let why = "is not supported: only what the matches themselves refer to, \
-                               or what refers to them, can be added";
-                    self.refuse(IssueCode::NotSupported, name, why);
-                }
-                Some(_) => self.refuse(IssueCode::NotSupported, name, "is not supported"),
-            },
-            _ if UNSUPPORTED.contains(&base) || name.contains('.') => {
-                self.refuse(IssueCode::NotSupported, name, "is not supported");
-            }
-            _ => self.filter(name, base, modifier, text),
-        }
-    }
-
-    fn count(&mut self, name: &str, text: &str) {
-        let digits =
-            !text.is_empty() && text.len() <= 9 && text.bytes().all(|b| b.is_ascii_digit());
-        match text.parse() {
-            Ok(0) if digits => self.query.summary = Summary::Count,
-            Ok(n) if digits => self.query.count = Some(n),
-            _ => self.refuse(IssueCode::Value, name, "is not a whole number"),
-        }
-    }
-
-    fn sort(&mut self, name: &str, text: &str) {
-        for key in text.split(',') {
-            let (code, descending) = match key.strip_prefix('-') {
-                Some(code) => (code, true),
-                None => (key, false),
-            };
-            let Some(on) = self.on(code) else {
-                let why = "names no search parameter of the type";
-                return self.refuse(IssueCode::Value, name, why);
-            };
-            if let On::Param(p) = on
-                && (p.unsearchable().is_some() || p.kind() == SearchType::Composite)
+impl Criterion {
+    /// Whether it looks for a person by what identifies them, in resources of type `ty` or
+    /// in what it leads to; or for words, which may be anything. It has no place in a URL.
+    #[must_use]
+    pub fn identifies(&self, ty: ResourceType) -> bool {
+        let mut found = false;
+        self.each_look(ty, false, &mut |ty, look| {
+            if let Look::Filter(filter, _) = look
+                && let On::Param(p) = filter.on
             {
-                let why = format!("cannot be by {code}");
-                return self.refuse(IssueCode::NotSupported, name, why);
+                found |= p.of_words()
+                    || p.is_direct_identifier(ty)
+                    || matches!(filter.modifier, Modifier::Identifier | Modifier::OfType);
             }
-            self.query.sort.push(SortKey { on, descending });
-        }
+        });
+        found
     }
 
-    fn include(&mut self, name: &str, text: &str, reverse: bool) {
-        let mut parts = text.split(':');
-        let source = parts.next().and_then(ResourceType::from_name);
-        let found = source.and_then(|s| Some((s, param(s, parts.next()?)?)));
-        let Some((source, param)) = found.filter(|(_, p)| p.kind() == SearchType::Reference) else {
-            let why = "is not Type:parameter or Type:parameter:Target of a reference parameter";
-            return self.refuse(IssueCode::Value, name, why);
-        };
-        let target = match parts.next() {
-            None => None,
-            Some(target) => match ResourceType::from_name(target) {
-                Some(target) => Some(target),
-                None => return self.refuse(IssueCode::Value, name, "has an unknown target type"),
-            },
-        };
-        if parts.next().is_some() {
-            return self.refuse(IssueCode::Value, name, "has too many parts");
-        }
-        if reverse {
-            if target.is_some_and(|t| t != self.query.ty) {
-                let why = "must end at the type that is searched";
-                return self.refuse(IssueCode::NotSupported, name, why);
-            }
-            let targets = param.targets(source);
-            if !targets.is_empty() && !targets.contains(&self.query.ty) {
-                let why = "names a parameter that never refers to the type that is searched";
-                return self.refuse(IssueCode::Value, name, why);
-            }
-        } else if source != self.query.ty {
-            let why = "must start at the type that is searched";
-            return self.refuse(IssueCode::NotSupported, name, why);
-        }
-        let include = Include { source, param, target };
-        let all = if reverse { &mut self.query.revinclude } else { &mut self.query.include };
-        if !all.contains(&include) {
-            all.push(include);
-        }
-    }
-
-    fn on(&self, code: &str) -> Option<On> {
-        match code {
-            "_id" => Some(On::Id),
-            "_lastUpdated" => Some(On::LastUpdated),
-            _ => param(self.query.ty, code).map(On::Param),
-        }
-    }
-
-    fn filter(&mut self, name: &str, base: &str, modifier: Option<&str>, text: &str) {
-        let Some(on) = self.on(base) else {
-            let why = format!("is not a search parameter of {}", self.query.ty);
-            return self.refuse(IssueCode::NotSupported, name, why);
-        };
-        let kind = match on {
-            On::Id => SearchType::Token,
-            On::LastUpdated => SearchType::Date,
-            On::Param(p) => {
-                if let Some(why) = p.unsearchable() {
-                    return self.refuse(
-                        IssueCode::NotSupported,
-                        name,
-                        format!("cannot be used: {why}"),
-                    );
+    fn each_look<'q>(
+        &'q self,
+        ty: ResourceType,
+        negated: bool,
+        look: &mut dyn FnMut(ResourceType, Look<'q>),
+    ) {
+        match self {
+            Criterion::Is(f) => look(ty, Look::Filter(f, negated || f.modifier.negative())),
+            Criterion::Leads { by, to } => {
+                look(ty, Look::Reference(*by));
+                for (ty, that) in to {
+                    that.each_look(*ty, negated, look);
                 }
-                p.kind()
             }
-        };
-        let modifier = match (modifier, on, kind) {
-            (None, _, _) => Modifier::None,
-            (Some(_), _, SearchType::Composite) => {
-                return self.refuse(
-                    IssueCode::NotSupported,
-                    name,
-                    "is a composite, which takes no modifier",
-                );
+            Criterion::Named { from, by, that } => {
+                look(*from, Look::Reference(*by));
+                that.each_look(*from, negated, look);
             }
-            (Some("missing"), On::Param(_), _) => Modifier::Missing,
-            (Some("exact"), _, SearchType::String) => Modifier::Exact,
-            (Some("contains"), _, SearchType::String) => Modifier::Contains,
-            (Some("not"), On::Param(_), SearchType::Token) => Modifier::Not,
-            (Some("contains"), _, _) => {
-                return self.refuse(
-                    IssueCode::NotSupported,
-                    name,
-                    "is no string parameter, and R4 has contains for strings only",
-                );
-            }
-            (Some(m), _, SearchType::Reference) => match ResourceType::from_name(m) {
-                Some(ty) => Modifier::Type(ty),
-                None => {
-                    return self.refuse(
-                        IssueCode::NotSupported,
-                        name,
-                        "has a modifier that is not supported",
-                    );
+            Criterion::All(all) | Criterion::Any(all) => {
+                for c in all {
+                    c.each_look(ty, negated, look);
                 }
-            },
-            _ => {
-                return self.refuse(
-                    IssueCode::NotSupported,
-                    name,
-                    "has a modifier that is not supported",
-                );
             }
+            // Twice not is still an answer about what was not found.
+            Criterion::Not(c) => c.each_look(ty, true, look),
+        }
+    }
+
+    fn each_filter_mut<E>(
+        &mut self,
+        ty: ResourceType,
+        change: &mut dyn FnMut(ResourceType, &mut Filter) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match self {
+            Criterion::Is(f) => change(ty, f),
+            Criterion::Leads { to, .. } => {
+                to.iter_mut().try_for_each(|(ty, c)| c.each_filter_mut(*ty, change))
+            }
+            Criterion::Named { from, that, .. } => that.each_filter_mut(*from, change),
+            Criterion::All(all) | Criterion::Any(all) => {
+                all.iter_mut().try_for_each(|c| c.each_filter_mut(ty, change))
+            }
+            Criterion::Not(c) => c.each_filter_mut(ty, change),
+        }
+    }
+
+    /// How many filters and links there are in it.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Criterion::Is(f) => f.values.len().max(1),
+            Criterion::Leads { to, .. } => 1 + to.iter().map(|(_, c)| c.size()).sum::<usize>(),
+            Criterion::Named { that, .. } => 1 + that.size(),
+            Criterion::All(all) | Criterion::Any(all) => all.iter().map(Criterion::size).sum(),
+            Criterion::Not(c) => c.size(),
+        }
+    }
+
+    fn canonical(&self) -> String {
+        let joined = |all: &[Criterion]| {
+            let mut all: Vec<String> = all.iter().map(Criterion::canonical).collect();
+            all.sort();
+            all.dedup();
+            all.join("\u{1}")
         };
-        let mut values = Vec::new();
-        for piece in value::split(text, ',') {
-            match self.operand(on, kind, modifier, piece) {
-                Ok(operand) => {
-                    if !values.contains(&operand) {
-                        values.push(operand);
-                    }
-                }
-                Err(why) => return self.refuse(IssueCode::Value, name, why),
+        match self {
+            Criterion::Is(f) => f.canonical(),
+            Criterion::Leads { by, to } => {
+                let mut all: Vec<String> =
+                    to.iter().map(|(ty, c)| format!("{ty}({})", c.canonical())).collect();
+                all.sort();
+                format!("{}>({})", by.code(), all.join("\u{1}"))
             }
-        }
-        if modifier == Modifier::Missing && values.len() > 1 {
-            return self.refuse(IssueCode::Value, name, "takes one value");
-        }
-        self.query.filters.push(Filter { on, modifier, values });
-    }
-
-    fn operand(
-        &self,
-        on: On,
-        kind: SearchType,
-        modifier: Modifier,
-        text: &str,
-    ) -> Result<Operand, Wrong> {
-        if text.is_empty() {
-            return Err("has an empty value");
-        }
-        if modifier == Modifier::Missing {
-            return value::missing(text);
-        }
-        let On::Param(param) = on else {
-            return match on {
-                On::Id => LogicalId::new(text).map(Operand::Id).map_err(|_| "is not a logical id"),
-                _ => value::date(text),
-            };
-        };
-        if kind == SearchType::Composite {
-            return self.parts(param, text);
-        }
-        self.of_kind(param, kind, modifier, text)
-    }
-
-    /// The values of a composite's components, joined by `$`.
-    fn parts(&self, param: ParamId, text: &str) -> Result<Operand, Wrong> {
-        let components = param.components();
-        let pieces = value::split(text, '$');
-        if pieces.len() != components.len() {
-            return Err("does not have one value for each component, joined by $");
-        }
-        let mut parts = Vec::with_capacity(pieces.len());
-        for (component, piece) in components.into_iter().zip(pieces) {
-            if piece.is_empty() {
-                return Err("has an empty value");
+            Criterion::Named { from, by, that } => {
+                format!("<{from}:{}({})", by.code(), that.canonical())
             }
-            parts.push(self.of_kind(component, component.kind(), Modifier::None, piece)?);
-        }
-        Ok(Operand::Parts(parts.into()))
-    }
-
-    fn of_kind(
-        &self,
-        param: ParamId,
-        kind: SearchType,
-        modifier: Modifier,
-        text: &str,
-    ) -> Result<Operand, Wrong> {
-        match kind {
-            SearchType::Token => value::token(text).map(|t| self.plain_code(param, t)),
-            SearchType::String => Ok(Operand::Str(value::unescape(text))),
-            SearchType::Date => value::date(text),
-            SearchType::Number => value::numeric(text),
-            SearchType::Quantity => value::quantity(text),
-            SearchType::Uri => Ok(Operand::Uri(value::unescape(text))),
-            SearchType::Reference => {
-                let wanted = if let Modifier::Type(ty) = modifier { Some(ty) } else { None };
-                value::reference(text, wanted, &param.targets(self.query.ty))
-            }
-            SearchType::Composite | SearchType::Special => Err("cannot be used"),
-        }
-    }
-
-    /// A plain code carries no system in the resource: naming the one that it is of
-    /// asks for the same.
-    fn plain_code(&self, param: ParamId, operand: Operand) -> Operand {
-        match operand {
-            Operand::Token { system: Some(Some(system)), code: Some(code) }
-                if param.implied_systems(self.query.ty).contains(&&*system) =>
-            {
-                Operand::Token { system: None, code: Some(code) }
-            }
-            other => other,
+            Criterion::All(all) => format!("&({})", joined(all)),
+            Criterion::Any(all) => format!("/({})", joined(all)),
+            Criterion::Not(c) => format!("!({})", c.canonical()),
         }
     }
 }

@@ -109,6 +109,15 @@ pub enum Operand {
     Id(LogicalId),
     /// Of a composite: a value for each component, all in one element.
     Parts(Box<[Operand]>),
+    /// An identifier of a type (`:of-type`).
+    Typed {
+        /// The code system of the type.
+        system: Box<str>,
+        /// The type.
+        code: Box<str>,
+        /// The identifier's value.
+        value: Box<str>,
+    },
 }
 
 impl fmt::Debug for Operand {
@@ -124,6 +133,7 @@ impl fmt::Debug for Operand {
             Operand::Missing(_) => "Missing(..)",
             Operand::Id(_) => "Id(..)",
             Operand::Parts(_) => "Parts(..)",
+            Operand::Typed { .. } => "Typed(..)",
         })
     }
 }
@@ -307,6 +317,29 @@ pub(super) fn reference(
     }
 }
 
+/// `system|code|value` of `:of-type`; none may be left out.
+pub(super) fn of_type(text: &str) -> Result<Operand, Wrong> {
+    match split(text, '|').as_slice() {
+        [system, code, value] if ![system, code, value].iter().any(|s| s.is_empty()) => {
+            Ok(Operand::Typed {
+                system: unescape(system),
+                code: unescape(code),
+                value: unescape(value),
+            })
+        }
+        _ => Err("is not system|code|value"),
+    }
+}
+
+/// A URL, of which parts or wholes are looked for.
+pub(super) fn url(text: &str) -> Result<Operand, Wrong> {
+    let url = unescape(text);
+    if url.starts_with("urn:") {
+        return Err("is a URN, which has no parts above or below");
+    }
+    Ok(Operand::Uri(url))
+}
+
 pub(super) fn missing(text: &str) -> Result<Operand, Wrong> {
     match text {
         "true" => Ok(Operand::Missing(true)),
@@ -377,6 +410,12 @@ pub(super) fn canonical(out: &mut String, operand: &Operand) {
                 out.push('$');
             }
             out.push(')');
+        }
+        Operand::Typed { system, code, value } => {
+            out.push('y');
+            for part in [system, code, value] {
+                text(out, Some(part));
+            }
         }
     }
 }

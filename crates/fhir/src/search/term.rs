@@ -80,6 +80,21 @@ pub enum Term {
         /// The values of each component, with the class of the element of each.
         parts: Box<[PartValues]>,
     },
+    /// What a token says to people: `CodeableConcept.text`, `Coding.display`,
+    /// `Identifier.type.text`, as sent.
+    Said {
+        /// The text.
+        text: Box<str>,
+    },
+    /// An identifier under one code of its type.
+    Typed {
+        /// The code system of the type.
+        system: Box<str>,
+        /// The type.
+        code: Box<str>,
+        /// The identifier's value.
+        value: Box<str>,
+    },
 }
 
 /// What an element holds of one component of a composite.
@@ -103,6 +118,8 @@ impl Hash for Term {
             Term::Ref { target, id, url, identifier } => (target, id, url, identifier).hash(to),
             Term::Uri { uri } => uri.hash(to),
             Term::Parts { parts } => parts.hash(to),
+            Term::Said { text } => text.hash(to),
+            Term::Typed { system, code, value } => (system, code, value).hash(to),
         }
     }
 }
@@ -123,6 +140,8 @@ impl std::fmt::Debug for Term {
             Term::Ref { .. } => "Ref(..)",
             Term::Uri { .. } => "Uri(..)",
             Term::Parts { .. } => "Parts(..)",
+            Term::Said { .. } => "Said(..)",
+            Term::Typed { .. } => "Typed(..)",
         })
     }
 }

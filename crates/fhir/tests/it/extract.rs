@@ -48,12 +48,96 @@ fn show(term: &Term) -> String {
             let of = |p: &[(DataClass, Term)]| p.iter().map(|(_, t)| show(t)).collect::<Vec<_>>();
             parts.iter().map(|p| of(p).join(" or ")).collect::<Vec<_>>().join(" $ ")
         }
+        Term::Said { text } => format!("says {text}"),
+        Term::Typed { system, code, value } => format!("{system}|{code} is {value}"),
     }
 }
 
 fn values(v: &Valid, code: &str) -> Vec<String> {
     let p = param(v.resource_type(), code).unwrap_or_else(|| panic!("no {code}"));
-    extract(v).values.iter().filter(|(q, ..)| *q == p).map(|(.., t)| show(t)).collect()
+    let all = extract(v).values;
+    let beside = |t: &Term| matches!(t, Term::Said { .. } | Term::Typed { .. });
+    all.iter().filter(|(q, _, t)| *q == p && !beside(t)).map(|(.., t)| show(t)).collect()
+}
+
+/// What codes say to people, and identifiers under their types.
+fn beside(v: &Valid, code: &str) -> Vec<String> {
+    let p = param(v.resource_type(), code).unwrap_or_else(|| panic!("no {code}"));
+    let all = extract(v).values;
+    let beside = |t: &Term| matches!(t, Term::Said { .. } | Term::Typed { .. });
+    all.iter().filter(|(q, _, t)| *q == p && beside(t)).map(|(.., t)| show(t)).collect()
+}
+
+#[test]
+fn codes_have_texts_and_identifiers_have_types() {
+    let v = valid(
+        r#"{"resourceType":"Observation","status":"final",
+        "identifier":[{"type":{"text":"Filler","coding":[{"system":"s","code":"FILL","display":"no"},{"code":"X"}]},"system":"u","value":"1|2"},{"value":"3"}],
+        "code":{"coding":[{"system":"http://loinc.org","code":"85354-9","display":"Blood pressure"},{"code":"bp","display":"BP"}],"text":"BP"},
+        "component":[{"code":{"coding":[{"code":"x"}],"text":"Systolic"},"valueString":"a"}]}"#,
+    );
+    assert_eq!(beside(&v, "code"), ["says Blood pressure", "says BP"]);
+    assert_eq!(beside(&v, "combo-code"), ["says Blood pressure", "says BP", "says Systolic"]);
+    assert_eq!(beside(&v, "identifier"), ["says Filler", "s|FILL is 1|2"]);
+    assert_eq!(values(&v, "code"), ["http://loinc.org|85354-9", "bp"]);
+    let none: [&str; 0] = [];
+    assert_eq!(beside(&v, "status"), none);
+}
+
+#[test]
+fn notes_have_words_and_nothing_else_has() {
+    let v = valid(
+        r#"{"resourceType":"Condition","text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\"><p>Sore throat</p></div>"},
+        "contained":[{"resourceType":"Basic","id":"b","code":{"text":"contained"}}],
+        "code":{"text":"Angina"},"subject":{"reference":"Patient/p","display":"Zoe"},
+        "note":[{"text":"Sore again; pus."}]}"#,
+    );
+    assert_eq!(values(&v, "_text"), ["sore", "throat"]);
+    assert_eq!(values(&v, "_content"), ["sore", "throat", "again", "pus"]);
+    for (p, class, _) in &extract(&v).values {
+        assert_eq!(p.code() == "_text" || p.code() == "_content", *class == DataClass::Notes);
+    }
+}
+
+#[test]
+fn us_core_parameters_find_what_its_profiles_hold() {
+    check(
+        r#"{"resourceType":"Patient","extension":[
+        {"url":"http://hl7.org/fhir/us/core/StructureDefinition/us-core-race","extension":[
+            {"url":"ombCategory","valueCoding":{"system":"urn:oid:2.16.840.1.113883.6.238","code":"2106-3","display":"White"}},
+            {"url":"detailed","valueCoding":{"system":"urn:oid:2.16.840.1.113883.6.238","code":"1586-7"}},
+            {"url":"text","valueString":"White"}]},
+        {"url":"http://hl7.org/fhir/us/core/StructureDefinition/us-core-ethnicity","extension":[
+            {"url":"ombCategory","valueCoding":{"system":"urn:oid:2.16.840.1.113883.6.238","code":"2186-5"}}]},
+        {"url":"http://hl7.org/fhir/us/core/StructureDefinition/us-core-genderIdentity","valueCodeableConcept":{"coding":[{"system":"http://snomed.info/sct","code":"446141000124107"}]}}]}"#,
+        &[
+            (
+                "race",
+                &[
+                    "urn:oid:2.16.840.1.113883.6.238|2106-3",
+                    "urn:oid:2.16.840.1.113883.6.238|1586-7",
+                ],
+            ),
+            ("ethnicity", &["urn:oid:2.16.840.1.113883.6.238|2186-5"]),
+            ("gender-identity", &["http://snomed.info/sct|446141000124107"]),
+        ],
+    );
+    check(
+        r#"{"resourceType":"Condition","subject":{"reference":"Patient/p"},"extension":[
+        {"url":"http://hl7.org/fhir/StructureDefinition/condition-assertedDate","valueDateTime":"2020-03"}]}"#,
+        &[("asserted-date", &["2020-03-01~2020-04-01"])],
+    );
+    let ty = |name: &str| ResourceType::from_name(name).unwrap();
+    let classes = |t: &str, code: &str| param(ty(t), code).unwrap().classes(ty(t));
+    let of = phial_base::ClassSet::of;
+    assert_eq!(classes("Patient", "race"), of(DataClass::Demographic));
+    assert_eq!(classes("Patient", "gender-identity"), of(DataClass::Demographic));
+    assert_eq!(classes("Condition", "asserted-date"), of(DataClass::Notes));
+    for (t, code) in
+        [("CareTeam", "role"), ("Encounter", "discharge-disposition"), ("Goal", "description")]
+    {
+        assert!(!classes(t, code).is_empty(), "{t} {code}");
+    }
 }
 
 fn check(text: &str, rows: &[(&str, &[&str])]) {

@@ -3,7 +3,7 @@
 use phial_base::{ClassSet, DataClass, LogicalId};
 use phial_fhir::ResourceType;
 use phial_fhir::search::{
-    Filter, Modifier, On, Operand, Query, Summary, Total, param, parse_query,
+    Criterion, Filter, Modifier, On, Operand, Query, Summary, Total, param, parse_query,
 };
 
 fn ty(name: &str) -> ResourceType {
@@ -55,6 +55,7 @@ fn operand(o: &Operand) -> String {
         Operand::Missing(m) => format!("missing {m}"),
         Operand::Id(id) => id.as_str().to_owned(),
         Operand::Parts(parts) => parts.iter().map(operand).collect::<Vec<_>>().join(" $ "),
+        Operand::Typed { system, code, value } => format!("{system}|{code} is {value}"),
     }
 }
 
@@ -202,6 +203,88 @@ fn filters_are_read_as_the_specification_means_them() {
     }
 }
 
+fn criterion(c: &Criterion) -> String {
+    let joined =
+        |all: &[Criterion], by: &str| all.iter().map(criterion).collect::<Vec<_>>().join(by);
+    match c {
+        Criterion::Is(f) => filter(f),
+        Criterion::Leads { by, to } => {
+            let to: Vec<String> =
+                to.iter().map(|(ty, c)| format!("{ty}({})", criterion(c))).collect();
+            format!("{}>{}", by.code(), to.join(" or "))
+        }
+        Criterion::Named { from, by, that } => {
+            format!("<{from}.{}({})", by.code(), criterion(that))
+        }
+        Criterion::All(all) => format!("({})", joined(all, " & ")),
+        Criterion::Any(all) => format!("({})", joined(all, " | ")),
+        Criterion::Not(c) => format!("!{}", criterion(c)),
+    }
+}
+
+#[test]
+fn chains_and_filters_are_read_as_the_specification_means_them() {
+    for (query, want) in [
+        // Examples of the HL7 search page: chaining and reverse chaining.
+        ("DiagnosticReport?subject:Patient.name=peter", "subject>Patient(name=peter)"),
+        ("Encounter?patient._has:Group:member:_id=102", "patient>Patient(<Group.member(_id=102))"),
+        ("Patient?_has:Observation:patient:code=1234-5", "<Observation.patient(code=1234-5)"),
+        (
+            "Patient?_has:Observation:patient:_has:AuditEvent:entity:agent-name=MyUserId",
+            "<Observation.patient(<AuditEvent.entity(agent-name=MyUserId))",
+        ),
+        (
+            "Patient?general-practitioner.name=Joe",
+            "general-practitioner>Organization(name=Joe) or Practitioner(name=Joe)",
+        ),
+        (
+            "Patient?general-practitioner:PractitionerRole.practitioner.name=Joe",
+            "general-practitioner>PractitionerRole(practitioner>Practitioner(name=Joe))",
+        ),
+        (
+            "Observation?subject:Patient.birthdate=ge2000",
+            "subject>Patient(birthdate=ge 2000-01-01~2001-01-01)",
+        ),
+        (
+            "Observation?patient.identifier:of-type=a|b|c",
+            "patient>Patient(identifier:OfType=a|b is c)",
+        ),
+        ("Patient?_list=42", "<List.item(_id=42)"),
+        // Examples of the HL7 page on _filter.
+        ("Patient?_filter=name co \"pet\"", "name:Contains=pet"),
+        (
+            "Patient?_filter=given eq \"peter\" and birthdate ge 2014-10-10",
+            "given:Whole=peter & birthdate=ge 2014-10-10~2014-10-11",
+        ),
+        ("Observation?_filter=code eq http://loinc.org|1234-5", "code=http://loinc.org|1234-5"),
+        ("Observation?_filter=patient.name co \"pet\"", "patient>Patient(name:Contains=pet)"),
+        (
+            "Observation?_filter=not (code eq a) or (code eq b and status ne final)",
+            "(!code=a | (code=b & status:Other=final))",
+        ),
+        // Filters on the record itself come first.
+        ("Observation?_filter=code eq a or code eq b and code eq c", "code=c & (code=a | code=b)"),
+        (
+            "Observation?_filter=subject:Patient[gender eq male and active pr true].name sw \"a b\\u0041\"",
+            "subject>Patient(((gender=male & active:Missing=missing false) & name=a bA))",
+        ),
+        (
+            "Patient?_filter=_has:Observation:patient:date po 2020",
+            "<Observation.patient(date=ap 2020-01-01~2021-01-01)",
+        ),
+        ("Condition?_text=sore throat", "_text:Exact=sore & _text:Exact=throat"),
+        (
+            "Condition?_content=Sore AND (throat OR NOT ear),eye",
+            "((_content:Exact=sore & (_content:Exact=throat | !_content:Exact=ear)) | _content:Exact=eye)",
+        ),
+    ] {
+        let q = parse(query).unwrap_or_else(|why| panic!("{query}: {why}"));
+        let mut all: Vec<String> = q.filters.iter().map(filter).collect();
+        all.extend(q.criteria.iter().map(criterion));
+        assert_eq!(all.join(" & "), want, "{query}");
+    }
+}
+
 #[test]
 fn what_cannot_be_answered_is_refused_by_name_and_without_the_value() {
     for (query, want) in [
@@ -226,36 +309,12 @@ fn what_cannot_be_answered_is_refused_by_name_and_without_the_value() {
             "not-supported parameter name:not has a modifier that is not supported",
         ),
         (
-            "Observation?code:text=SECRET",
-            "not-supported parameter code:text has a modifier that is not supported",
-        ),
-        (
-            "Observation?code:in=SECRET",
-            "not-supported parameter code:in has a modifier that is not supported",
-        ),
-        (
-            "Patient?identifier:of-type=a|b|SECRET",
-            "not-supported parameter identifier:of-type has a modifier that is not supported",
-        ),
-        (
-            "Observation?subject:identifier=SECRET",
-            "not-supported parameter subject:identifier has a modifier that is not supported",
-        ),
-        (
-            "Observation?subject.name=SECRET",
-            "not-supported parameter subject.name is not supported",
-        ),
-        (
-            "Observation?subject:Patient.name=SECRET",
-            "not-supported parameter subject:Patient.name is not supported",
-        ),
-        (
-            "Patient?_has:Observation:patient:code=SECRET",
-            "not-supported parameter _has:Observation:patient:code is not supported",
+            "Patient?identifier:of-type=a|SECRET",
+            "value parameter identifier:of-type is not system|code|value",
         ),
         (
             "Patient?_revinclude=SECRET",
-            "value parameter _revinclude is not Type:parameter or Type:parameter:Target of a reference parameter",
+            "value parameter _revinclude is not *, Type:*, Type:parameter or Type:parameter:Target of a reference parameter",
         ),
         (
             "Patient?_revinclude=Observation:subject:Group",
@@ -267,11 +326,11 @@ fn what_cannot_be_answered_is_refused_by_name_and_without_the_value() {
         ),
         (
             "Patient?_include:iterate=SECRET",
-            "not-supported parameter _include:iterate is not supported: only what the matches themselves refer to, or what refers to them, can be added",
+            "value parameter _include:iterate is not *, Type:*, Type:parameter or Type:parameter:Target of a reference parameter",
         ),
         (
             "Patient?_revinclude:iterate=SECRET",
-            "not-supported parameter _revinclude:iterate is not supported: only what the matches themselves refer to, or what refers to them, can be added",
+            "value parameter _revinclude:iterate is not *, Type:*, Type:parameter or Type:parameter:Target of a reference parameter",
         ),
         ("Patient?_total=SECRET", "value parameter _total is not none, estimate or accurate"),
         ("Patient?_total=none&_total=none", "duplicate parameter _total may be given once"),
@@ -284,11 +343,74 @@ fn what_cannot_be_answered_is_refused_by_name_and_without_the_value() {
             "not-supported parameter code:contains is no string parameter, and R4 has contains for strings only",
         ),
         (
-            "ValueSet?url:above=SECRET",
-            "not-supported parameter url:above has a modifier that is not supported",
+            "ValueSet?url:above=urn:oid:SECRET",
+            "value parameter url:above is a URN, which has no parts above or below",
         ),
-        ("Patient?_text=SECRET", "not-supported parameter _text is not supported"),
-        ("Patient?_content=SECRET", "not-supported parameter _content is not supported"),
+        (
+            "Patient?_text=\"SECRET words\"",
+            "not-supported parameter _text is by words, and phrases are not supported",
+        ),
+        ("Patient?_content=(SECRET", "value parameter _content has a parenthesis without its end"),
+        ("Patient?_text=. ,SECRET", "value parameter _text lacks a word"),
+        ("Patient?_text:missing=true", "not-supported parameter _text:missing takes no modifier"),
+        (
+            "Observation?subject.nothing=SECRET",
+            "not-supported parameter subject.nothing is not a search parameter of Device",
+        ),
+        (
+            "Observation?code.nothing=SECRET",
+            "not-supported parameter code.nothing goes by a parameter that is no reference",
+        ),
+        (
+            "Observation?subject:Practitioner.name=SECRET",
+            "not-supported parameter subject:Practitioner.name never refers to Practitioner",
+        ),
+        (
+            "Observation?subject.birthdate=SECRET",
+            "value parameter subject.birthdate is not a date with an optional prefix eq, ne, gt, lt, ge, le, sa, eb or ap",
+        ),
+        (
+            "Patient?_has:Observation:encounter:code=SECRET",
+            "not-supported parameter _has:Observation:encounter:code goes by a parameter that never refers to Patient",
+        ),
+        (
+            "Patient?_has:Observation:code=SECRET",
+            "not-supported parameter _has:Observation:code is not _has:Type:reference:parameter with parameters of that type",
+        ),
+        (
+            "Patient?_list=$current-SECRET",
+            "not-supported parameter _list is supported for stored lists only",
+        ),
+        ("Observation?code:above=SECRET,", "value parameter code:above has an empty value"),
+        (
+            "Observation?subject:above=SECRET",
+            "not-supported parameter subject:above has a modifier that is not supported",
+        ),
+        (
+            "Patient?_filter=name xx SECRET",
+            "value parameter _filter has a test without an operator that _filter knows",
+        ),
+        (
+            "Patient?_filter=(name eq SECRET",
+            "value parameter _filter has a parenthesis without its end",
+        ),
+        ("Patient?_filter=name eq SECRET)", "value parameter _filter has something after its end"),
+        (
+            "Patient?_filter=name eq",
+            "value parameter _filter has a test without an operator that _filter knows",
+        ),
+        (
+            "Patient?_filter=name gt SECRET",
+            "not-supported parameter _filter has an operator that does not go with the kind of the parameter",
+        ),
+        (
+            "Patient?_filter=nothing eq SECRET",
+            "not-supported parameter _filter names something that is no search parameter of Patient",
+        ),
+        (
+            "Patient?_filter=birthdate ge lt2000-SECRET",
+            "value parameter _filter has a prefix where an operator says the same",
+        ),
         (
             "Location?near=SECRET",
             "not-supported parameter near cannot be used: distance search is not supported",
@@ -365,11 +487,7 @@ fn what_cannot_be_answered_is_refused_by_name_and_without_the_value() {
         ("Patient?_summary=true", "value parameter _summary is supported as count or false"),
         (
             "Observation?_include=Observation:code",
-            "value parameter _include is not Type:parameter or Type:parameter:Target of a reference parameter",
-        ),
-        (
-            "Observation?_include=*",
-            "value parameter _include is not Type:parameter or Type:parameter:Target of a reference parameter",
+            "value parameter _include is not *, Type:*, Type:parameter or Type:parameter:Target of a reference parameter",
         ),
         (
             "Observation?_include=Observation:subject:SECRET",
@@ -409,12 +527,16 @@ fn result_parameters_shape_the_answer() {
     }
     let q = parse("Patient?_revinclude=Observation:subject&_revinclude=Condition:patient:Patient&_revinclude=Observation:subject").unwrap();
     assert_eq!((q.include.len(), q.revinclude.len()), (0, 2));
-    assert_eq!(q.revinclude[0].source, ty("Observation"));
+    assert_eq!(q.revinclude[0].source, Some(ty("Observation")));
     let q =
         parse("Observation?_include=Observation:subject:Patient&_include=Observation:encounter")
             .unwrap();
     assert_eq!(q.include[0].target, Some(ty("Patient")));
-    assert_eq!(q.include[1].param, param(ty("Observation"), "encounter").unwrap());
+    assert_eq!(q.include[1].param, param(ty("Observation"), "encounter"));
+    let q = parse("Observation?_include=*&_include=Observation:*&_include:iterate=Patient:organization&_revinclude=Provenance:*").unwrap();
+    assert_eq!((q.include.len(), q.revinclude.len()), (3, 1));
+    assert_eq!(q.include[0].source, None);
+    assert!(q.include[1].param.is_none() && q.include[2].iterate);
     assert_eq!(parse("Patient?_summary=count").unwrap().summary, Summary::Count);
     assert_eq!(parse("Patient?_summary=false").unwrap().summary, Summary::No);
     let none = parse("Patient?_count=0").unwrap();

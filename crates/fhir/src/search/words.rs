@@ -1,0 +1,210 @@
+//! `_text` and `_content`: words of the narrative, and words of everything that is kept as
+//! notes. A record is found by the words that it has, whole and folded, in any order.
+//!
+//! The grammar: words side by side must all be there; `AND`, `OR` and `NOT` in capitals,
+//! and parentheses; a comma is an `OR` around the rest. Phrases are refused: the index
+//! knows which words a record has, not where.
+//!
+//! Source: <https://hl7.org/fhir/R4/search.html#content>
+
+use phial_base::DataClass;
+
+use super::query::{Criterion, Filter, Modifier, On};
+use super::query_value::{Operand, split, unescape};
+use super::read::{MOST_LINKS, Refused, refused};
+use super::{ParamId, fold};
+use crate::issue::IssueCode;
+
+/// The class of what `_text` and `_content` read.
+pub(super) const CLASS: DataClass = DataClass::Notes;
+
+/// The words of a text, folded, as the index holds them and as a query asks for them.
+pub(super) fn each_word(text: &str, mut each: impl FnMut(String)) {
+    let joins = |c: char| c.is_alphanumeric() || matches!(c, '\'' | '\u{2019}');
+    for word in text.split(|c: char| !joins(c) && !is_mark(c)) {
+        // Folding may part what was one piece.
+        for part in fold(word).split(' ').filter(|p| !p.is_empty()) {
+            each(part.to_owned());
+        }
+    }
+}
+
+/// A combining mark belongs to the letter before it.
+fn is_mark(c: char) -> bool {
+    ('\u{300}'..='\u{36f}').contains(&c)
+}
+
+/// The text of XHTML, without tags; what stands for a character parts words.
+pub(super) fn text_of_xhtml(div: &str) -> String {
+    let mut out = String::with_capacity(div.len());
+    let mut rest = div;
+    while let Some((text, after)) = rest.split_once('<') {
+        entities(text, &mut out);
+        // A tag may stand for a line's end, so it parts words.
+        out.push(' ');
+        rest = after.split_once('>').map_or("", |(_, after)| after);
+    }
+    entities(rest, &mut out);
+    out
+}
+
+fn entities(text: &str, out: &mut String) {
+    let mut rest = text;
+    while let Some((plain, after)) = rest.split_once('&') {
+        out.push_str(plain);
+        let (name, after) = match after.split_once(';') {
+            Some((name, after)) if name.len() <= 10 => (name, after),
+            _ => ("", after),
+        };
+        let number = name.strip_prefix('#').and_then(|n| match n.strip_prefix(['x', 'X']) {
+            Some(hex) => u32::from_str_radix(hex, 16).ok(),
+            None => n.parse().ok(),
+        });
+        out.push(number.and_then(char::from_u32).unwrap_or(' '));
+        rest = after;
+    }
+    out.push_str(rest);
+}
+
+/// Reads the value of `_text` or `_content`, which is `param`.
+pub(super) fn read(param: ParamId, text: &str) -> Result<Criterion, Refused> {
+    let mut any = Vec::new();
+    for piece in split(text, ',') {
+        let piece = unescape(piece);
+        let mut reader = Reader { param, rest: &piece, depth: 0 };
+        let found = reader.any()?;
+        if !reader.rest.trim_start().is_empty() {
+            return refused(IssueCode::Value, "has a parenthesis too many");
+        }
+        any.push(found);
+    }
+    match any.len() {
+        1 => any.pop().map_or_else(|| refused(IssueCode::Value, "has an empty value"), Ok),
+        _ => Ok(Criterion::Any(any)),
+    }
+}
+
+struct Reader<'t> {
+    param: ParamId,
+    rest: &'t str,
+    depth: usize,
+}
+
+impl Reader<'_> {
+    fn any(&mut self) -> Result<Criterion, Refused> {
+        let mut all = vec![self.all()?];
+        while self.word("OR") {
+            all.push(self.all()?);
+        }
+        Ok(one_or(all, Criterion::Any))
+    }
+
+    fn all(&mut self) -> Result<Criterion, Refused> {
+        let mut all = vec![self.one()?];
+        loop {
+            if !self.word("AND") {
+                let next = self.rest.trim_start();
+                if next.is_empty() || next.starts_with(')') || self.next_is("OR") {
+                    return Ok(one_or(all, Criterion::All));
+                }
+            }
+            all.push(self.one()?);
+        }
+    }
+
+    fn one(&mut self) -> Result<Criterion, Refused> {
+        if self.word("NOT") {
+            return self.deeper(|r| Ok(Criterion::Not(Box::new(r.one()?))));
+        }
+        self.rest = self.rest.trim_start();
+        if let Some(rest) = self.rest.strip_prefix('(') {
+            self.rest = rest;
+            let inner = self.deeper(Reader::any)?;
+            let Some(rest) = self.rest.trim_start().strip_prefix(')') else {
+                return refused(IssueCode::Value, "has a parenthesis without its end");
+            };
+            self.rest = rest;
+            return Ok(inner);
+        }
+        if self.rest.starts_with('"') {
+            return refused(IssueCode::NotSupported, "is by words, and phrases are not supported");
+        }
+        let end = self.rest.find(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | '"'));
+        let (piece, rest) =
+            self.rest.split_at_checked(end.unwrap_or(self.rest.len())).unwrap_or_default();
+        self.rest = rest;
+        let mut words = Vec::new();
+        let on = On::Param(self.param);
+        each_word(piece, |word| {
+            let values = vec![Operand::Str(word.into())];
+            words.push(Criterion::Is(Filter { on, modifier: Modifier::Exact, values }));
+        });
+        if words.is_empty() {
+            return refused(IssueCode::Value, "lacks a word");
+        }
+        Ok(one_or(words, Criterion::All))
+    }
+
+    fn deeper(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<Criterion, Refused>,
+    ) -> Result<Criterion, Refused> {
+        self.depth += 1;
+        if self.depth > MOST_LINKS {
+            return refused(IssueCode::TooCostly, "has too many parentheses in each other");
+        }
+        let found = read(self);
+        self.depth -= 1;
+        found
+    }
+
+    fn next_is(&self, word: &str) -> bool {
+        self.rest.trim_start().strip_prefix(word).is_some_and(|rest| {
+            rest.is_empty() || rest.starts_with(|c: char| c.is_whitespace() || c == '(')
+        })
+    }
+
+    fn word(&mut self, word: &str) -> bool {
+        let found = self.next_is(word);
+        if found {
+            self.rest = self.rest.trim_start().strip_prefix(word).unwrap_or_default();
+        }
+        found
+    }
+}
+
+fn one_or(mut all: Vec<Criterion>, of: impl FnOnce(Vec<Criterion>) -> Criterion) -> Criterion {
+    match all.len() {
+        1 => all.swap_remove(0),
+        _ => of(all),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        let mut out = Vec::new();
+        each_word(text, |w| out.push(w));
+        out
+    }
+
+    #[test]
+    fn words_are_folded_and_parted_by_what_is_no_letter() {
+        assert_eq!(
+            words("Heart-attack (acute). Zoë's e\u{301}tat"),
+            ["heart", "attack", "acute", "zoes", "etat"]
+        );
+        assert_eq!(words("12.5 mg/dL"), ["12", "5", "mg", "dl"]);
+        assert!(words(" ,.; ").is_empty());
+    }
+
+    #[test]
+    fn tags_and_entities_are_no_words() {
+        let text =
+            text_of_xhtml("<div class=\"note\">Pain<br/>left &amp; right &#x41;rm&nbsp;</div>");
+        assert_eq!(words(&text), ["pain", "left", "right", "arm"]);
+        assert_eq!(words(&text_of_xhtml("a < b")), ["a"]);
+    }
+}
