@@ -394,8 +394,12 @@ fn main() {
         let values = ids.map(Operand::Id).collect();
         q.filters.push(Filter { on: On::Id, modifier: Modifier::None, values });
         let hits = index.search(&q, &viewer, &access, at, None, 20, false).unwrap().hits;
-        let by =
-            Include { source: p.observation, param: p.of(p.observation, "patient"), target: None };
+        let by = Include {
+            source: Some(p.observation),
+            param: Some(p.of(p.observation, "patient")),
+            target: None,
+            iterate: false,
+        };
         index.referring(&[by], &hits, &viewer, &access, at, 1 << 20).unwrap().unwrap().len()
     });
     measure("a page of a type", 200, |_| search(&Query::all(p.observation), 20, false));

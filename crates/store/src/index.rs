@@ -42,11 +42,13 @@
 //! tag, whole seconds without their microseconds.
 
 mod amount;
+mod asked;
 mod db;
 mod dict;
 mod dump;
 mod era;
 mod include;
+mod links;
 mod list;
 mod order;
 mod pack;
@@ -159,6 +161,24 @@ pub struct Page {
     pub next: Option<PageKey>,
     /// The exact number of matches, when it was asked for.
     pub total: Option<u64>,
+}
+
+impl Page {
+    /// Takes the page of another search with the same order in, up to `limit` hits of both.
+    pub fn take(&mut self, other: Page, limit: u32) {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        self.total = self.total.zip(other.total).map(|(a, b)| a + b);
+        let mut more = self.next.is_some() || other.next.is_some();
+        if self.hits.is_empty() {
+            self.hits = other.hits;
+        } else if !other.hits.is_empty() {
+            self.hits.extend(other.hits);
+            self.hits.sort_by(|a, b| a.key.cmp(&b.key));
+        }
+        more |= self.hits.len() > limit;
+        self.hits.truncate(limit);
+        self.next = self.hits.last().filter(|_| more).map(|h| PageKey(h.key.0.clone()));
+    }
 }
 
 /// How much the index may use.

@@ -34,6 +34,10 @@ pub(super) enum Kind {
     Num = 8,
     /// What one element holds of a composite's components.
     Parts = 9,
+    /// The term of what a token says to people.
+    Said = 10,
+    /// The term of an identifier under a code of its type.
+    Typed = 11,
 }
 
 impl Kind {
@@ -49,13 +53,15 @@ impl Kind {
             7 => Kind::DateLong,
             8 => Kind::Num,
             9 => Kind::Parts,
+            10 => Kind::Said,
+            11 => Kind::Typed,
             _ => return None,
         })
     }
 
     /// Whether its values are in lists.
     pub(super) const fn posted(self) -> bool {
-        (self as u8) <= Kind::Uri as u8
+        (self as u8) <= Kind::Uri as u8 || matches!(self, Kind::Said | Kind::Typed)
     }
 }
 
@@ -86,16 +92,30 @@ pub(super) struct Tag {
 pub(super) type Facet = Box<[(u32, i64)]>;
 
 /// More codes than this are no facet.
-pub(super) const FACET_CODES: usize = 12;
+pub(super) const FACET_CODES: usize = 16;
 
 /// More facets than this for a type, and what is new stands in the versions' blocks: the
 /// dictionary is held in memory.
 const MAX_FACETS: u32 = 4096;
 
-/// Whether codes of this kind and class go into facets: not those that tell people apart.
-pub(super) fn faceted(p: &Pcode) -> bool {
+/// Texts go into facets while a type has no more of these: a text may be of one's own
+/// writing, and must not use up the place of codes.
+const SAYING_FACETS: u32 = MAX_FACETS / 2;
+
+/// Classes of codes that versions share: not those that tell people apart.
+fn common(class: DataClass) -> bool {
     use DataClass::{Contact, GovernmentIdentifier, Identifier, Notes};
-    p.kind == Kind::Token && !matches!(p.class, Contact | GovernmentIdentifier | Identifier | Notes)
+    !matches!(class, Contact | GovernmentIdentifier | Identifier | Notes)
+}
+
+/// Whether codes of this kind and class go into facets.
+pub(super) fn faceted(p: &Pcode) -> bool {
+    p.kind == Kind::Token && common(p.class)
+}
+
+/// Whether what codes of this kind and class say may go into facets with them.
+pub(super) fn sayable(p: &Pcode) -> bool {
+    p.kind == Kind::Said && common(p.class)
 }
 
 /// Pcodes and tags, counted from 1; 0 is none.
@@ -117,7 +137,12 @@ pub(super) struct Names {
     sizes: Arc<RwLock<HashMap<u32, i64>>>,
     /// Types with versions that have no facet.
     unfaceted: HashSet<u8>,
+    /// UCUM codes that quantities have or had.
+    units: Vec<Box<str>>,
 }
+
+/// More UCUM codes than this, and a quantity is looked for in every version.
+const MAX_UNITS: usize = 512;
 
 /// More sets of parameters than this for a type and kind of value, and new sets are
 /// stored one parameter at a time: a search looks at every set with its parameter.
@@ -149,6 +174,10 @@ impl Names {
             }
             names.counted(num, r.get(3)?);
         }
+        let mut stmt = conn.prepare("SELECT code FROM unit ORDER BY num")?;
+        names.units = stmt
+            .query_map([], |r| Ok(r.get::<_, String>(0)?.into_boxed_str()))?
+            .collect::<Result<_, _>>()?;
         let mut stmt =
             conn.prepare("SELECT num, ty, labels, about, span, own, facet FROM tag ORDER BY num")?;
         let mut rows = stmt.query([])?;
@@ -198,6 +227,43 @@ impl Names {
             return with.map(|(_, n)| n).filter(|n| has(*n)).collect();
         }
         (1..).take(self.facets.len()).filter(|n| has(*n)).collect()
+    }
+
+    /// The facets of a type that have one of the terms under one of the pcodes.
+    pub(super) fn facets_of(&self, ty: u8, pcodes: &[u32], terms: &[i64]) -> BTreeSet<u32> {
+        terms.iter().flat_map(|t| self.facets(ty, pcodes, (*t, *t))).collect()
+    }
+
+    /// Whether a facet of a type may have texts: it is there, or there is room for more.
+    pub(super) fn takes_texts(&self, ty: u8, codes: &[(u32, i64)]) -> bool {
+        self.by_facet.contains_key(codes)
+            || self.facets_of.get(&ty).copied().unwrap_or(0) < SAYING_FACETS
+    }
+
+    /// The terms that facets have under one of the pcodes.
+    pub(super) fn facet_terms(&self, pcodes: &[u32], terms: &mut BTreeSet<i64>) {
+        let all = self.facets.iter().flat_map(|f| f.iter());
+        terms.extend(all.filter(|(p, _)| pcodes.contains(p)).map(|(_, t)| *t));
+    }
+
+    /// The UCUM codes of quantities, or `None` when they are too many to be known.
+    pub(super) fn units(&self) -> Option<&[Box<str>]> {
+        (self.units.len() < MAX_UNITS).then_some(&self.units)
+    }
+
+    /// Notes a UCUM code. They are of a closed language and no text of a record.
+    pub(super) fn intern_unit(
+        &mut self,
+        conn: &Connection,
+        code: &str,
+        changed: &mut bool,
+    ) -> Result<(), Error> {
+        if self.units.len() < MAX_UNITS && !self.units.iter().any(|u| &**u == code) {
+            conn.prepare_cached("INSERT INTO unit(code) VALUES(?1)")?.execute([code])?;
+            self.units.push(code.into());
+            *changed = true;
+        }
+        Ok(())
     }
 
     /// Says that a facet has so many versions more.

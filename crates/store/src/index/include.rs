@@ -2,13 +2,13 @@
 //! that refer to them. A reference counts only when the viewer sees its class in the
 //! record that has it, and a record only when the viewer sees that; else neither is there.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use phial_base::{RowId, Seq, Version as RecordVersion};
 use phial_fhir::ResourceType;
 use phial_fhir::search::Include;
 
-use super::dict::Kind;
+use super::dict::{Kind, Names};
 use super::list::{self, Entry, List, Which};
 use super::order::{Rank, SortKeyValue};
 use super::predicate::Version;
@@ -26,6 +26,21 @@ fn hit(v: &Version, ty: ResourceType) -> Hit {
         seq: Seq(v.seq.cast_unsigned()),
         key: SortKeyValue(Rank::new(Vec::new(), v.seq, false)),
     }
+}
+
+/// The types that refer by an include, each with the pcodes of its references.
+fn by_source(names: &Names, include: &Include) -> BTreeMap<ResourceType, Vec<u32>> {
+    let mut out: BTreeMap<ResourceType, Vec<u32>> = BTreeMap::new();
+    for (num, p) in names.all() {
+        if p.kind == Kind::Ref
+            && let Some(ty) = ResourceType::from_number(p.ty)
+            && include.source.is_none_or(|s| s == ty)
+            && include.param.is_none_or(|by| p.params.contains(&by.number()))
+        {
+            out.entry(ty).or_default().push(num);
+        }
+    }
+    out
 }
 
 impl Index {
@@ -63,7 +78,8 @@ impl Index {
         let mut seen: HashSet<RowId> = hits.iter().map(|h| h.row).collect();
         let mut out = Vec::new();
         for hit in hits {
-            let asked: Vec<&Include> = include.iter().filter(|i| i.source == hit.ty).collect();
+            let asked: Vec<&Include> =
+                include.iter().filter(|i| i.source.is_none_or(|s| s == hit.ty)).collect();
             if asked.is_empty() {
                 continue;
             }
@@ -92,7 +108,8 @@ impl Index {
                     continue;
                 };
                 let wanted = asked.iter().any(|i| {
-                    p.params.contains(&i.param.number()) && i.target.is_none_or(|t| t == ty)
+                    i.param.is_none_or(|by| p.params.contains(&by.number()))
+                        && i.target.is_none_or(|t| t == ty)
                 });
                 if !wanted {
                     continue;
@@ -148,54 +165,55 @@ impl Index {
                 continue;
             };
             for i in include.iter().filter(|i| i.target.is_none_or(|t| t == hit.ty)) {
-                let mut take = |pcode: u32, list: &List, e: Entry| -> Result<bool, Error> {
-                    let class = run.names.pcode(pcode).map(|p| p.class);
-                    let mask = run.mask(e.tag, list.patient)?;
-                    if Run::sees(mask)
-                        && class.is_some_and(|c| mask.has(c))
-                        && self.live(e.seq, at)
-                        && seen.insert(e.seq)
-                    {
-                        found.push((e.seq, i.source));
-                    }
-                    Ok(found.len() <= most)
-                };
-                let ty = i.source.number();
-                for pcode in run.names.of_param(ty, i.param.number()) {
-                    if run.names.pcode(*pcode).is_some_and(|p| p.kind == Kind::Ref) {
+                for (source, pcodes) in by_source(&run.names, i) {
+                    let ty = source.number();
+                    let mut take = |pcode: u32, list: &List, e: Entry| -> Result<bool, Error> {
+                        let class = run.names.pcode(pcode).map(|p| p.class);
+                        let mask = run.mask(e.tag, list.patient)?;
+                        if Run::sees(mask)
+                            && class.is_some_and(|c| mask.has(c))
+                            && self.live(e.seq, at)
+                            && seen.insert(e.seq)
+                        {
+                            found.push((e.seq, source));
+                        }
+                        Ok(found.len() <= most)
+                    };
+                    for pcode in &pcodes {
                         let (low, high) = (target.res, target.res);
                         let which = Which::Terms { pcode: *pcode, low, high };
                         list::scan(&conn, which, &mut |list, e| take(*pcode, list, e))?;
                     }
-                }
-                // References to a record's only patient have no entries. The tag tells of
-                // one; where it does not tell enough, the version does.
-                let own = Which::One(List::about(target.res, ty));
-                list::scan(&conn, own, &mut |list, e| {
-                    let told = run.names.tag(e.tag).map_or(0, |t| t.own);
-                    if told == 0 {
-                        return Ok(true);
+                    // References to a record's only patient have no entries. The tag tells
+                    // of one; where it does not tell enough, the version does.
+                    let own = Which::One(List::about(target.res, ty));
+                    list::scan(&conn, own, &mut |list, e| {
+                        let told = run.names.tag(e.tag).map_or(0, |t| t.own);
+                        if told == 0 {
+                            return Ok(true);
+                        }
+                        let mask = run.mask(e.tag, list.patient)?;
+                        let shown = |pcode: u32| {
+                            pcodes.contains(&pcode)
+                                && run.names.pcode(pcode).is_some_and(|p| mask.has(p.class))
+                        };
+                        if shown(told) {
+                            return take(told, list, e);
+                        }
+                        if !Run::sees(mask) || !self.live(e.seq, at) {
+                            return Ok(true);
+                        }
+                        let v =
+                            fetch(&conn, &run.names, db::vid(ty, e.seq))?.ok_or(Error::Unusable)?;
+                        let other = v.vals.iter().find_map(|v| match v {
+                            Val::Own { pcode } if shown(*pcode) => Some(*pcode),
+                            _ => None,
+                        });
+                        other.map_or(Ok(true), |pcode| take(pcode, list, e))
+                    })?;
+                    if found.len() > most {
+                        return Ok(None);
                     }
-                    let mask = run.mask(e.tag, list.patient)?;
-                    let shown = |pcode: u32| {
-                        run.names.has_param(pcode, i.param.number())
-                            && run.names.pcode(pcode).is_some_and(|p| mask.has(p.class))
-                    };
-                    if shown(told) {
-                        return take(told, list, e);
-                    }
-                    if !Run::sees(mask) || !self.live(e.seq, at) {
-                        return Ok(true);
-                    }
-                    let v = fetch(&conn, &run.names, db::vid(ty, e.seq))?.ok_or(Error::Unusable)?;
-                    let other = v.vals.iter().find_map(|v| match v {
-                        Val::Own { pcode } if shown(*pcode) => Some(*pcode),
-                        _ => None,
-                    });
-                    other.map_or(Ok(true), |pcode| take(pcode, list, e))
-                })?;
-                if found.len() > most {
-                    return Ok(None);
                 }
             }
         }

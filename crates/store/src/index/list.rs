@@ -298,6 +298,29 @@ pub(super) fn count(conn: &Connection, which: Which, cap: u32) -> Result<u32, Er
     Ok(n)
 }
 
+/// Adds the terms that have entries under a pcode. Each is found by one step, however many
+/// entries it has.
+pub(super) fn terms(
+    conn: &Connection,
+    pcode: u32,
+    out: &mut std::collections::BTreeSet<i64>,
+) -> Result<(), Error> {
+    let mut s = conn.prepare_cached("SELECT min(k) FROM list WHERE k>=?1 AND k<=?2")?;
+    let mut low = Vec::with_capacity(24);
+    put_ordered(&mut low, u64::from(pcode));
+    let high = ended(low.clone());
+    loop {
+        let key: Option<Vec<u8>> = s.query_row(params![low, high], |r| r.get(0))?;
+        let Some(key) = key else { return Ok(()) };
+        let mut c = Cursor(&key);
+        c.ordered().ok_or(Error::Unusable)?;
+        let system = c.ordered().ok_or(Error::Unusable)?;
+        let term = (system << 32 | c.ordered().ok_or(Error::Unusable)?).cast_signed();
+        out.insert(term);
+        low = ended(term_key(pcode, term));
+    }
+}
+
 /// Whether a term has an entry under a pcode.
 pub(super) fn any(conn: &Connection, pcode: u32, term: i64) -> Result<bool, Error> {
     Ok(count(conn, Which::Terms { pcode, low: term, high: term }, 1)? > 0)

@@ -8,15 +8,13 @@ use std::collections::{BTreeSet, HashSet};
 use phial_base::{ClassSet, LogicalId};
 use phial_fhir::ResourceType;
 use phial_fhir::definitions::compartment;
-use phial_fhir::search::{
-    Filter, Modifier, On, Operand, ParamId, Prefix, Query, SearchType, fold, param,
-};
-use rusqlite::{Connection, OptionalExtension};
+use phial_fhir::search::{ParamId, Prefix, Query, fold, param, unit_ratio};
+use rusqlite::Connection;
 
-use super::dict::{Kind, Names, faceted};
+use super::dict::{Kind, Names, faceted, sayable};
 use super::list::{ABOUT, facet_term};
 use super::predicate::{Pred, Test, UnitTest};
-use super::stored::{resource, terms};
+use super::stored::resource;
 use super::text::Like;
 use super::values::LONG;
 use super::write::{patient_type, primary_date};
@@ -28,6 +26,11 @@ const MANY_FACETS: usize = 64;
 
 /// Rows counted at most beside a list of a known length.
 const COUNTED: u32 = 2048;
+
+/// More targets of references than this in one filter are looked up in a set, and more than
+/// [`MOST_TARGETS`] are no way to find a record.
+pub(super) const MANY_TARGETS: usize = 64;
+const MOST_TARGETS: usize = 4096;
 
 /// Hits of a usual page, four times over for what other filters take away.
 const PAGE: u64 = 80;
@@ -98,13 +101,6 @@ pub(super) struct Plan {
     pub broad: bool,
 }
 
-fn system(conn: &Connection, uri: &str) -> Result<Option<i64>, Error> {
-    Ok(conn
-        .prepare_cached("SELECT num FROM system WHERE uri=?1")?
-        .query_row([uri], |r| r.get(0))
-        .optional()?)
-}
-
 /// The sets of patients that one is in.
 fn sets_of(conn: &Connection, patient: i64) -> Result<Vec<i64>, Error> {
     let mut s = conn.prepare_cached("SELECT num FROM pset WHERE patient=?1")?;
@@ -113,217 +109,15 @@ fn sets_of(conn: &Connection, patient: i64) -> Result<Vec<i64>, Error> {
 }
 
 /// A plan being made.
-struct Planner<'a> {
-    conn: &'a Connection,
-    names: &'a Names,
-    ty: ResourceType,
+pub(super) struct Planner<'a> {
+    pub conn: &'a Connection,
+    pub names: &'a Names,
+    pub ty: ResourceType,
     /// How long the log is.
-    log: u64,
-}
-
-/// A filter's tests, and the patients that it asks for as targets.
-#[derive(Default)]
-struct Tests {
-    tests: Vec<Test>,
-    patients: Vec<i64>,
-    unequal: bool,
+    pub log: u64,
 }
 
 impl Planner<'_> {
-    fn token(
-        &self,
-        kind: Kind,
-        sys: Option<Option<&str>>,
-        code: Option<&str>,
-        out: &mut Vec<Test>,
-    ) -> Result<(), Error> {
-        let number = match sys {
-            None => None,
-            Some(None) => Some(0),
-            Some(Some(uri)) => match system(self.conn, uri)? {
-                Some(n) => Some(n),
-                None => return Ok(()),
-            },
-        };
-        match code {
-            Some(code) => {
-                for t in terms(self.conn, number, code)? {
-                    out.push(Test::Term { kind, low: t, high: t });
-                }
-            }
-            None => {
-                let (low, high) = number.map_or((0, i64::MAX), |s| (s << 32, ((s + 1) << 32) - 1));
-                out.push(Test::Term { kind, low, high });
-            }
-        }
-        Ok(())
-    }
-
-    fn reference(
-        &self,
-        of: &[ParamId],
-        modifier: &Modifier,
-        target: Option<ResourceType>,
-        id: Option<&str>,
-        url: Option<&str>,
-        out: &mut Tests,
-    ) -> Result<(), Error> {
-        if let Some(id) = id {
-            let forced = match modifier {
-                Modifier::Type(t) => Some(*t),
-                _ => target,
-            };
-            let mut types: Vec<ResourceType> = match forced {
-                Some(t) => vec![t],
-                None => of.iter().flat_map(|p| p.def().targets.iter().copied()).collect(),
-            };
-            if types.is_empty() {
-                types = ResourceType::all().collect();
-            }
-            for t in types {
-                if let Some(n) = resource(self.conn, t.number(), id)? {
-                    out.tests.push(Test::Ref { target: n });
-                    if t.number() == patient_type() {
-                        out.patients.push(n);
-                    }
-                }
-            }
-        }
-        if let Some(url) = url {
-            self.token(Kind::RefUrl, Some(None), Some(url), &mut out.tests)?;
-        }
-        Ok(())
-    }
-
-    fn tests(&self, of: &[ParamId], filter: &Filter) -> Result<Tests, Error> {
-        self.tests_of(of, &filter.modifier, &filter.values)
-    }
-
-    fn tests_of(
-        &self,
-        of: &[ParamId],
-        modifier: &Modifier,
-        values: &[Operand],
-    ) -> Result<Tests, Error> {
-        let mut out = Tests::default();
-        for operand in values {
-            match operand {
-                Operand::Token { system, code } => {
-                    let system = system.as_ref().map(|s| s.as_deref());
-                    self.token(Kind::Token, system, code.as_deref(), &mut out.tests)?;
-                }
-                Operand::Str(text) => out.tests.push(match modifier {
-                    Modifier::Exact => Test::Exact(text.clone()),
-                    Modifier::Contains => Test::Contains(fold(text)),
-                    _ => Test::Prefix(fold(text)),
-                }),
-                Operand::Date { prefix, low, high } => {
-                    out.unequal |= *prefix == Prefix::Ne;
-                    out.tests.push(Test::Date { prefix: *prefix, low: *low, high: *high });
-                }
-                Operand::Number { prefix, value, low, high } => {
-                    out.unequal |= *prefix == Prefix::Ne;
-                    out.tests.push(Test::Num {
-                        prefix: *prefix,
-                        value: *value,
-                        low: *low,
-                        high: *high,
-                        unit: None,
-                    });
-                }
-                Operand::Quantity { prefix, value, low, high, system, code } => {
-                    out.unequal |= *prefix == Prefix::Ne;
-                    let unit = UnitTest { system: system.clone(), code: code.clone() };
-                    out.tests.push(Test::Num {
-                        prefix: *prefix,
-                        value: *value,
-                        low: *low,
-                        high: *high,
-                        unit: Some(unit),
-                    });
-                }
-                Operand::Ref { target, id, url } => {
-                    self.reference(of, modifier, *target, id.as_deref(), url.as_deref(), &mut out)?;
-                }
-                Operand::Uri(uri) => {
-                    self.token(Kind::Uri, Some(None), Some(uri), &mut out.tests)?;
-                }
-                Operand::Missing(_) | Operand::Id(_) | Operand::Parts(_) => {
-                    return Err(Error::Invalid("search value"));
-                }
-            }
-        }
-        Ok(out)
-    }
-
-    fn filter(&self, filter: &Filter) -> Result<(Pred, Vec<i64>), Error> {
-        let p = match &filter.on {
-            On::Id => {
-                let mut ids = HashSet::new();
-                for v in &filter.values {
-                    let Operand::Id(id) = v else { return Err(Error::Invalid("search value")) };
-                    ids.extend(resource(self.conn, self.ty.number(), id.as_str())?);
-                }
-                return Ok((Pred::Ids(ids), Vec::new()));
-            }
-            On::LastUpdated => {
-                let mut spans = Vec::new();
-                for v in &filter.values {
-                    match v {
-                        Operand::Date { prefix, low, high } => spans.push((*prefix, *low, *high)),
-                        // Every record has one.
-                        Operand::Missing(true) => {}
-                        Operand::Missing(false) => spans.push((Prefix::Ge, i64::MIN, i64::MIN)),
-                        _ => return Err(Error::Invalid("search value")),
-                    }
-                }
-                return Ok((Pred::Updated(spans), Vec::new()));
-            }
-            On::Param(p) => *p,
-        };
-        let classes = p.classes(self.ty);
-        if p.kind() == SearchType::Composite {
-            return Ok((self.composite(p, filter)?, Vec::new()));
-        }
-        if let [Operand::Missing(missing)] = filter.values.as_slice() {
-            let pred = Pred::Missing { param: p.number(), missing: *missing, need: classes };
-            return Ok((pred, Vec::new()));
-        }
-        let tests = self.tests(&[p], filter)?;
-        let params = vec![p.number()];
-        if matches!(filter.modifier, Modifier::Not) {
-            let pred = Pred::HasNot { params, tests: tests.tests, need: classes };
-            return Ok((pred, Vec::new()));
-        }
-        let need = if tests.unequal { classes } else { ClassSet::NONE };
-        Ok((Pred::Has { params, tests: tests.tests, need }, tests.patients))
-    }
-
-    fn composite(&self, p: ParamId, filter: &Filter) -> Result<Pred, Error> {
-        let components = p.components();
-        let mut tests = Vec::with_capacity(filter.values.len());
-        let mut unequal = false;
-        for operand in &filter.values {
-            let Operand::Parts(parts) = operand else { return Err(Error::Invalid("search value")) };
-            if parts.len() != components.len() {
-                return Err(Error::Invalid("search value"));
-            }
-            let mut all = Vec::with_capacity(parts.len());
-            for (component, part) in components.iter().zip(parts) {
-                let found =
-                    self.tests_of(&[*component], &Modifier::None, std::slice::from_ref(part))?;
-                unequal |= found.unequal;
-                all.push(found.tests);
-            }
-            // A component that nothing can match rules the alternative out.
-            if all.iter().all(|t| !t.is_empty()) {
-                tests.push(all);
-            }
-        }
-        let need = if unequal { p.classes(self.ty) } else { ClassSet::NONE };
-        Ok(Pred::Parts { param: p.number(), tests, need })
-    }
-
     /// The scans by each component of a composite: what they find has one part of it.
     fn by_component(&self, pred: &Pred, columns: Option<&[i64]>) -> Vec<Vec<Scan>> {
         let Pred::Parts { param, tests, need } = pred else { return Vec::new() };
@@ -333,7 +127,7 @@ impl Planner<'_> {
             let tests: Vec<Test> =
                 tests.iter().filter_map(|t| t.get(at)).flatten().cloned().collect();
             // A reference to the record's own patient has no row.
-            if tests.iter().any(|t| matches!(t, Test::Ref { .. }))
+            if tests.iter().any(|t| matches!(t, Test::Ref { .. } | Test::Refs(_)))
                 && component.targets(self.ty).iter().any(|t| t.number() == patient_type())
             {
                 continue;
@@ -386,6 +180,15 @@ impl Planner<'_> {
         if columns.is_some() && !patients.is_empty() {
             return None;
         }
+        // What is another value can stand anywhere; so do references to very many.
+        let anywhere = tests.iter().any(|t| match t {
+            Test::Other(..) => true,
+            Test::Refs(all) => columns.is_some() || all.len() > MOST_TARGETS,
+            _ => false,
+        });
+        if anywhere {
+            return None;
+        }
         let mut scans = Vec::new();
         let pcodes: HashSet<u32> = params
             .iter()
@@ -399,9 +202,23 @@ impl Planner<'_> {
         let shared: Vec<u32> =
             pcodes.iter().copied().filter(|p| self.names.pcode(*p).is_some_and(faceted)).collect();
         let mut facets = BTreeSet::new();
+        let saying: Vec<u32> =
+            pcodes.iter().copied().filter(|p| self.names.pcode(*p).is_some_and(sayable)).collect();
         for test in tests {
-            if let Test::Term { kind: Kind::Token, low, high } = test {
-                facets.append(&mut self.names.facets(ty, &shared, (*low, *high)));
+            match test {
+                Test::Term { kind: Kind::Token, low, high } => {
+                    facets.append(&mut self.names.facets(ty, &shared, (*low, *high)));
+                }
+                Test::Terms { kind: Kind::Token, all } => {
+                    facets.append(&mut self.names.facets_of(ty, &shared, all));
+                }
+                Test::Term { kind: Kind::Said, low, high } => {
+                    facets.append(&mut self.names.facets(ty, &saying, (*low, *high)));
+                }
+                Test::Terms { kind: Kind::Said, all } => {
+                    facets.append(&mut self.names.facets_of(ty, &saying, all));
+                }
+                _ => {}
             }
         }
         scans.extend(by_facets(ty, &facets, columns)?);
@@ -427,6 +244,30 @@ impl Planner<'_> {
                             }),
                         }
                     }
+                    Test::Terms { kind: k, all } if *k == kind => match columns {
+                        Some(columns) if all.len() <= MANY_FACETS => {
+                            for (term, column) in
+                                all.iter().flat_map(|t| columns.iter().map(move |c| (*t, *c)))
+                            {
+                                let patient = Some(column);
+                                let what = What::Post { pcode, low: term, high: term, patient };
+                                scans.push(Scan { what, by });
+                            }
+                        }
+                        Some(_) => return None,
+                        None => scans.extend(all.iter().map(|t| Scan {
+                            what: What::Post { pcode, low: *t, high: *t, patient: None },
+                            by,
+                        })),
+                    },
+                    Test::Refs(all) if kind == Kind::Ref => {
+                        let mut all: Vec<i64> = all.iter().copied().collect();
+                        all.sort_unstable();
+                        scans.extend(all.into_iter().map(|t| Scan {
+                            what: What::Post { pcode, low: t, high: t, patient: None },
+                            by,
+                        }));
+                    }
                     Test::Ref { target } if kind == Kind::Ref => {
                         let (low, high) = (*target, *target);
                         match columns {
@@ -440,7 +281,11 @@ impl Planner<'_> {
                             }),
                         }
                     }
-                    Test::Term { .. } | Test::Ref { .. } => {}
+                    Test::Term { .. }
+                    | Test::Terms { .. }
+                    | Test::Ref { .. }
+                    | Test::Refs(_)
+                    | Test::Other(..) => {}
                     // These know no patient: no use within one.
                     _ if columns.is_some() => return None,
                     Test::Prefix(p) if kind == Kind::Str => scans.push(Scan {
@@ -451,7 +296,11 @@ impl Planner<'_> {
                         what: What::Text { pcode, like: Like::Starts(fold(t)) },
                         by: None,
                     }),
-                    Test::Contains(p) if kind == Kind::Str => scans.push(Scan {
+                    Test::Whole(t) if kind == Kind::Str => scans.push(Scan {
+                        what: What::Text { pcode, like: Like::Starts(t.clone()) },
+                        by: None,
+                    }),
+                    Test::Contains(p) | Test::Ends(p) if kind == Kind::Str => scans.push(Scan {
                         what: What::Text { pcode, like: Like::Holds(p.clone()) },
                         by: None,
                     }),
@@ -461,9 +310,20 @@ impl Planner<'_> {
                         let (from, to) = date_range(*prefix, *low, *high, kind);
                         scans.push(Scan { what: What::Date { pcode, low: from, high: to }, by });
                     }
-                    Test::Num { prefix, value, low, high, .. } if kind == Kind::Num => {
+                    Test::Num { prefix, value, low, high, unit } if kind == Kind::Num => {
                         let (low, high) = number_range(*prefix, *value, *low, *high);
-                        scans.push(Scan { what: What::Num { pcode, low, high }, by: None });
+                        let mut ranges = vec![(low, high)];
+                        if let Some(wanted) = unit.as_ref().and_then(UnitTest::ucum) {
+                            // The same amounts in the other units that there are.
+                            for other in self.names.units()?.iter().filter(|u| &***u != wanted) {
+                                let Some((times, by)) = unit_ratio(other, wanted) else { continue };
+                                ranges.push(wider(low / times * by, high / times * by));
+                            }
+                        }
+                        scans.extend(ranges.into_iter().map(|(low, high)| Scan {
+                            what: What::Num { pcode, low, high },
+                            by: None,
+                        }));
                     }
                     _ => {}
                 }
@@ -549,6 +409,11 @@ impl Planner<'_> {
     }
 }
 
+/// A range in which rounding loses nothing at the edges.
+fn wider(low: f64, high: f64) -> (f64, f64) {
+    (low - low.abs() * 1e-12, high + high.abs() * 1e-12)
+}
+
 /// The scans of facets; `None` when there are too many of them within patients. The tag
 /// of each candidate says whether it is what was looked for.
 fn by_facets(ty: u8, facets: &BTreeSet<u32>, columns: Option<&[i64]>) -> Option<Vec<Scan>> {
@@ -602,8 +467,12 @@ fn number_range(prefix: Prefix, value: f64, low: f64, high: f64) -> (f64, f64) {
 }
 
 /// Makes the plan.
-pub(super) fn plan(conn: &Connection, names: &Names, q: &Query, at: i64) -> Result<Plan, Error> {
-    let planner = Planner { conn, names, ty: q.ty, log: at.unsigned_abs() };
+/// `more` are filters that were made before, each with the patients that it names.
+pub(super) fn plan(
+    planner: &Planner<'_>,
+    q: &Query,
+    more: Vec<(Pred, Vec<i64>)>,
+) -> Result<Plan, Error> {
     let mut preds = Vec::new();
     // For each filter the patients that it names as targets.
     let mut patients: Vec<Vec<i64>> = Vec::new();
@@ -621,6 +490,10 @@ pub(super) fn plan(conn: &Connection, names: &Names, q: &Query, at: i64) -> Resu
         preds.push(pred);
         patients.push(named);
     }
+    for (pred, named) in more {
+        preds.push(pred);
+        patients.push(named);
+    }
     let mut plan = Plan { preds, scans: Vec::new(), empty: false, broad: false };
     plan.empty = plan.preds.iter().any(|p| match p {
         Pred::Ids(ids) => ids.is_empty(),
@@ -628,18 +501,20 @@ pub(super) fn plan(conn: &Connection, names: &Names, q: &Query, at: i64) -> Resu
         Pred::Has { tests, .. } => tests.is_empty(),
         Pred::Parts { tests, .. } => tests.is_empty(),
         Pred::Updated(spans) => spans.is_empty(),
-        Pred::HasNot { .. } | Pred::Missing { .. } => false,
+        Pred::HasNot { .. } | Pred::Missing { .. } | Pred::Tree(_) => false,
     });
     if plan.empty {
         return Ok(plan);
     }
-    for p in &plan.preds {
-        if let Pred::Ids(ids) = p {
-            let mut ids: Vec<i64> = ids.iter().copied().collect();
-            ids.sort_unstable();
-            plan.scans = vec![Scan { what: What::Res(ids), by: None }];
-            return Ok(plan);
-        }
+    let fewest = plan.preds.iter().filter_map(|p| match p {
+        Pred::Ids(ids) => Some(ids),
+        _ => None,
+    });
+    if let Some(ids) = fewest.min_by_key(|ids| ids.len()) {
+        let mut ids: Vec<i64> = ids.iter().copied().collect();
+        ids.sort_unstable();
+        plan.scans = vec![Scan { what: What::Res(ids), by: None }];
+        return Ok(plan);
     }
     // Records that name the patient without being about that one alone.
     let mut beside = Vec::new();
@@ -648,7 +523,9 @@ pub(super) fn plan(conn: &Connection, names: &Names, q: &Query, at: i64) -> Resu
         && let Some((at, p)) =
             plan.preds.iter().zip(&patients).enumerate().find_map(|(at, (pred, named))| {
                 match (pred, named.as_slice()) {
-                    (Pred::Has { tests, .. }, [p]) if tests.len() == 1 => Some((at, *p)),
+                    (Pred::Has { tests, .. }, [p]) if matches!(tests[..], [Test::Ref { .. }]) => {
+                        Some((at, *p))
+                    }
                     _ => None,
                 }
             })

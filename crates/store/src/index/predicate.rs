@@ -6,12 +6,15 @@
 //! Numbers and quantities compare by their value; only the searched number has a
 //! precision (R4 3.1.1.5.3). Dates compare as spans (3.1.1.5.4).
 
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use phial_base::ClassSet;
-use phial_fhir::search::{ParamId, Prefix, fold};
+use phial_fhir::search::{ParamId, Prefix, UCUM, fold, unit_ratio};
 
 use super::dict::{Kind, Names, Tag, faceted};
+use super::links::Tree;
 use super::values::{NO_DATE, ODD_DATE, SPANS, Val};
 use super::write::primary_date;
 
@@ -38,9 +41,36 @@ pub(super) struct UnitTest {
     /// `None`: any system, and the code may be the unit's text.
     pub system: Option<Box<str>>,
     pub code: Option<Box<str>>,
+    /// How other UCUM units stand to this one, as far as it was asked.
+    pub ratios: Ratios,
 }
 
+/// What amounts in a unit are times, and by, to be in the unit that is looked for.
+pub(super) type Ratios = Rc<RefCell<HashMap<Box<str>, Option<(f64, f64)>>>>;
+
 impl UnitTest {
+    /// The UCUM code that is looked for, if it is one.
+    pub(super) fn ucum(&self) -> Option<&str> {
+        (self.system.as_deref() == Some(UCUM)).then_some(self.code.as_deref())?
+    }
+
+    /// The amount in the unit that is looked for; `None` when the units don't compare.
+    fn amount(&self, value: f64, unit: Option<&super::values::Unit>) -> Option<f64> {
+        if self.matches(unit) {
+            return Some(value);
+        }
+        let wanted = self.ucum()?;
+        let unit = unit.filter(|u| u.system.as_deref() == Some(UCUM))?;
+        let code = unit.code.as_deref()?;
+        let known = self.ratios.borrow().get(code).copied();
+        let ratio = known.unwrap_or_else(|| {
+            let ratio = unit_ratio(code, wanted);
+            self.ratios.borrow_mut().insert(code.into(), ratio);
+            ratio
+        });
+        ratio.map(|(times, by)| value * times / by)
+    }
+
     fn matches(&self, unit: Option<&super::values::Unit>) -> bool {
         let (system, code, text) = unit.map_or((None, None, None), |u| {
             (u.system.as_deref(), u.code.as_deref(), u.unit.as_deref())
@@ -63,13 +93,26 @@ pub(super) enum Test {
         low: i64,
         high: i64,
     },
+    /// One of these terms, sorted.
+    Terms {
+        kind: Kind,
+        all: Rc<[i64]>,
+    },
     /// A reference to this resource.
     Ref {
         target: i64,
     },
+    /// A reference to one of these resources.
+    Refs(Rc<HashSet<i64>>),
     Prefix(String),
     Contains(String),
     Exact(Box<str>),
+    /// The folded text is this.
+    Whole(String),
+    /// The folded text ends so.
+    Ends(String),
+    /// A value of this sort that satisfies none of these.
+    Other(Sort, Vec<Test>),
     Date {
         prefix: Prefix,
         low: i64,
@@ -82,6 +125,15 @@ pub(super) enum Test {
         high: f64,
         unit: Option<UnitTest>,
     },
+}
+
+/// Values that can be told from one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sort {
+    Token,
+    Text,
+    Reference,
+    Uri,
 }
 
 /// Whether a span of time stands to the searched one as the prefix says.
@@ -121,17 +173,36 @@ impl Test {
             (Test::Term { kind: k, low, high }, Val::Post { term, .. }) => {
                 *k == kind && low <= term && term <= high
             }
+            (Test::Terms { kind: k, all }, Val::Post { term, .. }) => {
+                *k == kind && all.binary_search(term).is_ok()
+            }
             (Test::Ref { target }, Val::Post { term, .. }) => kind == Kind::Ref && term == target,
             (Test::Ref { target }, Val::Own { .. }) => patient == *target,
+            (Test::Refs(all), Val::Post { term, .. }) => kind == Kind::Ref && all.contains(term),
+            (Test::Refs(all), Val::Own { .. }) => all.contains(&patient),
+            (Test::Other(sort, tests), v) => {
+                let told = match sort {
+                    Sort::Token => kind == Kind::Token,
+                    Sort::Text => kind == Kind::Str,
+                    Sort::Reference => matches!(kind, Kind::Ref | Kind::RefUrl),
+                    Sort::Uri => kind == Kind::Uri,
+                };
+                told && !tests.iter().any(|t| t.matches(v, kind, patient))
+            }
             (Test::Prefix(p), Val::Str { text, .. }) => fold(text).starts_with(p.as_str()),
             (Test::Contains(p), Val::Str { text, .. }) => fold(text).contains(p.as_str()),
             (Test::Exact(t), Val::Str { text, .. }) => t == text,
+            (Test::Whole(t), Val::Str { text, .. }) => fold(text) == *t,
+            (Test::Ends(t), Val::Str { text, .. }) => fold(text).ends_with(t.as_str()),
             (Test::Date { prefix, low, high }, Val::Date { low: l, high: h, .. }) => {
                 date_matches(*prefix, *low, *high, (*l, *h))
             }
             (Test::Num { prefix, value, low, high, unit }, Val::Num { value: of, unit: u, .. }) => {
-                unit.as_ref().is_none_or(|t| t.matches(u.as_deref()))
-                    && number_matches(*prefix, *value, *low, *high, *of)
+                let amount = match unit {
+                    Some(unit) => unit.amount(*of, u.as_deref()),
+                    None => Some(*of),
+                };
+                amount.is_some_and(|of| number_matches(*prefix, *value, *low, *high, of))
             }
             _ => false,
         }
@@ -156,6 +227,8 @@ pub(super) enum Pred {
     HasNot { params: Vec<u16>, tests: Vec<Test>, need: ClassSet },
     /// There is no value (or there is one).
     Missing { param: u16, missing: bool, need: ClassSet },
+    /// A condition of several parts. Who holds a version against it has a search under way.
+    Tree(Rc<Tree>),
 }
 
 /// A candidate as a row of the index shows it.
@@ -191,11 +264,16 @@ impl Pred {
                     && let Some(own) = names.pcode(tag.own)
                     && mask.has(own.class)
                     && own.params.iter().any(|p| params.contains(p))
-                    && tests
-                        .iter()
-                        .any(|t| matches!(t, Test::Ref { target } if *target == c.patient))
+                    && tests.iter().any(|t| match t {
+                        Test::Ref { target } => *target == c.patient,
+                        Test::Refs(all) => all.contains(&c.patient),
+                        _ => false,
+                    })
                 {
                     return Some(true);
+                }
+                if only_own(tag, mask, names, params, tests) {
+                    return Some(false);
                 }
                 by_facet(c, tag, mask, names, params, tests)
                     .or_else(|| self.by_column(c, tag, mask, params, tests))
@@ -214,7 +292,7 @@ impl Pred {
                 };
                 (!mask.covers(*need) || tests.iter().all(out)).then_some(false)
             }
-            Pred::Ids(_) | Pred::Updated(_) => None,
+            Pred::Ids(_) | Pred::Updated(_) | Pred::Tree(_) => None,
         }
     }
 
@@ -273,8 +351,19 @@ impl Pred {
                 let of = |val: &Val| names.has_param(val.pcode(), *param);
                 covers_all(v, &[*param], *need, mask, names) && v.vals.iter().any(of) != *missing
             }
+            // Only a search can say; see `Run::full`.
+            Pred::Tree(_) => false,
         }
     }
+}
+
+/// Whether the reference to the record's own patient is the only one that a filter by
+/// targets could look at, and is in sight.
+fn only_own(tag: &Tag, mask: ClassSet, names: &Names, params: &[u16], tests: &[Test]) -> bool {
+    let [param] = params else { return false };
+    tests.iter().all(|t| matches!(t, Test::Ref { .. } | Test::Refs(_)))
+        && names.pcode(tag.own).is_some_and(|p| p.params.contains(param) && mask.has(p.class))
+        && ParamId::from_number(*param).is_some_and(|p| p.single(tag.shape.ty))
 }
 
 /// What the facet says of a filter by codes: yes where one of its codes satisfies it; no
@@ -294,16 +383,21 @@ fn by_facet(
         names.pcode(*pcode).is_some_and(|p| {
             mask.has(p.class)
                 && p.params.iter().any(|q| params.contains(q))
-                && tests.iter().any(|t| {
-                    matches!(t, Test::Term { kind: Kind::Token, low, high }
-                        if low <= term && term <= high)
+                && tests.iter().any(|t| match t {
+                    Test::Term { kind, low, high } => {
+                        *kind == p.kind && low <= term && term <= high
+                    }
+                    Test::Terms { kind, all } => *kind == p.kind && all.binary_search(term).is_ok(),
+                    _ => false,
                 })
         })
     });
     if found {
         return Some(true);
     }
-    let codes = tests.iter().all(|t| matches!(t, Test::Term { kind: Kind::Token, .. }));
+    let codes = tests.iter().all(|t| {
+        matches!(t, Test::Term { kind: Kind::Token, .. } | Test::Terms { kind: Kind::Token, .. })
+    });
     let ty = tag.shape.ty.number();
     let elsewhere = params
         .iter()

@@ -14,7 +14,7 @@ use rusqlite::Connection;
 
 use super::dict::{Kind, Names};
 use super::order::{PageKey, Rank, RankVal, SortKeyValue};
-use super::plan::{Plan, Scan, What, by_date, plan};
+use super::plan::{Plan, Scan, What, by_date};
 use super::predicate::{Candidate, Pred, Test, Version, covers_all, date_matches};
 use super::relate::Related;
 use super::stored::{fetch, fetch_head, ref_text, res_text, term_text};
@@ -225,8 +225,10 @@ impl Searcher<'_, '_> {
                 version = self.fetch(c.seq)?;
             }
             let Some(v) = &version else { return Ok(None) };
-            if !open.iter().all(|p| p.full(v, mask, &self.run.names)) {
-                return Ok(None);
+            for pred in open {
+                if !self.run.full(pred, v, mask)? {
+                    return Ok(None);
+                }
             }
         }
         let vals = match self.vals(&c, &mut version, mask, rank)? {
@@ -315,7 +317,7 @@ impl Searcher<'_, '_> {
                 let text = match self.run.names.pcode(*pcode).map(|p| p.kind) {
                     Some(Kind::Ref) => ref_text(conn, *term)?,
                     // What stands beside a reference is no place of its own.
-                    Some(Kind::RefIdent) | None => return Ok(None),
+                    Some(Kind::RefIdent | Kind::Said | Kind::Typed) | None => return Ok(None),
                     _ => term_text(conn, *term)?,
                 };
                 Some(RankVal::text(text, down))
@@ -394,7 +396,7 @@ impl Index {
         let related = self.related(viewer)?;
         let conn = self.readers.reader()?;
         let run = Run::new(self, &conn, related, access, at);
-        let plan = plan(&conn, &run.names, q, at)?;
+        let plan = run.plan(q)?;
         let mut page = Page { hits: Vec::new(), next: None, total: count.then_some(0) };
         if plan.empty {
             return Ok(page);

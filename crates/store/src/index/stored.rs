@@ -156,6 +156,15 @@ pub(super) fn term_text(conn: &Connection, num: i64) -> Result<String, Error> {
     unpack_code(&packed).ok_or(Error::Unusable)
 }
 
+/// As [`term_text`]; `None` for a term that was forgotten.
+pub(super) fn known_term_text(conn: &Connection, num: i64) -> Result<Option<String>, Error> {
+    let packed: Option<Vec<u8>> = conn
+        .prepare_cached("SELECT code FROM term WHERE num=?1")?
+        .query_row([num], |r| r.get(0))
+        .optional()?;
+    packed.map(|packed| unpack_code(&packed).ok_or(Error::Unusable)).transpose()
+}
+
 /// Notes a new term.
 pub(super) fn put_term(conn: &Connection, num: i64, code: &str) -> Result<(), Error> {
     let code = pack_code(code);

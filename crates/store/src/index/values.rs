@@ -2,6 +2,8 @@
 //! a `version` row carries them: what residual filters, sort keys, includes and
 //! deletions read. Numbers in it mean something only inside one index file.
 
+use phial_fhir::search::UCUM;
+
 use super::pack::{pack_uuid, unzig, uuid_text, zig};
 use crate::error::Error;
 
@@ -61,8 +63,6 @@ pub(super) struct Unit {
     pub code: Option<Box<str>>,
     pub unit: Option<Box<str>>,
 }
-
-const UCUM: &str = "http://unitsofmeasure.org";
 
 impl Val {
     pub(super) const fn pcode(&self) -> u32 {

@@ -138,7 +138,7 @@ pub(super) fn count_rows(conn: &Connection, ty: u8, what: &What, cap: u32) -> Re
 
 impl Searcher<'_, '_> {
     /// Calls `each` with every row of a scan, until it says stop (false).
-    fn rows(
+    pub(super) fn rows(
         &self,
         scan: &Scan,
         each: &mut dyn FnMut(Candidate, Option<Version>) -> Result<bool, Error>,

@@ -8,10 +8,10 @@ use std::sync::{Arc, OnceLock, PoisonError};
 use phial_base::step::Step;
 use phial_base::{DataClass, Seq};
 use phial_fhir::ResourceType;
-use phial_fhir::search::{Term, primary_date_param};
+use phial_fhir::search::{Term, UCUM, primary_date_param, same_unit};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::dict::{FACET_CODES, Kind, Names, Tag, TwoGenerations, faceted};
+use super::dict::{FACET_CODES, Kind, Names, Tag, TwoGenerations, faceted, sayable};
 use super::era::Eras;
 use super::pack::is_moment;
 use super::predicate::Version;
@@ -274,6 +274,11 @@ impl State {
             Term::Date { low, high } => Value::Date(*low, *high),
             Term::Number { value, .. } if value.is_finite() => Value::Num(value.to_bits(), None),
             Term::Quantity { value, system, code, unit, .. } if value.is_finite() => {
+                if let (Some(UCUM), Some(code)) = (system.as_deref(), code.as_deref())
+                    && same_unit(code)
+                {
+                    self.names.intern_unit(tx, code, &mut self.names_changed)?;
+                }
                 let unit = (system.as_deref(), code.as_deref(), unit.as_deref());
                 Value::Num(value.to_bits(), Some(unit))
             }
@@ -287,6 +292,10 @@ impl State {
                 Value::Post(Kind::RefUrl, self.term(tx, None, url)?)
             }
             Term::Ref { .. } => return Ok(None),
+            Term::Said { text } => Value::Post(Kind::Said, self.term(tx, None, text)?),
+            Term::Typed { system, code, value } => {
+                Value::Post(Kind::Typed, self.term(tx, Some(system), &typed(code, value))?)
+            }
         }))
     }
 
@@ -347,20 +356,29 @@ impl State {
     /// Puts the codes that many records share in front, and says which facet they are.
     fn facet(&mut self, tx: &Connection, ty: u8, vals: &mut [Val]) -> Result<u32, Error> {
         let names = &self.names;
-        let shared =
-            |v: &Val| matches!(v, Val::Post { .. }) && names.pcode(v.pcode()).is_some_and(faceted);
-        let mut codes: Vec<(u32, i64)> = vals
-            .iter()
-            .filter(|v| shared(v))
-            .filter_map(|v| match v {
-                Val::Post { pcode, term } => Some((*pcode, *term)),
-                _ => None,
-            })
-            .collect();
+        let is = |v: &Val, texts: bool| {
+            matches!(v, Val::Post { .. })
+                && names.pcode(v.pcode()).is_some_and(|p| faceted(p) || (texts && sayable(p)))
+        };
+        let codes = |texts: bool, vals: &[Val]| {
+            let mut codes: Vec<(u32, i64)> = vals
+                .iter()
+                .filter(|v| is(v, texts))
+                .filter_map(|v| match v {
+                    Val::Post { pcode, term } => Some((*pcode, *term)),
+                    _ => None,
+                })
+                .collect();
+            codes.sort_unstable();
+            codes
+        };
+        let with = codes(true, vals);
+        let texts = with.len() <= FACET_CODES && names.takes_texts(ty, &with);
+        let codes = if texts { with } else { codes(false, vals) };
         if codes.len() > FACET_CODES {
             return Ok(0);
         }
-        codes.sort_unstable();
+        let shared = |v: &Val| is(v, texts);
         vals.sort_by_key(|v| match v {
             Val::Post { pcode, term } if shared(v) => (false, *pcode, *term),
             _ => (true, v.pcode(), 0),
@@ -560,6 +578,11 @@ fn val(value: &Value<'_>, pcode: u32) -> Val {
             }),
         },
     }
+}
+
+/// The term of an identifier's type and value. No code has the separator.
+pub(super) fn typed(code: &str, value: &str) -> String {
+    format!("{code}\u{1f}{value}")
 }
 
 /// The patients of a set, sorted.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use phial_base::{ClassSet, DataClass, LogicalId, Seq};
 use phial_fhir::ResourceType;
 use phial_fhir::search::{
-    Filter, Modifier, On, Operand, ParamId, Prefix, Query, SortKey, Term, fold, param,
+    Criterion, Filter, Modifier, On, Operand, ParamId, Prefix, Query, SortKey, Term, fold, param,
 };
 use phial_policy::{Relationship, RelationshipSet};
 use phial_store::index::{Indexed, Shape, Viewer};
@@ -49,8 +49,32 @@ fn number_fits(prefix: Prefix, value: f64, low: f64, high: f64, x: f64) -> bool 
     }
 }
 
+/// An amount in another unit of the same kind; the records here have two of them.
+fn converted(x: f64, of: &str, to: &str) -> Option<f64> {
+    match (of, to) {
+        ("mg", "kg") => Some(x / 1e6),
+        ("kg", "mg") => Some(x * 1e6),
+        _ => None,
+    }
+}
+
 fn fits(o: &Operand, modifier: Modifier, t: &Term) -> bool {
     match (o, t) {
+        (Operand::Token { system, code }, Term::Ref { identifier: Some((s, c)), .. }) => {
+            modifier == Modifier::Identifier
+                && system.as_ref().is_none_or(|q| q == s)
+                && code.as_ref().is_none_or(|q| q == c)
+        }
+        (Operand::Str(q), Term::Said { text }) => fold(text).starts_with(&fold(q)),
+        (Operand::Typed { system, code, value }, Term::Typed { system: s, code: c, value: v }) => {
+            (system, code, value) == (s, c, v)
+        }
+        (Operand::Uri(q), Term::Uri { uri }) if modifier == Modifier::Below => {
+            uri.starts_with(&**q)
+        }
+        (Operand::Uri(q), Term::Uri { uri }) if modifier == Modifier::Above => {
+            q.starts_with(&**uri)
+        }
         (Operand::Token { system, code }, Term::Token { system: s, code: c }) => {
             system.as_ref().is_none_or(|q| q == s)
                 && code.as_ref().is_none_or(|q| c.as_ref() == Some(q))
@@ -58,6 +82,8 @@ fn fits(o: &Operand, modifier: Modifier, t: &Term) -> bool {
         (Operand::Str(q), Term::Str { text }) => match modifier {
             Modifier::Exact => q == text,
             Modifier::Contains => fold(text).contains(&fold(q)),
+            Modifier::Whole | Modifier::Other => fold(text) == fold(q),
+            Modifier::Ends => fold(text).ends_with(&fold(q)),
             _ => fold(text).starts_with(&fold(q)),
         },
         (Operand::Date { prefix, low, high }, Term::Date { low: l, high: h }) => {
@@ -76,7 +102,14 @@ fn fits(o: &Operand, modifier: Modifier, t: &Term) -> bool {
                 (Some(y), None) => s.as_ref() == Some(y),
                 (Some(y), Some(q)) => s.as_ref() == Some(y) && c.as_ref() == Some(q),
             };
+            const UCUM: &str = "http://unitsofmeasure.org";
+            let ucum = |u: &Option<Box<str>>| u.as_deref() == Some(UCUM);
+            let other = match (code, c) {
+                (Some(to), Some(of)) if ucum(system) && ucum(s) => converted(*x, of, to),
+                _ => None,
+            };
             unit_fits && number_fits(*prefix, *value, *low, *high, *x)
+                || other.is_some_and(|x| number_fits(*prefix, *value, *low, *high, x))
         }
         (Operand::Ref { target, id, url }, Term::Ref { target: t, id: i, url: u, .. }) => {
             let by_id = id.is_some() && id == i && t.is_some() && (target.is_none() || target == t);
@@ -250,6 +283,22 @@ impl Model<'_> {
                     return (all || !f.values.iter().any(unequal))
                         && values(v, p).any(|(_, t)| f.values.iter().any(|o| composite(o, t, m)));
                 }
+                if f.modifier == Modifier::Other {
+                    let sort = |t: &Term| match f.values[0] {
+                        Operand::Token { .. } => matches!(t, Term::Token { .. }),
+                        Operand::Ref { .. } => match t {
+                            Term::Ref { id, url, .. } => id.is_some() || url.is_some(),
+                            _ => false,
+                        },
+                        _ => true,
+                    };
+                    return all
+                        && values(v, p).any(|(c, t)| {
+                            m.has(c)
+                                && sort(t)
+                                && !f.values.iter().any(|o| fits(o, Modifier::Other, t))
+                        });
+                }
                 let unequal = f.values.iter().any(unequal);
                 let any = |mask: ClassSet| {
                     values(v, p).any(|(c, t)| {
@@ -257,11 +306,100 @@ impl Model<'_> {
                     })
                 };
                 match f.modifier {
-                    Modifier::Not => all && !any(ClassSet::ALL),
+                    Modifier::Not | Modifier::NotIn => all && !any(ClassSet::ALL),
                     _ if unequal => all && any(m),
                     _ => any(m),
                 }
             }
+        }
+    }
+
+    /// The same record at the end of the log, or as it was before it was deleted, hides
+    /// nothing that the version shows.
+    fn seen_now(&self, v: &Indexed, viewer: &Viewer, mask: Mask<'_>) -> bool {
+        let newer = self
+            .log
+            .iter()
+            .rfind(|w| (w.ty, &w.id) == (v.ty, &v.id) && w.seq > v.seq && !w.deleted);
+        newer.is_none_or(|w| self.mask(w, viewer, mask).covers(self.mask(v, viewer, mask)))
+    }
+
+    /// Whether a criterion holds of a version, `None` when what decides is out of sight.
+    fn told(
+        &self,
+        v: &Indexed,
+        c: &Criterion,
+        viewer: &Viewer,
+        mask: Mask<'_>,
+        at: Seq,
+    ) -> Option<bool> {
+        let m = self.mask(v, viewer, mask);
+        let refs = |v: &Indexed, p: ParamId, m: ClassSet| -> Vec<(ResourceType, Box<str>)> {
+            values(v, p)
+                .filter(|(c, _)| m.has(*c))
+                .filter_map(|(_, t)| match t {
+                    Term::Ref { target: Some(t), id: Some(i), .. } => Some((*t, i.clone())),
+                    _ => None,
+                })
+                .collect()
+        };
+        let all_seen = |p: ParamId, classes: ClassSet| {
+            m.covers(classes) && values(v, p).all(|(c, _)| m.has(c))
+        };
+        match c {
+            Criterion::Is(f) => {
+                let sure = match f.on {
+                    On::Param(p) => all_seen(p, f.classes(v.ty)),
+                    On::Id | On::LastUpdated => true,
+                };
+                if self.holds(v, f, m) { Some(true) } else { sure.then_some(false) }
+            }
+            Criterion::Leads { by, to } => {
+                let mut told = all_seen(*by, by.classes(v.ty)).then_some(false);
+                for (t, i) in refs(v, *by, m) {
+                    let Some((_, that)) = to.iter().find(|(ty, _)| *ty == t) else { continue };
+                    let now = self.current(at);
+                    let Some(w) = now.iter().find(|w| w.ty == t && *w.id.as_str() == *i) else {
+                        continue;
+                    };
+                    if !self.mask(w, viewer, mask).has(DataClass::Administrative)
+                        || !self.seen_now(w, viewer, mask)
+                    {
+                        continue;
+                    }
+                    match self.told(w, that, viewer, mask, at) {
+                        Some(true) => return Some(true),
+                        None => told = None,
+                        Some(false) => {}
+                    }
+                }
+                told
+            }
+            Criterion::Named { from, by, that } => Some(self.current(at).iter().any(|w| {
+                let m = self.mask(w, viewer, mask);
+                w.ty == *from
+                    && m.has(DataClass::Administrative)
+                    && refs(w, *by, m).iter().any(|(t, i)| *t == v.ty && **i == *v.id.as_str())
+                    && self.seen_now(w, viewer, mask)
+                    && self.told(w, that, viewer, mask, at) == Some(true)
+            })),
+            Criterion::All(all) => {
+                let told: Vec<_> = all.iter().map(|c| self.told(v, c, viewer, mask, at)).collect();
+                if told.contains(&Some(false)) {
+                    Some(false)
+                } else {
+                    (!told.contains(&None)).then_some(true)
+                }
+            }
+            Criterion::Any(all) => {
+                let told: Vec<_> = all.iter().map(|c| self.told(v, c, viewer, mask, at)).collect();
+                if told.contains(&Some(true)) {
+                    Some(true)
+                } else {
+                    (!told.contains(&None)).then_some(false)
+                }
+            }
+            Criterion::Not(c) => self.told(v, c, viewer, mask, at).map(|told| !told),
         }
     }
 
@@ -303,7 +441,7 @@ impl Model<'_> {
                     Term::Ref { url: Some(u), .. } => Some(Key::Text(u.to_string())),
                     Term::Ref { .. } => None,
                     Term::Uri { uri } => Some(Key::Text(uri.to_string())),
-                    Term::Parts { .. } => None,
+                    Term::Parts { .. } | Term::Said { .. } | Term::Typed { .. } => None,
                 })
                 .collect(),
         };
@@ -321,6 +459,7 @@ impl Model<'_> {
                 let m = self.mask(v, viewer, mask);
                 m.has(DataClass::Administrative)
                     && q.filters.iter().all(|f| self.holds(v, f, m))
+                    && q.criteria.iter().all(|c| self.told(v, c, viewer, mask, at) == Some(true))
                     && q.sort.iter().all(|k| match k.on {
                         On::Param(p) => m.covers(p.classes(v.ty)),
                         On::Id | On::LastUpdated => true,

@@ -7,8 +7,8 @@ use phial_base::{ClassSet, DataClass, Label, LabelSet, LogicalId, RowId, Seq, Ve
 use phial_crypto::SecretKey;
 use phial_fhir::ResourceType;
 use phial_fhir::search::{
-    Extracted, Filter, Modifier, On, Operand, ParamId, Prefix, Query, SortKey, Term, param,
-    primary_date_param,
+    Criterion, Extracted, Filter, Modifier, On, Operand, ParamId, Prefix, Query, SortKey, Term,
+    param, primary_date_param,
 };
 use phial_policy::RelationshipSet;
 use phial_store::Options;
@@ -204,6 +204,11 @@ pub(crate) fn term(d: &mut Dice, code: &str) -> Term {
             let identifier = d.one_in(6).then(|| (None, Box::from("x")));
             Term::Ref { target: Some(target), id: Some(id), url: None, identifier }
         }
+        // What a code says to people, and what an identifier is under its type.
+        "code" | "combo-code" | "component-code" if d.one_in(4) => {
+            Term::Said { text: text(d, NAMES) }
+        }
+        "identifier" if d.one_in(4) => typed(d),
         "status" => Term::Token {
             system: None,
             code: Some(text(
@@ -216,6 +221,14 @@ pub(crate) fn term(d: &mut Dice, code: &str) -> Term {
             system: (!d.one_in(4)).then(|| text(d, &["urn:s1", "urn:s2"])),
             code: (!d.one_in(10)).then(|| text(d, &["A", "B", "C"])),
         },
+    }
+}
+
+pub(crate) fn typed(d: &mut Dice) -> Term {
+    Term::Typed {
+        system: text(d, &["urn:s1", "urn:t"]),
+        code: text(d, &["MR", "SS"]),
+        value: text(d, &["A", "B"]),
     }
 }
 
@@ -254,6 +267,9 @@ pub(crate) fn record(seed: u64, seq: u64) -> Indexed {
             values.push(v);
         }
     }
+    // What has one value at most has the first of them.
+    let mut one = BTreeSet::new();
+    values.retain(|(q, _, _): &(ParamId, DataClass, Term)| !q.single(t) || one.insert(*q));
     // Composites of values that are there: two components, one or two values of each.
     for code in codes {
         let prm = p(name, code);
@@ -265,6 +281,7 @@ pub(crate) fn record(seed: u64, seq: u64) -> Indexed {
                     let all: Vec<(DataClass, Term)> = values
                         .iter()
                         .filter(|(q, _, _)| q == c)
+                        .filter(|(_, _, t)| !matches!(t, Term::Said { .. } | Term::Typed { .. }))
                         .map(|(_, class, t)| (*class, t.clone()))
                         .collect();
                     let some = all.into_iter().filter(|_| !d.one_in(3));
@@ -335,7 +352,15 @@ pub(crate) fn operand(d: &mut Dice, code: &str) -> Operand {
         Prefix::Eb,
         Prefix::Ap,
     ];
-    match term(d, code) {
+    let found = match term(d, code) {
+        // Those are asked for by modifiers of their own.
+        Term::Said { .. } | Term::Typed { .. } => Term::Token {
+            system: (!d.one_in(4)).then(|| text(d, &["urn:s1", "urn:s2"])),
+            code: Some(text(d, &["A", "B", "C"])),
+        },
+        other => other,
+    };
+    match found {
         Term::Token { system, code } => match d.below(4) {
             0 => Operand::Token { system: Some(system), code },
             1 if system.is_some() => Operand::Token { system: Some(system), code: None },
@@ -361,7 +386,9 @@ pub(crate) fn operand(d: &mut Dice, code: &str) -> Operand {
             Operand::Ref { target: if d.one_in(3) { None } else { target }, id, url }
         }
         Term::Uri { uri } => Operand::Uri(uri),
-        Term::Parts { .. } => unreachable!("made of operands"),
+        Term::Parts { .. } | Term::Said { .. } | Term::Typed { .. } => {
+            unreachable!("not made by `term`, or taken out above")
+        }
     }
 }
 
@@ -374,41 +401,146 @@ pub(crate) fn operand_of(d: &mut Dice, prm: ParamId) -> Operand {
     Operand::Parts(components.iter().map(|c| operand(d, c.code())).collect())
 }
 
+/// A filter on records of a type.
+pub(crate) fn filter(d: &mut Dice, name: &str, codes: &[&str]) -> Filter {
+    if d.one_in(12) {
+        let values = vec![Operand::Id(id("a")), Operand::Id(id(d.of(&["p1", "b", "none"])))];
+        return Filter { on: On::Id, modifier: Modifier::None, values };
+    }
+    if d.one_in(12) {
+        let low = (19_800 + i64::try_from(d.below(6)).unwrap()) * DAY;
+        let prefix = d.of(&[Prefix::Ge, Prefix::Lt, Prefix::Eq, Prefix::Ne]);
+        let values = vec![Operand::Date { prefix, low, high: low + DAY }];
+        return Filter { on: On::LastUpdated, modifier: Modifier::None, values };
+    }
+    let code = d.of(codes);
+    let prm = p(name, code);
+    let on = On::Param(prm);
+    let composite = !prm.components().is_empty();
+    if d.one_in(10) && !composite {
+        let values = vec![Operand::Missing(d.one_in(2))];
+        return Filter { on, modifier: Modifier::Missing, values };
+    }
+    let mut values = vec![operand_of(d, prm)];
+    if d.one_in(3) {
+        values.push(operand_of(d, prm));
+    }
+    let token = |d: &mut Dice, code: &[&str]| Operand::Token {
+        system: Some((!d.one_in(3)).then(|| text(d, &["urn:s1", "urn:s2"]))),
+        code: Some(text(d, code)),
+    };
+    let modifier = match &values[0] {
+        Operand::Token { .. } => match d.below(10) {
+            0 | 1 => Modifier::Not,
+            2 => Modifier::Other,
+            3 => {
+                values = vec![Operand::Str(text(d, &["zoe", "S", "smith", "Zo\u{eb} A"]))];
+                Modifier::Text
+            }
+            4 => {
+                let Term::Typed { system, code, value } = typed(d) else { unreachable!() };
+                values = vec![Operand::Typed { system, code, value }];
+                Modifier::OfType
+            }
+            n @ (5 | 6) => {
+                // As many as a value set may have, most of them nowhere.
+                let most = d.below(30);
+                values = (0..most)
+                    .map(|n| {
+                        let code = Some(format!("none-{n}").into());
+                        Operand::Token { system: Some(Some("urn:s1".into())), code }
+                    })
+                    .collect();
+                values.push(token(d, &["A", "B"]));
+                if n == 5 { Modifier::In } else { Modifier::NotIn }
+            }
+            _ => Modifier::None,
+        },
+        Operand::Str(_) => d.of(&[
+            Modifier::None,
+            Modifier::Exact,
+            Modifier::Contains,
+            Modifier::Whole,
+            Modifier::Ends,
+            Modifier::Other,
+        ]),
+        Operand::Uri(_) => {
+            values = vec![Operand::Uri(text(d, &["http://x", "http://x/a", "http://x/abc"]))];
+            d.of(&[Modifier::None, Modifier::Above, Modifier::Below, Modifier::Other])
+        }
+        Operand::Ref { .. } => match d.below(8) {
+            0 => Modifier::Other,
+            1 => {
+                values = vec![Operand::Token { system: None, code: Some("x".into()) }];
+                Modifier::Identifier
+            }
+            _ => Modifier::None,
+        },
+        _ => Modifier::None,
+    };
+    Filter { on, modifier, values }
+}
+
+/// Which records lead to which, and by what.
+const LINKS: &[(&str, &str, &str)] = &[
+    ("Observation", "patient", "Patient"),
+    ("Observation", "subject", "Patient"),
+    ("Observation", "encounter", "Encounter"),
+    ("Encounter", "subject", "Patient"),
+    ("CareTeam", "patient", "Patient"),
+    ("Appointment", "patient", "Patient"),
+    ("Appointment", "actor", "PractitionerRole"),
+    ("RiskAssessment", "subject", "Patient"),
+];
+
+/// A criterion on records of a type.
+pub(crate) fn criterion(d: &mut Dice, name: &str, depth: u64) -> Criterion {
+    let codes = PARAMS.iter().find(|(n, _)| *n == name).unwrap().1;
+    let links = |of: &dyn Fn(&(&str, &str, &str)) -> bool| -> Vec<(&str, &str, &str)> {
+        LINKS.iter().copied().filter(|l| of(l)).collect()
+    };
+    if depth > 0 {
+        match d.below(7) {
+            0 | 1 => {
+                let out = links(&|l| l.0 == name);
+                if !out.is_empty() {
+                    let (_, by, target) = d.of(&out);
+                    let mut to = vec![(ty(target), criterion(d, target, depth - 1))];
+                    if by == "actor" && d.one_in(2) {
+                        to.push((ty("Patient"), criterion(d, "Patient", depth - 1)));
+                    }
+                    return Criterion::Leads { by: p(name, by), to };
+                }
+            }
+            2 | 3 => {
+                let back = links(&|l| l.2 == name);
+                if !back.is_empty() {
+                    let (from, by, _) = d.of(&back);
+                    let that = Box::new(criterion(d, from, depth - 1));
+                    return Criterion::Named { from: ty(from), by: p(from, by), that };
+                }
+            }
+            4 => {
+                let two = vec![criterion(d, name, depth - 1), criterion(d, name, depth - 1)];
+                return if d.one_in(2) { Criterion::All(two) } else { Criterion::Any(two) };
+            }
+            5 => return Criterion::Not(Box::new(criterion(d, name, depth - 1))),
+            _ => {}
+        }
+    }
+    Criterion::Is(filter(d, name, codes))
+}
+
 pub(crate) fn query(seed: u64) -> Query {
     let mut d = Dice(seed);
     let (name, codes) = d.of(PARAMS);
     let mut q = Query::all(ty(name));
     for _ in 0..d.below(4) {
-        if d.one_in(12) {
-            let values = vec![Operand::Id(id("a")), Operand::Id(id(d.of(&["p1", "b", "none"])))];
-            q.filters.push(Filter { on: On::Id, modifier: Modifier::None, values });
-            continue;
-        }
-        if d.one_in(12) {
-            let low = (19_800 + i64::try_from(d.below(6)).unwrap()) * DAY;
-            let prefix = d.of(&[Prefix::Ge, Prefix::Lt, Prefix::Eq, Prefix::Ne]);
-            let values = vec![Operand::Date { prefix, low, high: low + DAY }];
-            q.filters.push(Filter { on: On::LastUpdated, modifier: Modifier::None, values });
-            continue;
-        }
-        let code = d.of(codes);
-        let prm = p(name, code);
-        let composite = !prm.components().is_empty();
-        if d.one_in(10) && !composite {
-            let values = vec![Operand::Missing(d.one_in(2))];
-            q.filters.push(Filter { on: On::Param(prm), modifier: Modifier::Missing, values });
-            continue;
-        }
-        let mut values = vec![operand_of(&mut d, prm)];
-        if d.one_in(3) {
-            values.push(operand_of(&mut d, prm));
-        }
-        let modifier = match &values[0] {
-            Operand::Token { .. } if d.one_in(4) => Modifier::Not,
-            Operand::Str(_) => d.of(&[Modifier::None, Modifier::Exact, Modifier::Contains]),
-            _ => Modifier::None,
-        };
-        q.filters.push(Filter { on: On::Param(prm), modifier, values });
+        q.filters.push(filter(&mut d, name, codes));
+    }
+    if d.one_in(3) {
+        let depth = 1 + d.below(3);
+        q.criteria.push(criterion(&mut d, name, depth));
     }
     let sorts = d.below(3);
     if sorts > 0 && d.one_in(2) && codes.contains(&"date") {
