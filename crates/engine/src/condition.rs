@@ -10,6 +10,7 @@ use phial_fhir::search::{Query, parse_query};
 use phial_policy::Action;
 
 use crate::caller::Caller;
+use crate::codes::looked_up;
 use crate::failure::{Failure, Refusal};
 use crate::gate::Engine;
 use crate::write::Plan;
@@ -35,6 +36,22 @@ impl Engine {
             }
             Failure::Invalid(Refusal { issues })
         })?;
+        // What is found would hang on records of other types, of which nobody asked whether
+        // the caller sees every one.
+        if !query.criteria.is_empty() {
+            return Err(Failure::invalid(
+                IssueCode::NotSupported,
+                path,
+                "a condition takes no chain, _has, _filter or _list",
+            ));
+        }
+        if query.filters.iter().any(|f| looked_up(f).is_some()) {
+            return Err(Failure::invalid(
+                IssueCode::NotSupported,
+                path,
+                "a condition goes by no value set and no hierarchy of codes",
+            ));
+        }
         // One without a filter would mean every record of the type.
         if query.filters.is_empty() {
             return Err(Failure::invalid(

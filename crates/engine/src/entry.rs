@@ -88,11 +88,12 @@ pub(crate) fn not_written(
 }
 
 /// Sets the query of a search, sealed inside the entry.
-pub(crate) fn query(e: &mut Entry, ty: ResourceType, pairs: &[(String, String)]) {
+pub(crate) fn query(e: &mut Entry, ty: Option<ResourceType>, pairs: &[(String, String)]) {
     let text: String = form_urlencoded::Serializer::new(String::new())
         .extend_pairs(pairs.iter().filter(|(k, _)| k != "_page"))
         .finish();
-    e.query = Some(Sensitive::new(format!("{}?{text}", ty.name())));
+    let ty = ty.map_or("", ResourceType::name);
+    e.query = Some(Sensitive::new(format!("{ty}?{text}")));
 }
 
 /// Adds a detail.

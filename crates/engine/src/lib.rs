@@ -5,6 +5,7 @@
 //! speaks no HTTP and knows no SQL.
 
 mod caller;
+mod codes;
 mod condition;
 mod endpoint;
 mod entry;
@@ -13,6 +14,7 @@ mod failure;
 pub mod fuzz;
 mod gate;
 pub mod interaction;
+mod looks;
 pub mod operation;
 mod paging;
 mod released;

@@ -5,15 +5,14 @@
 //! What is left is cut down by the access shapes before counting and paging, and
 //! each record of a page passes policy once more before it is opened.
 
-use std::collections::HashSet;
-
 use bytes::{BufMut, Bytes};
 use phial_audit::{Entry, EventKind, OutcomeCode};
-use phial_base::{ClassSet, DataClass, LogicalId, RowId, Seq};
+use phial_base::{ClassSet, LogicalId, Seq};
 use phial_fhir::Subset;
+use phial_fhir::capability::stored_types;
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::{Issue, IssueCode, Severity, operation_outcome};
-use phial_fhir::search::{Include, Modifier, On, Query, Summary, Total, parse_query};
+use phial_fhir::search::{On, Query, Summary, Total, parse_query};
 use phial_policy::{Action, Context, Permit, RelationshipSet};
 use phial_store::index::{Hit, Page, PageKey, Shape};
 use phial_store::vessel::SNAPSHOT_LIFE_US;
@@ -24,14 +23,11 @@ use crate::caller::Caller;
 use crate::entry;
 use crate::failure::{Failure, Refusal};
 use crate::gate::{Engine, Tenant};
+use crate::interaction::include::Look;
 use crate::interaction::read::fits;
 use crate::paging::Token;
 use crate::released::Released;
 use crate::view::asked_part;
-
-/// The most records that `_revinclude` adds to one page. More would be cut off somewhere,
-/// and a list that is silently short is worse than none.
-const MOST_REFERRING: usize = 5_000;
 
 /// A search as it came in.
 #[derive(Clone, Debug)]
@@ -49,6 +45,16 @@ pub struct Search {
     pub lenient: bool,
 }
 
+/// A search of one type, or of several.
+pub(crate) struct Asked {
+    /// The type; `None` for those that `_type` names.
+    pub(crate) scope: Option<ResourceType>,
+    pub(crate) pairs: Vec<(String, String)>,
+    pub(crate) compartment: Option<(ResourceType, LogicalId)>,
+    pub(crate) base: String,
+    pub(crate) lenient: bool,
+}
+
 impl Engine {
     /// One page of matches as a searchset Bundle, or the count alone.
     ///
@@ -58,9 +64,20 @@ impl Engine {
     /// data is touched; [`Failure::Gone`] for a paging token past its life;
     /// [`Failure::Busy`] when a store, the keys or the audit log can't be reached.
     pub async fn search(&self, caller: &Caller, search: Search) -> Result<Released, Failure> {
+        let Search { ty, pairs, compartment, base, lenient } = search;
+        self.search_scope(caller, Asked { scope: Some(ty), pairs, compartment, base, lenient })
+            .await
+    }
+
+    /// As [`Engine::search`], of one type or (`None`) of those that `_type` names.
+    pub(crate) async fn search_scope(
+        &self,
+        caller: &Caller,
+        search: Asked,
+    ) -> Result<Released, Failure> {
         let tenant = self.home(caller)?;
         let mut e = entry::of(caller, EventKind::Search);
-        entry::query(&mut e, search.ty, &search.pairs);
+        entry::query(&mut e, search.scope, &search.pairs);
         match self.search_page(tenant, caller, search, &mut e).await {
             Ok(found) => {
                 let Found { body, permits } = found;
@@ -81,7 +98,7 @@ impl Engine {
         &self,
         tenant: &Tenant,
         caller: &Caller,
-        search: Search,
+        search: Asked,
         e: &mut Entry,
     ) -> Result<Found, Failure> {
         let keys = tenant
@@ -105,31 +122,51 @@ impl Engine {
             }
             None => None,
         };
-        let (ty, mut pairs, compartment) = match &token {
+        let (scope, mut pairs, compartment) = match &token {
             Some(t) => (
-                ResourceType::from_name(&t.ty).ok_or(Failure::NotFound)?,
+                match t.ty.as_str() {
+                    "" => None,
+                    name => Some(ResourceType::from_name(name).ok_or(Failure::NotFound)?),
+                },
                 t.pairs.clone(),
                 t.compartment.as_ref().and_then(|(ct, id)| {
                     Some((ResourceType::from_name(ct)?, LogicalId::new(id).ok()?))
                 }),
             ),
-            None => (search.ty, search.pairs, search.compartment),
+            None => (search.scope, search.pairs, search.compartment),
         };
         if token.is_some() {
-            entry::query(e, ty, &pairs);
+            entry::query(e, scope, &pairs);
         }
+        let types = match scope {
+            Some(ty) => vec![ty],
+            None => types_of(&pairs)?,
+        };
         // What is shown of a match is not what is searched.
         let part = asked_part(&pairs)?;
-        fits(part.as_ref(), ty)?;
+        for ty in &types {
+            fits(part.as_ref(), *ty)?;
+        }
         let shapes = |(name, value): &(String, String)| match name.as_str() {
             "_elements" => true,
             "_summary" => value != "count",
+            "_type" => scope.is_none(),
             _ => false,
         };
-        let left_out = if search.lenient { leave_out(ty, &mut pairs, shapes) } else { Vec::new() };
+        let left_out =
+            if search.lenient { leave_out(&types, &mut pairs, shapes) } else { Vec::new() };
         let asked: Vec<_> = pairs.iter().filter(|p| !shapes(p)).cloned().collect();
-        let mut query =
-            parse_query(ty, &asked).map_err(|issues| Failure::Invalid(Refusal { issues }))?;
+        let mut queries =
+            parse(&types, asked).map_err(|issues| Failure::Invalid(Refusal { issues }))?;
+        for query in &mut queries {
+            query.compartment = compartment.clone();
+            self.guard(caller, query)?;
+        }
+        one_order(&queries)?;
+        for query in &mut queries {
+            self.look_up_codes(tenant, caller, query, token.as_ref().map(Token::at))?;
+        }
+        let Some(query) = queries.first() else { return Err(Failure::NotFound) };
         let adds = !query.include.is_empty() || !query.revinclude.is_empty();
         if adds && part == Some(Subset::Text) {
             return Err(Failure::invalid(
@@ -138,8 +175,6 @@ impl Engine {
                 "_summary=text can't be used with _include or _revinclude",
             ));
         }
-        query.compartment = compartment.clone();
-        self.guard(caller, &query)?;
 
         let limit =
             query.count.unwrap_or(self.settings().page_size).min(self.settings().max_page_size);
@@ -157,11 +192,11 @@ impl Engine {
         let at = token.as_ref().map(Token::at);
         // Work of microseconds to a few milliseconds stays on its worker: handing it to
         // another thread costs more than it does (the runtime has workers to spare).
-        let (at, page, included) =
-            self.look_up(tenant, caller, &query, at, after.as_ref(), limit, counting)?;
+        let from = Start { at, after: after.as_ref() };
+        let (at, page, included) = self.look_up(tenant, caller, &queries, &from, limit)?;
 
         let next = page.next.as_ref().map(|key| Token {
-            ty: ty.name().to_owned(),
+            ty: scope.map_or("", ResourceType::name).to_owned(),
             pairs: pairs.clone(),
             compartment: compartment
                 .as_ref()
@@ -171,7 +206,7 @@ impl Engine {
             taken: token.as_ref().map_or(caller.request.at.as_microsecond(), |t| t.taken),
         });
         let this = Token {
-            ty: ty.name().to_owned(),
+            ty: scope.map_or("", ResourceType::name).to_owned(),
             pairs,
             compartment: compartment.map(|(t, id)| (t.name().to_owned(), id.as_str().to_owned())),
             at: at.0,
@@ -187,7 +222,8 @@ impl Engine {
 
         let mut out = BundleWriter::new(&search.base, total, 4096 * (1 + page.hits.len()));
         let link = |t: &Token| {
-            format!("{}/{}?_page={}", search.base, ty.name(), t.seal(&keys.paging, caller, self))
+            let path = scope.map(|ty| format!("/{ty}")).unwrap_or_default();
+            format!("{}{path}?_page={}", search.base, t.seal(&keys.paging, caller, self))
         };
         out.link("self", &link(&this));
         if let Some(next) = &next {
@@ -195,16 +231,11 @@ impl Engine {
         }
         let mut permits = Vec::new();
         if !counting {
-            // A page of an older snapshot: what has become of its records since counts too.
-            let older = token.is_some();
             for (hits, mode) in [(&page.hits, "match"), (&included, "include")] {
                 // The elements are named of the type that is searched.
                 let named = matches!(part, Some(Subset::Elements(_))) && mode == "include";
                 let part = part.as_ref().filter(|_| !named);
                 for hit in hits {
-                    if older && !self.still_visible(tenant, caller, hit)? {
-                        continue;
-                    }
                     self.deliver(tenant, caller, hit, mode, part, e, &mut permits, &mut out)?;
                 }
             }
@@ -215,95 +246,41 @@ impl Engine {
         Ok(Found { body: out.finish(), permits })
     }
 
-    /// Refuses, before any data is touched, what the role may never search by. A
-    /// type that the role never sees is no error but empty; naming one of its
-    /// clinical elements is.
-    pub(crate) fn guard(&self, caller: &Caller, query: &Query) -> Result<(), Failure> {
-        let admin = ClassSet::of(DataClass::Administrative);
-        let ever = self.policy().ever(&caller.subject, Action::Search, query.ty.name()).or(admin);
-        let refused = |code: &str| {
-            Failure::Forbidden(Refusal::new(
-                IssueCode::Forbidden,
-                format!("{}?{code}", query.ty.name()),
-                format!("your role may not search {} by {code}", query.ty.name()),
-            ))
-        };
-        for filter in &query.filters {
-            let On::Param(param) = &filter.on else { continue };
-            let negative = matches!(filter.modifier, Modifier::Not | Modifier::Missing);
-            // A composite needs something of each component.
-            let allowed = param.needs(query.ty).into_iter().all(|classes| {
-                let some = !classes.and(ever).is_empty();
-                classes.is_empty() || if negative { ever.covers(classes) } else { some }
-            });
-            if !allowed {
-                return Err(refused(param.def().code));
-            }
-        }
-        for key in &query.sort {
-            let On::Param(param) = &key.on else { continue };
-            if !ever.covers(param.classes(query.ty)) {
-                return Err(refused(param.def().code));
-            }
-        }
-        // Who never sees a reference may not follow it, in either direction.
-        for Include { source, param, .. } in query.include.iter().chain(&query.revinclude) {
-            let ever = self.policy().ever(&caller.subject, Action::Search, source.name()).or(admin);
-            let classes = param.classes(*source);
-            if !classes.is_empty() && classes.and(ever).is_empty() {
-                return Err(Failure::Forbidden(Refusal::new(
-                    IssueCode::Forbidden,
-                    format!("{}:{}", source.name(), param.def().code),
-                    format!("your role may not follow {} of {}", param.def().code, source.name()),
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one look-up has these parts")]
+    /// One page of the matches of all queries, in one order, and what goes with them.
     fn look_up(
         &self,
         tenant: &Tenant,
         caller: &Caller,
-        query: &Query,
-        at: Option<Seq>,
-        after: Option<&PageKey>,
+        queries: &[Query],
+        from: &Start<'_>,
         limit: u32,
-        counting: bool,
     ) -> Result<(Seq, Page, Vec<Hit>), Failure> {
+        let Some(first) = queries.first() else { return Err(Failure::NotFound) };
+        let counting = first.summary == Summary::Count;
         // What is exact is good enough as an estimate.
-        let total = counting || matches!(query.total, Total::Estimate | Total::Accurate);
+        let total = counting || matches!(first.total, Total::Estimate | Total::Accurate);
         let caught_up = tenant.vessel.catch_up().map_err(Self::store_failure(caller))?;
-        let at = at.unwrap_or(caught_up);
+        let at = from.at.unwrap_or(caught_up);
         let access = self.access(caller, Action::Search);
         let viewer = caller.viewer();
-        let page = tenant
-            .vessel
-            .search(query, &viewer, &access, at, after, if counting { 0 } else { limit }, total)
-            .map_err(Self::store_failure(caller))?;
+        let limit = if counting { 0 } else { limit };
+        let mut page = Page { hits: Vec::new(), next: None, total: total.then_some(0) };
+        for query in queries {
+            let found = tenant
+                .vessel
+                .search(query, &viewer, &access, at, from.after, limit, total)
+                .map_err(Self::store_failure(caller))?;
+            page.take(found, limit);
+        }
         let mut included = Vec::new();
         if !counting && !page.hits.is_empty() {
-            included = tenant
-                .vessel
-                .includes(&query.include, &page.hits, &viewer, &access, at)
-                .map_err(Self::store_failure(caller))?;
-            let referring = tenant
-                .vessel
-                .referring(&query.revinclude, &page.hits, &viewer, &access, at, MOST_REFERRING)
-                .map_err(Self::store_failure(caller))?
-                .ok_or_else(|| {
-                    Failure::invalid(
-                        IssueCode::TooCostly,
-                        "_revinclude",
-                        format!(
-                            "more than {MOST_REFERRING} records refer to this page: ask for a \
-                             smaller page, or search the other type"
-                        ),
-                    )
-                })?;
-            let there: HashSet<RowId> = included.iter().map(|h| h.row).collect();
-            included.extend(referring.into_iter().filter(|h| !there.contains(&h.row)));
+            // What has become of the records of an older snapshot since counts too.
+            let older = from.at.is_some();
+            if older {
+                page.hits = self.only_visible(tenant, caller, std::mem::take(&mut page.hits))?;
+            }
+            let look = Look { viewer: &viewer, access: &access, at, older };
+            included = self.beside(tenant, caller, first, &page.hits, &look)?;
         }
         Ok((at, page, included))
     }
@@ -329,9 +306,30 @@ impl Engine {
         }
     }
 
+    /// Those of the hits that the caller may see as they are now.
+    pub(crate) fn only_visible(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        hits: Vec<Hit>,
+    ) -> Result<Vec<Hit>, Failure> {
+        let mut kept = Vec::with_capacity(hits.len());
+        for hit in hits {
+            if self.still_visible(tenant, caller, &hit)? {
+                kept.push(hit);
+            }
+        }
+        Ok(kept)
+    }
+
     /// Whether the caller may see the record as it is now: a label set since the
     /// snapshot hides its older versions as well.
-    fn still_visible(&self, tenant: &Tenant, caller: &Caller, hit: &Hit) -> Result<bool, Failure> {
+    pub(crate) fn still_visible(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        hit: &Hit,
+    ) -> Result<bool, Failure> {
         let now = tenant.vessel.find_row(hit.row).map_err(Self::store_failure(caller))?;
         match now {
             Some(now) => Ok(self.decide(tenant, caller, Action::Search, &now)?.is_ok()),
@@ -373,7 +371,7 @@ impl Engine {
 /// and says which. A modifier or a value that can't be used is still refused: without it
 /// the search would be another (<https://hl7.org/fhir/R4/search.html#errors>).
 fn leave_out(
-    ty: ResourceType,
+    types: &[ResourceType],
     pairs: &mut Vec<(String, String)>,
     known: impl Fn(&(String, String)) -> bool,
 ) -> Vec<Issue> {
@@ -383,15 +381,89 @@ fn leave_out(
         if known(pair) {
             return true;
         }
-        let plain = if name.contains('.') { name } else { name.split(':').next().unwrap_or(name) };
+        let linked = name.contains('.') || name.starts_with("_has:");
+        let plain = if linked { name } else { name.split(':').next().unwrap_or(name) };
         let alone = [(plain.to_owned(), String::new())];
-        let Err(found) = parse_query(ty, &alone) else { return true };
+        let found = types.iter().filter_map(|ty| parse_query(*ty, &alone).err()).flatten();
         let unknown = found.into_iter().find(|i| i.code == IssueCode::NotSupported);
         let keep = unknown.is_none();
         issues.extend(unknown.map(|i| Issue { severity: Severity::Warning, ..i }));
         keep
     });
     issues
+}
+
+/// The types that a search of the whole server looks at.
+fn types_of(pairs: &[(String, String)]) -> Result<Vec<ResourceType>, Failure> {
+    let mut said = pairs.iter().filter(|(name, _)| name == "_type").map(|(_, value)| value);
+    let (Some(value), again) = (said.next(), said.next()) else {
+        return Ok(stored_types().collect());
+    };
+    let refuse = |text| Err(Failure::invalid(IssueCode::Value, "_type", text));
+    if again.is_some() {
+        return refuse("_type may be given once");
+    }
+    let mut types = Vec::new();
+    for name in value.split(',') {
+        match ResourceType::from_name(name) {
+            Some(ty) if !types.contains(&ty) => types.push(ty),
+            Some(_) => {}
+            None => return refuse("_type names something that is no type of R4"),
+        }
+    }
+    Ok(types)
+}
+
+/// Reads the query once for each type. What is to be included starts or ends at one of the
+/// types, and stands with the first query.
+fn parse(types: &[ResourceType], pairs: Vec<(String, String)>) -> Result<Vec<Query>, Vec<Issue>> {
+    if let [only] = types {
+        return parse_query(*only, &pairs).map(|q| vec![q]);
+    }
+    let (includes, pairs): (Vec<_>, Vec<_>) = pairs
+        .into_iter()
+        .partition(|(name, _)| matches!(name.split(':').next(), Some("_include" | "_revinclude")));
+    let mut queries =
+        types.iter().map(|ty| parse_query(*ty, &pairs)).collect::<Result<Vec<_>, _>>()?;
+    let Some(first) = queries.first_mut() else { return Ok(queries) };
+    for pair in includes {
+        let mut refused = Vec::new();
+        let read = types.iter().find_map(|ty| {
+            parse_query(*ty, std::slice::from_ref(&pair)).map_err(|issues| refused = issues).ok()
+        });
+        let Some(read) = read else { return Err(refused) };
+        first.include.extend(read.include);
+        first.revinclude.extend(read.revinclude);
+    }
+    Ok(queries)
+}
+
+/// Refuses an order whose keys are of another kind in another type.
+fn one_order(queries: &[Query]) -> Result<(), Failure> {
+    let kinds = |q: &Query| -> Vec<_> {
+        q.sort
+            .iter()
+            .map(|k| match k.on {
+                On::Param(p) => Some(p.kind()),
+                On::Id | On::LastUpdated => None,
+            })
+            .collect()
+    };
+    if queries.windows(2).all(|two| matches!(two, [a, b] if kinds(a) == kinds(b))) {
+        return Ok(());
+    }
+    Err(Failure::invalid(
+        IssueCode::NotSupported,
+        "_sort",
+        "_sort goes by a parameter that is of another kind in another type",
+    ))
+}
+
+/// Where a page starts.
+struct Start<'k> {
+    /// The snapshot of the first page.
+    at: Option<Seq>,
+    after: Option<&'k PageKey>,
 }
 
 struct Found {

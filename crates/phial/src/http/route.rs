@@ -23,6 +23,8 @@ pub(crate) enum Route {
     SystemHistory,
     /// `GET [base]/[type]`, or true for `POST [base]/[type]/_search`
     Search(ResourceType, bool),
+    /// `GET [base]`, or true for `POST [base]/_search`
+    SearchSystem(bool),
     /// `GET [base]/[compartment]/[id]/[type]`, or true for
     /// `POST [base]/[compartment]/[id]/[type]/_search`
     Compartment(ResourceType, LogicalId, ResourceType, bool),
@@ -97,12 +99,14 @@ pub(crate) fn route(method: &Method, rest: &str) -> Result<Route, NoRoute> {
     let get = method == Method::GET || method == Method::HEAD;
     match segments.as_slice() {
         [] if method == Method::POST => Ok(Route::Bundle),
-        [] if get => Err(NoRoute::NotSupported),
+        [] if get => Ok(Route::SearchSystem(false)),
         [] => Err(NoRoute::Method),
         ["metadata"] if get => Ok(Route::Capabilities),
         ["metadata"] => Err(NoRoute::Method),
         ["_history"] if get => Ok(Route::SystemHistory),
         ["_history"] => Err(NoRoute::Method),
+        ["_search"] if method == Method::POST => Ok(Route::SearchSystem(true)),
+        ["_search"] => Err(NoRoute::Method),
         [s, ..] if s.starts_with(['_', '$']) => Err(NoRoute::NotSupported),
         [t] => match *method {
             Method::GET | Method::HEAD => Ok(Route::Search(ty(t)?, false)),
@@ -217,6 +221,9 @@ mod tests {
         check("GET", "/t/clinic/fhir/Patient", "clinic Search");
         check("POST", "/fhir/Patient/_search", "default Search");
         check("GET", "/fhir/Patient/_search", "default Method");
+        check("GET", "/fhir", "default SearchSystem");
+        check("POST", "/fhir/_search", "default SearchSystem");
+        check("GET", "/fhir/_search", "default Method");
         check("GET", "/fhir/Patient/a/_history/2", "default Vread");
         check("GET", "/fhir/Patient/a/_history/x", "default BadId");
         check("GET", "/fhir/Patient/a/_history", "default History");

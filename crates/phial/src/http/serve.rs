@@ -12,9 +12,11 @@ use phial_engine::interaction::batch::parse_etag;
 use phial_engine::interaction::changes::Changes;
 use phial_engine::interaction::history::History;
 use phial_engine::interaction::search::Search;
+use phial_engine::interaction::search_system::SystemSearch;
 use phial_engine::operation::subscription::EventsAsked;
 use phial_engine::operation::terminology::Sent;
 use phial_engine::{Caller, Failure, Known, part_of_one};
+use phial_fhir::capability::stored_types;
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::IssueCode;
 use phial_fhir::{Doc, Limits};
@@ -330,9 +332,10 @@ impl Incoming<'_> {
                 let history = History { ty, id, pairs, base: self.base };
                 Ok(answer::released(engine.history(&self.caller, history).await?, None))
             }
-            Route::Search(ty, posted) => self.search(ty, None, posted, query).await,
+            Route::Search(ty, posted) => self.search(Some(ty), None, posted, query).await,
+            Route::SearchSystem(posted) => self.search(None, None, posted, query).await,
             Route::Compartment(ct, id, ty, posted) => {
-                self.search(ty, Some((ct, id)), posted, query).await
+                self.search(Some(ty), Some((ct, id)), posted, query).await
             }
             Route::Validate(ty, id, posted) => {
                 let (caller, app) = (self.caller.clone(), self.app);
@@ -379,7 +382,7 @@ impl Incoming<'_> {
 
     async fn search(
         self,
-        ty: ResourceType,
+        ty: Option<ResourceType>,
         compartment: Option<(ResourceType, phial_base::LogicalId)>,
         posted: bool,
         query: &str,
@@ -387,11 +390,12 @@ impl Incoming<'_> {
         let mut pairs: Vec<(String, String)> =
             form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         let mode = self.app.config().http.phi_in_urls;
-        if let Some(name) = urls::offending(mode, ty, &pairs) {
+        let types = ty.map_or_else(|| stored_types().collect(), |ty| vec![ty]);
+        if let Some(name) = urls::offending(mode, &types, &pairs) {
+            let path = ty.map(|ty| format!("{ty}/")).unwrap_or_default();
             let text = format!(
                 "{name} identifies people and may not stand in a URL: send it in the body of POST \
-                 {}/_search (http.phi_in_urls)",
-                ty.name()
+                 {path}_search (http.phi_in_urls)"
             );
             return Err(Failure::invalid(IssueCode::Forbidden, name, text).into());
         }
@@ -408,8 +412,17 @@ impl Incoming<'_> {
             let body = self.bytes().await?;
             pairs.extend(form_urlencoded::parse(&body).into_owned());
         }
-        let search = Search { ty, pairs, compartment, base, lenient };
-        Ok(answer::released(app.engine.search(&caller, search).await?, None))
+        let released = match ty {
+            Some(ty) => {
+                let search = Search { ty, pairs, compartment, base, lenient };
+                app.engine.search(&caller, search).await?
+            }
+            None => {
+                let search = SystemSearch { pairs, base, lenient };
+                app.engine.search_system(&caller, search).await?
+            }
+        };
+        Ok(answer::released(released, None))
     }
 
     /// The parameters of an operation.

@@ -2,22 +2,23 @@
 //! logs and browsers' histories (invariant 8).
 
 use phial_fhir::definitions::ResourceType;
-use phial_fhir::search::param;
+use phial_fhir::search::parse_criterion;
 
 use crate::config::PhiInUrls;
 
-/// The first parameter that may not stand in a URL.
-pub(crate) fn offending(
+/// The first parameter that may not stand in a URL, when these types are searched.
+pub(crate) fn offending<'p>(
     mode: PhiInUrls,
-    ty: ResourceType,
-    pairs: &[(String, String)],
-) -> Option<&str> {
+    types: &[ResourceType],
+    pairs: &'p [(String, String)],
+) -> Option<&'p str> {
     if mode == PhiInUrls::Allow {
         return None;
     }
-    pairs.iter().map(|(name, _)| name.as_str()).find(|name| {
+    let found = pairs.iter().find(|(name, text)| {
+        let name = name.as_str();
         let control = matches!(
-            *name,
+            name,
             "_page"
                 | "_count"
                 | "_sort"
@@ -28,33 +29,42 @@ pub(crate) fn offending(
                 | "_revinclude"
                 | "_total"
                 | "_elements"
+                | "_type"
         );
-        if control {
+        if control || name.starts_with("_include:") || name.starts_with("_revinclude:") {
             return false;
         }
         if mode == PhiInUrls::Strict {
             return true;
         }
-        // Chains and modifiers: any part that names an identifier counts, and so does
-        // the logical `:identifier` of a reference.
-        let plain = name.split(':').next().unwrap_or(name);
-        let direct = param(ty, plain).is_some_and(|p| p.is_direct_identifier(ty));
-        let chained = name.split(['.', ':']).skip(1).any(|part| {
-            matches!(
-                part,
-                "identifier"
-                    | "name"
-                    | "family"
-                    | "given"
-                    | "birthdate"
-                    | "telecom"
-                    | "phone"
-                    | "email"
-                    | "death-date"
-            ) || part.starts_with("address")
-        });
-        direct || chained
-    })
+        // What can be read says by itself what it looks at, through chains and filters.
+        let read = types.iter().filter_map(|ty| Some((*ty, parse_criterion(*ty, name, text)?)));
+        if read.clone().any(|(ty, criterion)| criterion.identifies(ty)) {
+            return true;
+        }
+        // What can't be read is refused later; its value is in the URL already.
+        read.count() < types.len() && name.split(['.', ':']).any(names_a_person)
+    });
+    found.map(|(name, _)| name.as_str())
+}
+
+/// Whether a part of a name is that of an identifier in some type.
+fn names_a_person(part: &str) -> bool {
+    matches!(
+        part,
+        "identifier"
+            | "name"
+            | "family"
+            | "given"
+            | "birthdate"
+            | "telecom"
+            | "phone"
+            | "email"
+            | "death-date"
+            | "_filter"
+            | "_text"
+            | "_content"
+    ) || part.starts_with("address")
 }
 
 #[cfg(test)]
@@ -62,8 +72,9 @@ mod tests {
     use super::*;
 
     fn check(mode: PhiInUrls, ty: &str, name: &str) -> bool {
-        let pairs = [(name.to_owned(), "x".to_owned())];
-        offending(mode, ResourceType::from_name(ty).unwrap(), &pairs).is_some()
+        let (name, value) = name.split_once('=').unwrap_or((name, "x"));
+        let pairs = [(name.to_owned(), value.to_owned())];
+        offending(mode, &[ResourceType::from_name(ty).unwrap()], &pairs).is_some()
     }
 
     #[test]
@@ -76,6 +87,27 @@ mod tests {
         }
         assert!(check(PhiInUrls::RefuseIdentifiers, "Observation", "patient.name"));
         assert!(check(PhiInUrls::RefuseIdentifiers, "Observation", "patient:identifier"));
+        for (ty, name) in [
+            ("Observation", "subject:Patient.birthdate=2000-01-01"),
+            ("Observation", "subject.birthdate=not a date"),
+            ("Patient", "_has:Encounter:patient:identifier=x"),
+            ("Patient", "_has:RelatedPerson:patient:name=x"),
+            ("Patient", "_filter=gender eq male or name co \"pet\""),
+            ("Observation", "_filter=patient.family eq x"),
+            ("Observation", "_filter=patient.family"),
+            ("Patient", "_text=x"),
+            ("Patient", "identifier:of-type=a|b|c"),
+        ] {
+            assert!(check(PhiInUrls::RefuseIdentifiers, ty, name), "{ty} {name}");
+        }
+        for (ty, name) in [
+            ("Observation", "subject:Patient.gender=male"),
+            ("Patient", "_has:Observation:patient:code=8480-6"),
+            ("Patient", "_filter=gender eq male"),
+            ("Observation", "_revinclude:iterate=Provenance:target"),
+        ] {
+            assert!(!check(PhiInUrls::RefuseIdentifiers, ty, name), "{ty} {name}");
+        }
         assert!(check(PhiInUrls::Strict, "Observation", "code"));
         assert!(!check(PhiInUrls::Strict, "Observation", "_page"));
         assert!(!check(PhiInUrls::Allow, "Patient", "name"));

@@ -30,6 +30,20 @@ fn work(server: &Server) {
             let _ = server.search(role, "Patient", &format!("identifier={}", p.ssn));
             let _ = server.search(role, "Patient", &format!("phone={}", p.phone));
             let _ = server.search(role, "Patient", "address=17&_count=1");
+            for (ty, query) in [
+                ("Observation", format!("patient.family={}&_count=2", p.family)),
+                ("Observation", format!("subject:Patient.identifier={}&_count=2", p.ssn)),
+                ("Patient", format!("_has:RelatedPerson:patient:name={}", p.family)),
+                ("Patient", format!("_filter=family+eq+{}+or+phone+eq+{}", p.family, p.phone)),
+                ("Condition", "_content=gambling+debts&code:text=diabetes&_count=2".to_owned()),
+                ("Patient", format!("_id={}&_revinclude=*&_include:iterate=*", p.id)),
+            ] {
+                let _ = server.search(role, ty, &query);
+            }
+            let whole = server.request(role, Method::POST, "_search");
+            let form = format!("_type=Patient,Condition&_id={}&_count=1", p.id);
+            let _ =
+                send(whole.header("content-type", "application/x-www-form-urlencoded").body(form));
             let _ = server.search(
                 role,
                 "Observation",
@@ -119,6 +133,16 @@ fn fail(server: &Server) -> Vec<u8> {
         (Method::GET, format!("Patient?_sort={}", p.family)),
         (Method::GET, format!("Patient?_include={}", p.family)),
         (Method::GET, format!("Patient?_page={}", p.family)),
+        (Method::GET, format!("Patient?_filter=family%20eq%20{}", p.family)),
+        (Method::GET, format!("Patient?_filter=family%20{}", p.family)),
+        (Method::GET, format!("Patient?_filter={0}%20eq%20%22{0}%22", p.family)),
+        (Method::GET, format!("Observation?patient.family={}", p.family)),
+        (Method::GET, format!("Observation?code:in={}", p.family)),
+        (Method::GET, format!("Observation?code:below={0}|{0}", p.family)),
+        (Method::GET, format!("Patient?identifier:of-type={}", p.ssn)),
+        (Method::GET, format!("Patient?_list=${}", p.family)),
+        (Method::GET, format!("Condition?_text=(%22{}", p.family)),
+        (Method::GET, format!("?_type={}", p.family)),
         (Method::GET, format!("Patient/{}/{}", p.id, p.family)),
         (Method::GET, format!("{}/{}", p.family, p.id)),
         (Method::GET, format!("Patient/{street}")),

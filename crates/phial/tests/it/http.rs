@@ -65,7 +65,7 @@ fn what_is_not_spoken_here_is_refused_by_its_status() {
         (415, as_ana(Method::PUT, "Patient")),
         (403, as_ana(Method::DELETE, "Patient")),
         (405, as_ana(Method::POST, "metadata")),
-        (405, as_ana(Method::GET, "")),
+        (405, as_ana(Method::GET, "_search")),
         (405, as_ana(Method::GET, "Patient/_search")),
         (405, as_ana(Method::GET, "Patient/$everything")),
         (405, as_ana(Method::POST, "Patient/_history")),

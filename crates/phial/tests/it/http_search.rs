@@ -102,7 +102,7 @@ fn parameters_find_what_they_say() {
         ("Patient", "_count=many"),
         ("Patient", "_sort=nonsense"),
         ("Patient", "_revinclude=Observation:encounter"),
-        ("Patient", "_revinclude:iterate=Observation:patient"),
+        ("Patient", "_revinclude:recurse=Observation:patient"),
         ("Patient", "_total=many"),
         ("Observation", "code-value-quantity=2339-0"),
         ("Observation", "code:contains=2339"),

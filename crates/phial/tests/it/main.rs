@@ -26,6 +26,7 @@ mod failing_stores;
 mod history;
 mod hook;
 mod http;
+mod http_chains;
 mod http_search;
 mod leaks;
 mod oracle;

@@ -172,6 +172,19 @@ const ROWS: [Row; 35] = [
         ],
     },
     Row {
+        route: "GET [base]",
+        asks: &[
+            ("conditions and patients", |s, r, _| get(s, r, "?_type=Condition,Patient&_count=1")),
+            ("conditions by code", |s, r, _| get(s, r, "?_type=Condition&code=44054006&_count=1")),
+        ],
+    },
+    Row {
+        route: "POST [base]/_search",
+        asks: &[("conditions by code", |s, r, _| {
+            form(s, r, "_search", "_type=Condition&code=44054006")
+        })],
+    },
+    Row {
         route: "GET [base]/[compartment]/[id]/[type]",
         asks: &[("a patient's conditions", |s, r, _| {
             get(s, r, &format!("Patient/{}/Condition?_count=1", BY_TEAM.id))
