@@ -21,7 +21,7 @@ use rusqlite::OptionalExtension;
 
 use super::db;
 use super::dict::Kind;
-use super::plan::{MANY_TARGETS, Plan, Planner, plan};
+use super::plan::{MANY_TARGETS, Plan, Planner, Scan, What, plan};
 use super::predicate::{Pred, Test, Version, covers_all};
 use super::search::{Run, Searcher};
 use super::stored::{fetch, fetch_head};
@@ -60,6 +60,37 @@ pub(super) struct Part {
     /// The parameter whose values it compares, with every class that they can have: who
     /// does not see all of them can't say that there is none. `None`: it is always known.
     all: Option<(u16, ClassSet)>,
+}
+
+impl Planner<'_> {
+    /// Scans of which each list by itself finds everything that the tree can match. What
+    /// is denied, or hangs on references, finds nothing by itself.
+    pub(super) fn by_tree(&self, tree: &Tree, columns: Option<&[i64]>) -> Vec<Vec<Scan>> {
+        match tree {
+            Tree::Is(Part { pred: Pred::Ids(ids), .. }) => {
+                let mut ids: Vec<i64> = ids.iter().copied().collect();
+                ids.sort_unstable();
+                vec![vec![Scan { what: What::Res(ids), by: None }]]
+            }
+            Tree::Is(Part { pred, .. }) => {
+                let Pred::Has { tests, .. } = pred else { return Vec::new() };
+                // References to a record's own patient have no rows.
+                if tests.iter().any(|t| matches!(t, Test::Ref { .. } | Test::Refs(_))) {
+                    return Vec::new();
+                }
+                let scans = self.scans(0, pred, &[], columns);
+                let bare = |s: Scan| Scan { by: None, ..s };
+                scans.map(|s| s.into_iter().map(bare).collect()).into_iter().collect()
+            }
+            Tree::All(parts) => parts.iter().flat_map(|p| self.by_tree(p, columns)).collect(),
+            Tree::Any(parts) => {
+                let of_each = parts.iter().map(|p| self.by_tree(p, columns).into_iter().next());
+                let all: Option<Vec<Vec<Scan>>> = of_each.collect();
+                all.map(|all| all.concat()).into_iter().collect()
+            }
+            Tree::Leads { .. } | Tree::Not(_) => Vec::new(),
+        }
+    }
 }
 
 impl Run<'_> {

@@ -94,6 +94,8 @@ impl Scan {
 pub(super) struct Plan {
     pub preds: Vec<Pred>,
     pub scans: Vec<Scan>,
+    /// A version may come up under several scans, whatever these are.
+    pub repeats: bool,
     /// No row can match.
     pub empty: bool,
     /// The scans are expected to give so many rows that an ordered walk over all dates
@@ -167,7 +169,7 @@ impl Planner<'_> {
 
     /// The scans that find everything that one positive filter can match; `None` when
     /// none does. `columns`: only of these patient columns.
-    fn scans(
+    pub(super) fn scans(
         &self,
         at: usize,
         pred: &Pred,
@@ -494,7 +496,8 @@ pub(super) fn plan(
         preds.push(pred);
         patients.push(named);
     }
-    let mut plan = Plan { preds, scans: Vec::new(), empty: false, broad: false };
+    let mut plan = Plan { preds, scans: Vec::new(), repeats: false, empty: false, broad: false };
+    plan.repeats = plan.preds.iter().any(|p| matches!(p, Pred::Tree(_)));
     plan.empty = plan.preds.iter().any(|p| match p {
         Pred::Ids(ids) => ids.is_empty(),
         Pred::About(columns) => columns.is_empty(),
@@ -543,6 +546,9 @@ pub(super) fn plan(
             options.push(scans);
         }
         options.extend(planner.by_component(pred, columns.as_deref()));
+        if let Pred::Tree(tree) = pred {
+            options.extend(planner.by_tree(tree, columns.as_deref()));
+        }
     }
     match columns {
         Some(columns) => {

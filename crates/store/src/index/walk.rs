@@ -246,7 +246,8 @@ impl Searcher<'_, '_> {
         let mut best = Best {
             search: self,
             limit,
-            repeats: scans.iter().any(Scan::repeats)
+            repeats: self.plan.repeats
+                || scans.iter().any(Scan::repeats)
                 || (scans.len() > 1 && !scans.iter().all(Scan::of_facet)),
             by_log: self.sort.is_empty() && !count && limit > 0,
             in_order: false,
