@@ -70,6 +70,10 @@ impl Engine {
                 let below = filter.modifier == Modifier::Below;
                 for value in &filter.values {
                     let Operand::Token { system, code } = value else { return Ok(()) };
+                    // A type of media has parameters and no code system.
+                    if below && system.is_none() && code.as_ref().is_some_and(|c| c.contains('/')) {
+                        return Ok(());
+                    }
                     let (Some(Some(system)), Some(code)) = (system, code) else {
                         return Err(look.refuse("needs a code with its system, as system|code"));
                     };

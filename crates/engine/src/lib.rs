@@ -16,6 +16,7 @@ mod gate;
 pub mod interaction;
 mod looks;
 pub mod operation;
+mod own;
 mod paging;
 mod released;
 mod terms;

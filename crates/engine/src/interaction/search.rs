@@ -25,6 +25,7 @@ use crate::failure::{Failure, Refusal};
 use crate::gate::{Engine, Tenant};
 use crate::interaction::include::Look;
 use crate::interaction::read::fits;
+use crate::own::by_either_form;
 use crate::paging::Token;
 use crate::released::Released;
 use crate::view::asked_part;
@@ -164,6 +165,7 @@ impl Engine {
         }
         one_order(&queries)?;
         for query in &mut queries {
+            by_either_form(query, &search.base);
             self.look_up_codes(tenant, caller, query, token.as_ref().map(Token::at))?;
         }
         let Some(query) = queries.first() else { return Err(Failure::NotFound) };

@@ -63,6 +63,8 @@ pub(super) struct Program {
     parts: HashMap<ParamId, Vec<ClassSet>>,
     /// What references of a parameter may point at; nothing when that is open.
     targets: HashMap<ParamId, Option<BTreeSet<ResourceType>>>,
+    /// Whether all that a token parameter reads is of type string.
+    folds: HashMap<ParamId, bool>,
     /// Whether a parameter has one value at most.
     single: HashMap<ParamId, bool>,
     /// The code systems of parameters that read codes only, whose system is not written.
@@ -93,6 +95,11 @@ impl Program {
     /// What references of the parameter may point at, where the elements say so.
     pub(super) fn targets(&self, param: ParamId) -> Option<&BTreeSet<ResourceType>> {
         self.targets.get(&param)?.as_ref()
+    }
+
+    /// Whether all that a token parameter reads is of type string.
+    pub(super) fn folds(&self, param: ParamId) -> bool {
+        self.folds.get(&param).copied().unwrap_or(false)
     }
 
     /// Whether a resource has one value of the parameter at most.
@@ -338,6 +345,9 @@ fn extension_url(chain: &Chain) -> Option<&str> {
 
 /// Notes what the chain tells about the parameter's targets and systems.
 fn learn(program: &mut Program, param: ParamId, chain: &Chain) {
+    let string = param.kind() == SearchType::Token && chain.ty.name() == "string";
+    let folds = program.folds.entry(param).or_insert(true);
+    *folds = *folds && string;
     // Two chains may both have a value.
     let first = !program.single.contains_key(&param);
     program.single.insert(param, first && chain.single());

@@ -15,7 +15,7 @@ use super::expression::{End, Program, Take, programs, usable};
 use super::query_value::number;
 use super::term::{Extracted, Term};
 use super::words::{each_word, text_of_xhtml};
-use super::{ParamId, SearchType, param, primary_date_param};
+use super::{ParamId, SearchType, fold, param, primary_date_param};
 use crate::definitions::{ResourceType, TypeId};
 use crate::fhirpath::{self, Host, Item};
 use crate::json::{Doc, Kind, Node};
@@ -315,6 +315,7 @@ fn distinct(values: Vec<(ParamId, DataClass, Term)>) -> Vec<(ParamId, DataClass,
 }
 
 struct Out {
+    ty: ResourceType,
     /// The class of each value of the document.
     classes: Vec<DataClass>,
     values: Vec<(ParamId, DataClass, Term)>,
@@ -326,6 +327,7 @@ struct Out {
 impl Out {
     fn new(doc: &Doc, ty: ResourceType) -> Out {
         Out {
+            ty,
             classes: split::classes(doc, ty),
             values: Vec::new(),
             parts: Found::default(),
@@ -418,6 +420,11 @@ impl Out {
                     self.add(end, value, term);
                 }
             }
+            "string" if programs(self.ty).folds(end.param) => {
+                if let Some(text) = node.as_str() {
+                    self.add(end, node, token(None, Some(text.to_lowercase().into())));
+                }
+            }
             _ => {
                 let text = node.as_str().or_else(|| node.as_bool().map(|_| node.text().into()));
                 if let Some(text) = text {
@@ -485,11 +492,19 @@ impl Out {
             "Address" => &["text", "line", "city", "district", "state", "postalCode", "country"],
             _ => {
                 if let Some(text) = node.as_str() {
+                    if end.param.code() == "family" {
+                        self.later(end, node, &text);
+                    }
                     self.add(end, node, Term::Str { text: text.into() });
                 }
                 return;
             }
         };
+        if let Some(family) = node.member("family").filter(|_| ty == "HumanName")
+            && let Some(text) = family.as_str()
+        {
+            self.later(end, family, &text);
+        }
         for part in parts.iter().filter_map(|p| node.member(p)) {
             if part.kind() == Kind::Array {
                 for item in part.items() {
@@ -497,6 +512,16 @@ impl Out {
                 }
             } else {
                 self.string(end, "string", part);
+            }
+        }
+    }
+
+    /// The later parts of a family name, each of which people search by.
+    fn later(&mut self, end: &End, node: Node<'_>, family: &str) {
+        let folded = fold(family);
+        for (at, _) in folded.match_indices(' ') {
+            if let Some(text) = folded.get(at + 1..) {
+                self.add(end, node, Term::Later { text: text.into() });
             }
         }
     }
@@ -556,18 +581,18 @@ impl Out {
         if ty == "Range" {
             let (low, high) = (node.member("low"), node.member("high"));
             let limits = (low.and_then(read), high.and_then(read));
-            let value = match limits {
-                (Some(a), Some(b)) => f64::midpoint(a.value, b.value),
-                (Some(one), None) | (None, Some(one)) => one.value,
-                (None, None) => return,
-            };
             let known = low.filter(|_| limits.0.is_some()).or(high);
             let Some(place) = known.and_then(|k| k.member("value")) else { return };
-            let (system, code, unit) = known.map(units).unwrap_or_default();
-            let term = Term::Quantity {
-                value,
-                low: limits.0.map_or(f64::NEG_INFINITY, |n| n.low),
-                high: limits.1.map_or(f64::INFINITY, |n| n.high),
+            // Mostly both ends say the unit.
+            let said = |end: Option<Node<'_>>| {
+                end.map(units).filter(|(system, code, unit)| {
+                    system.is_some() || code.is_some() || unit.is_some()
+                })
+            };
+            let (system, code, unit) = said(low).or_else(|| said(high)).unwrap_or_default();
+            let term = Term::Range {
+                low: limits.0.map_or(f64::NEG_INFINITY, |n| n.value),
+                high: limits.1.map_or(f64::INFINITY, |n| n.value),
                 system,
                 code,
                 unit,

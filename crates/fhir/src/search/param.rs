@@ -132,6 +132,12 @@ impl ParamId {
         programs(ty).systems(self)
     }
 
+    /// Whether the tokens of the parameter are texts of type string, in which case does not
+    /// count (<https://hl7.org/fhir/R4/search.html#token>).
+    pub(super) fn folds(self, ty: ResourceType) -> bool {
+        programs(ty).folds(self)
+    }
+
     /// Whether a resource of type `ty` has one value of the parameter at most.
     #[must_use]
     pub fn single(self, ty: ResourceType) -> bool {

@@ -214,6 +214,17 @@ pub(super) fn split(text: &str, at: char) -> Vec<&str> {
     parts
 }
 
+/// Whether each backslash escapes something that can be escaped.
+pub(super) fn well_escaped(text: &str) -> bool {
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c == '\\' && !matches!(chars.next(), Some(',' | '|' | '$' | '\\')) {
+            return false;
+        }
+    }
+    true
+}
+
 /// Takes the escapes `\,` `\|` `\$` `\\` off; another backslash stands for itself.
 pub(super) fn unescape(text: &str) -> Box<str> {
     if !text.contains('\\') {

@@ -412,6 +412,8 @@ fn modifier_of(on: On, kind: SearchType, modifier: Option<&str>) -> Result<Modif
         ("above", SearchType::Token | SearchType::Uri) if own => Modifier::Above,
         ("below", SearchType::Token | SearchType::Uri) if own => Modifier::Below,
         ("identifier", SearchType::Reference) => Modifier::Identifier,
+        ("above", SearchType::Reference) => Modifier::Above,
+        ("below", SearchType::Reference) => Modifier::Below,
         ("contains", _) => {
             return refused(
                 IssueCode::NotSupported,
@@ -435,6 +437,9 @@ fn operand(
     if text.is_empty() {
         return Err("has an empty value");
     }
+    if !value::well_escaped(text) {
+        return Err("has a backslash that escapes nothing");
+    }
     if modifier == Modifier::Missing {
         return value::missing(text);
     }
@@ -450,8 +455,45 @@ fn operand(
         (Modifier::Identifier, _) => value::token(text),
         (Modifier::In | Modifier::NotIn, _) => Ok(Operand::Uri(value::unescape(text))),
         (Modifier::Above | Modifier::Below, SearchType::Uri) => value::url(text),
+        (Modifier::Above | Modifier::Below, SearchType::Reference) => {
+            hierarchy(ty, param, modifier, text)
+        }
         (_, SearchType::Composite) => parts(ty, param, text),
         _ => of_kind(ty, param, kind, modifier, text),
+    }
+}
+
+/// Types whose records are parts of one another, and by which parameter.
+const PARTS_OF: [(&str, &str); 2] = [("Location", "partof"), ("Organization", "partof")];
+
+/// The parameter by which records of a type are part of one another.
+#[must_use]
+pub fn part_of(ty: ResourceType) -> Option<ParamId> {
+    let (_, code) = PARTS_OF.iter().find(|(name, _)| *name == ty.name())?;
+    param(ty, code)
+}
+
+/// A record with all that is part of it, or all that it is part of; or a canonical URL with
+/// all its versions (<https://hl7.org/fhir/R4/search.html#recursive>).
+fn hierarchy(
+    ty: ResourceType,
+    param: ParamId,
+    modifier: Modifier,
+    text: &str,
+) -> Result<Operand, Wrong> {
+    let targets = param.targets(ty);
+    let whole = |t: &ResourceType| PARTS_OF.iter().any(|(name, _)| *name == t.name());
+    let parts: Vec<ResourceType> = targets.iter().copied().filter(whole).collect();
+    match value::reference(text, None, &parts)? {
+        Operand::Ref { url: Some(url), id: None, .. } if modifier == Modifier::Below => {
+            Ok(Operand::Uri(url))
+        }
+        Operand::Ref { target: Some(target), id: Some(id), .. } if whole(&target) => {
+            Ok(Operand::Ref { target: Some(target), id: Some(id), url: None })
+        }
+        _ => {
+            Err("is no record whose parts are known (Location, Organization), nor a canonical URL")
+        }
     }
 }
 
@@ -502,6 +544,10 @@ fn plain_code(ty: ResourceType, param: ParamId, operand: Operand) -> Operand {
             if param.implied_systems(ty).contains(&&*system) =>
         {
             Operand::Token { system: None, code: Some(code) }
+        }
+        // Of strings case does not count.
+        Operand::Token { system, code: Some(code) } if param.folds(ty) => {
+            Operand::Token { system, code: Some(code.to_lowercase().into()) }
         }
         other => other,
     }

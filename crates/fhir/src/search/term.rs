@@ -39,9 +39,8 @@ pub enum Term {
         /// The number itself.
         value: f64,
     },
-    /// A quantity with the range that its precision implies. A Range has its own ends
-    /// as bounds, infinite where open, and the middle or the known end as value. Of
-    /// Money the code is the currency.
+    /// A quantity with the range that its precision implies. Of Money the code is the
+    /// currency.
     Quantity {
         /// The number itself.
         value: f64,
@@ -79,6 +78,24 @@ pub enum Term {
     Parts {
         /// The values of each component, with the class of the element of each.
         parts: Box<[PartValues]>,
+    },
+    /// A range of a quantity, its ends as they stand; infinite where open.
+    Range {
+        /// The lower end.
+        low: f64,
+        /// The upper end.
+        high: f64,
+        /// The code system of the unit.
+        system: Option<Box<str>>,
+        /// The unit's code.
+        code: Option<Box<str>>,
+        /// The unit's text, when it is not the code's.
+        unit: Option<Box<str>>,
+    },
+    /// A family name from a later part of it on, folded: only what begins so is found by it.
+    Later {
+        /// The text.
+        text: Box<str>,
     },
     /// What a token says to people: `CodeableConcept.text`, `Coding.display`,
     /// `Identifier.type.text`, as sent.
@@ -118,7 +135,11 @@ impl Hash for Term {
             Term::Ref { target, id, url, identifier } => (target, id, url, identifier).hash(to),
             Term::Uri { uri } => uri.hash(to),
             Term::Parts { parts } => parts.hash(to),
-            Term::Said { text } => text.hash(to),
+            Term::Range { low, high, system, code, unit } => {
+                [*low, *high].map(bits).hash(to);
+                (system, code, unit).hash(to);
+            }
+            Term::Said { text } | Term::Later { text } => text.hash(to),
             Term::Typed { system, code, value } => (system, code, value).hash(to),
         }
     }
@@ -140,6 +161,8 @@ impl std::fmt::Debug for Term {
             Term::Ref { .. } => "Ref(..)",
             Term::Uri { .. } => "Uri(..)",
             Term::Parts { .. } => "Parts(..)",
+            Term::Range { .. } => "Range(..)",
+            Term::Later { .. } => "Later(..)",
             Term::Said { .. } => "Said(..)",
             Term::Typed { .. } => "Typed(..)",
         })

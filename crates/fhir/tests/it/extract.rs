@@ -48,6 +48,10 @@ fn show(term: &Term) -> String {
             let of = |p: &[(DataClass, Term)]| p.iter().map(|(_, t)| show(t)).collect::<Vec<_>>();
             parts.iter().map(|p| of(p).join(" or ")).collect::<Vec<_>>().join(" $ ")
         }
+        Term::Range { low, high, system, code, unit } => {
+            format!("{low} to {high} {}|{}|{}", o(system), o(code), o(unit))
+        }
+        Term::Later { text } => format!("later {text}"),
         Term::Said { text } => format!("says {text}"),
         Term::Typed { system, code, value } => format!("{system}|{code} is {value}"),
     }
@@ -56,7 +60,8 @@ fn show(term: &Term) -> String {
 fn values(v: &Valid, code: &str) -> Vec<String> {
     let p = param(v.resource_type(), code).unwrap_or_else(|| panic!("no {code}"));
     let all = extract(v).values;
-    let beside = |t: &Term| matches!(t, Term::Said { .. } | Term::Typed { .. });
+    let beside =
+        |t: &Term| matches!(t, Term::Said { .. } | Term::Typed { .. } | Term::Later { .. });
     all.iter().filter(|(q, _, t)| *q == p && !beside(t)).map(|(.., t)| show(t)).collect()
 }
 
@@ -64,7 +69,8 @@ fn values(v: &Valid, code: &str) -> Vec<String> {
 fn beside(v: &Valid, code: &str) -> Vec<String> {
     let p = param(v.resource_type(), code).unwrap_or_else(|| panic!("no {code}"));
     let all = extract(v).values;
-    let beside = |t: &Term| matches!(t, Term::Said { .. } | Term::Typed { .. });
+    let beside =
+        |t: &Term| matches!(t, Term::Said { .. } | Term::Typed { .. } | Term::Later { .. });
     all.iter().filter(|(q, _, t)| *q == p && beside(t)).map(|(.., t)| show(t)).collect()
 }
 
@@ -82,6 +88,21 @@ fn codes_have_texts_and_identifiers_have_types() {
     assert_eq!(values(&v, "code"), ["http://loinc.org|85354-9", "bp"]);
     let none: [&str; 0] = [];
     assert_eq!(beside(&v, "status"), none);
+}
+
+#[test]
+fn a_family_name_is_found_by_its_later_parts_and_strings_without_case() {
+    let v = valid(
+        r#"{"resourceType":"Patient","name":[{"family":"Carreño Quiñones","given":["Maria Luz"]}]}"#,
+    );
+    assert_eq!(beside(&v, "family"), ["later quinones"]);
+    assert_eq!(beside(&v, "name"), ["later quinones"]);
+    let none: [&str; 0] = [];
+    assert_eq!(beside(&v, "given"), none);
+    check(
+        r#"{"resourceType":"Medication","batch":{"lotNumber":"LOT-7x"}}"#,
+        &[("lot-number", &["lot-7x"])],
+    );
 }
 
 #[test]
@@ -283,7 +304,7 @@ fn a_composite_holds_what_stands_in_one_element() {
         r#"{"resourceType":"ValueSet","status":"draft","useContext":[
         {"code":{"code":"age"},"valueRange":{"low":{"value":18}}},{"code":{"code":"focus"},"valueCodeableConcept":{"coding":[{"code":"x"}]}}]}"#,
         &[
-            ("context-type-quantity", &["age $ 18 in 17.5..inf ||"]),
+            ("context-type-quantity", &["age $ 18 to inf ||"]),
             ("context-type-value", &["focus $ x"]),
         ],
     );
@@ -341,7 +362,7 @@ fn spans_are_as_wide_as_what_is_known() {
     );
     check(
         r#"{"resourceType":"Condition","subject":{"reference":"Patient/p"},"onsetRange":{"low":{"value":1},"high":{"value":3,"unit":"a"}},"abatementString":"spring","clinicalStatus":{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/condition-clinical","code":"active"}]}}"#,
-        &[("onset-age", &["2 in 0.5..3.5 ||"]), ("abatement-string", &["spring"])],
+        &[("onset-age", &["1 to 3 ||a"]), ("abatement-string", &["spring"])],
     );
     check(
         r#"{"resourceType":"ServiceRequest","status":"active","intent":"order","subject":{"reference":"Patient/p"},"occurrenceTiming":{"event":["2020-01-01","2020-02"],"repeat":{"boundsPeriod":{"start":"2020-03-01","end":"2020-03-31"}}},"requisition":{"system":"http://r","value":"7"}}"#,
@@ -396,7 +417,7 @@ fn uris_numbers_money_and_parts_of_definitions_are_taken() {
             ("url", &["http://a/vs"]),
             ("version", &["1"]),
             ("reference", &["http://loinc.org"]),
-            ("context-quantity", &["18 in 17.5..inf ||"]),
+            ("context-quantity", &["18 to inf ||"]),
             ("context-type", &["age"]),
         ],
     );

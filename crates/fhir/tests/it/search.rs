@@ -383,9 +383,10 @@ fn what_cannot_be_answered_is_refused_by_name_and_without_the_value() {
         ),
         ("Observation?code:above=SECRET,", "value parameter code:above has an empty value"),
         (
-            "Observation?subject:above=SECRET",
-            "not-supported parameter subject:above has a modifier that is not supported",
+            "Observation?subject:below=Patient/SECRET",
+            "value parameter subject:below is no record whose parts are known (Location, Organization), nor a canonical URL",
         ),
+        ("Observation?code=SECRET\\x", "value parameter code has a backslash that escapes nothing"),
         (
             "Patient?_filter=name xx SECRET",
             "value parameter _filter has a test without an operator that _filter knows",

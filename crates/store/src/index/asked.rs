@@ -95,7 +95,12 @@ impl Planner<'_> {
                 }
             }
         }
-        if let Some(url) = url {
+        // Asked of most references: whether any is by a URL is known in memory.
+        let by_url = of.iter().any(|p| {
+            let pcodes = self.names.of_param(self.ty.number(), p.number()).iter();
+            pcodes.copied().any(|p| self.names.pcode(p).is_some_and(|p| p.kind == Kind::RefUrl))
+        });
+        if let Some(url) = url.filter(|_| by_url) {
             self.token(Kind::RefUrl, Some(None), Some(url), &mut out.tests)?;
         }
         Ok(())
@@ -114,6 +119,17 @@ impl Planner<'_> {
         let mut out = Tests::default();
         for operand in values {
             match operand {
+                // A type of media, with whatever parameters.
+                Operand::Token { system: None, code: Some(code) }
+                    if *modifier == Modifier::Below && code.contains('/') =>
+                {
+                    let below = |other: &str| {
+                        other.strip_prefix(&**code).is_some_and(|rest| {
+                            rest.is_empty() || rest.trim_start().starts_with(';')
+                        })
+                    };
+                    out.tests.extend(self.terms_like(of, Kind::Token, &below)?);
+                }
                 // What subsumes it was to be looked up before.
                 Operand::Token { .. } if matches!(modifier, Modifier::Above | Modifier::Below) => {
                     return Err(Error::Invalid("search value"));
@@ -173,6 +189,13 @@ impl Planner<'_> {
                 }
                 Operand::Uri(_) if matches!(modifier, Modifier::In | Modifier::NotIn) => {
                     return Err(Error::Invalid("search value"));
+                }
+                Operand::Uri(canonical)
+                    if *modifier == Modifier::Below
+                        && of.iter().all(|p| p.kind() == SearchType::Reference) =>
+                {
+                    let versions = |other: &str| version_of(other, canonical);
+                    out.tests.extend(self.terms_like(of, Kind::RefUrl, &versions)?);
                 }
                 Operand::Uri(uri) if *modifier == Modifier::Below => {
                     let below = |other: &str| other.starts_with(&**uri);
@@ -315,6 +338,23 @@ impl Planner<'_> {
         let need = if unequal { p.classes(self.ty) } else { ClassSet::NONE };
         Ok(Pred::Parts { param: p.number(), tests, need })
     }
+}
+
+/// Whether a canonical URL is of the resource, and of the version or one beneath it, that
+/// another names (<https://hl7.org/fhir/R4/search.html#versions>).
+fn version_of(url: &str, wanted: &str) -> bool {
+    let parts = |url: &str| match url.split_once('|') {
+        Some((url, version)) => (url.to_owned(), Some(version.to_owned())),
+        None => (url.to_owned(), None),
+    };
+    let ((url, version), (wanted, of)) = (parts(url), parts(wanted));
+    url == wanted
+        && of.is_none_or(|of| {
+            version.is_some_and(|v| {
+                v.strip_prefix(of.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
+        })
 }
 
 /// A test for one of these terms; `None` when there are none.

@@ -38,6 +38,10 @@ pub(super) enum Kind {
     Said = 10,
     /// The term of an identifier under a code of its type.
     Typed = 11,
+    /// A family name from a later part on: text that only beginnings are compared with.
+    Later = 12,
+    /// A range of numbers.
+    Range = 13,
 }
 
 impl Kind {
@@ -55,6 +59,8 @@ impl Kind {
             9 => Kind::Parts,
             10 => Kind::Said,
             11 => Kind::Typed,
+            12 => Kind::Later,
+            13 => Kind::Range,
             _ => return None,
         })
     }

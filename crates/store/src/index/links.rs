@@ -16,7 +16,9 @@ use std::rc::Rc;
 
 use phial_base::ClassSet;
 use phial_fhir::ResourceType;
-use phial_fhir::search::{Criterion, On, ParamId, Query};
+use phial_fhir::search::{
+    Criterion, Filter, Modifier, On, Operand, ParamId, Query, SearchType, part_of,
+};
 use rusqlite::OptionalExtension;
 
 use super::db;
@@ -24,10 +26,13 @@ use super::dict::Kind;
 use super::plan::{MANY_TARGETS, Plan, Planner, Scan, What, plan};
 use super::predicate::{Pred, Test, Version, covers_all};
 use super::search::{Run, Searcher};
-use super::stored::{fetch, fetch_head};
+use super::stored::{fetch, fetch_head, resource};
 use super::values::Val;
 use super::write::patient_type;
 use crate::error::Error;
+
+/// Of a hierarchy no more records than about these are followed.
+const MOST_PARTS: usize = 100_000;
 
 /// An answer that may be lacking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,17 +105,101 @@ impl Run<'_> {
 
     /// Makes the plan of a query; what its criteria lead to is looked up on the way.
     pub(super) fn plan(&self, q: &Query) -> Result<Plan, Error> {
-        let mut more = Vec::with_capacity(q.criteria.len());
+        let mut more = Vec::with_capacity(q.filters.len() + q.criteria.len());
+        for filter in &q.filters {
+            more.push(self.filter(q.ty, filter)?);
+        }
         for criterion in &q.criteria {
             more.push(self.pred(q.ty, criterion)?);
         }
         plan(&self.planner(q.ty), q, more)
     }
 
+    /// A filter, with the patients that it names as targets.
+    fn filter(&self, ty: ResourceType, filter: &Filter) -> Result<(Pred, Vec<i64>), Error> {
+        let up = match filter.modifier {
+            Modifier::Above => true,
+            Modifier::Below => false,
+            _ => return self.planner(ty).filter(filter),
+        };
+        let On::Param(param) = filter.on else { return self.planner(ty).filter(filter) };
+        if param.kind() != SearchType::Reference {
+            return self.planner(ty).filter(filter);
+        }
+        // What is part of a record, or what it is part of, is found first.
+        let mut targets = HashSet::new();
+        let mut urls = Vec::new();
+        for value in &filter.values {
+            match value {
+                Operand::Ref { target: Some(target), id: Some(id), .. } => {
+                    self.parts(*target, id, up, &mut targets)?;
+                }
+                other => urls.push(other.clone()),
+            }
+        }
+        let plain = Filter { values: urls, ..filter.clone() };
+        let (pred, patients) = self.planner(ty).filter(&plain)?;
+        let Pred::Has { params, mut tests, need } = pred else { return Ok((pred, patients)) };
+        if !targets.is_empty() {
+            tests.push(Test::Refs(Rc::new(targets)));
+        }
+        Ok((Pred::Has { params, tests, need }, patients))
+    }
+
+    /// The record, and the records that it is part of (`up`) or that are part of it, through
+    /// records and references in sight.
+    fn parts(
+        &self,
+        ty: ResourceType,
+        id: &str,
+        up: bool,
+        out: &mut HashSet<i64>,
+    ) -> Result<(), Error> {
+        let Some(by) = part_of(ty) else { return Ok(()) };
+        let Some(start) = resource(self.conn, ty.number(), id)? else { return Ok(()) };
+        let mut last = vec![start];
+        out.insert(start);
+        while !last.is_empty() && out.len() < MOST_PARTS {
+            let mut found = Vec::new();
+            if up {
+                for num in last {
+                    let cur: Option<i64> = self
+                        .conn
+                        .prepare_cached("SELECT cur FROM res WHERE num=?1")?
+                        .query_row([num], |r| r.get(0))
+                        .optional()?;
+                    let Some(v) = self.current(ty.number(), cur.unwrap_or(0))? else { continue };
+                    let mask = self.mask(v.tag, v.patient)?;
+                    if Run::sees(mask) && self.seen_now(&v)? {
+                        found.extend(self.targets(&v, by, mask));
+                    }
+                }
+            } else {
+                let of = last.into_iter().collect();
+                let pred = Pred::Has {
+                    params: vec![by.number()],
+                    tests: vec![Test::Refs(Rc::new(of))],
+                    need: ClassSet::NONE,
+                };
+                let plan = plan(&self.planner(ty), &Query::all(ty), vec![(pred, Vec::new())])?;
+                self.each_of(ty, plan, &mut |f| {
+                    let v = f.head()?;
+                    if self.seen_now(&v)? {
+                        found.push(v.res);
+                    }
+                    Ok(())
+                })?;
+            }
+            found.retain(|num| out.insert(*num));
+            last = found;
+        }
+        Ok(())
+    }
+
     /// A criterion as a filter, with the patients that it names as targets.
     fn pred(&self, ty: ResourceType, criterion: &Criterion) -> Result<(Pred, Vec<i64>), Error> {
         match criterion {
-            Criterion::Is(filter) => self.planner(ty).filter(filter),
+            Criterion::Is(filter) => self.filter(ty, filter),
             Criterion::Leads { by, to } => {
                 let mut targets = HashSet::new();
                 let mut patients = Vec::new();
@@ -156,6 +245,16 @@ impl Run<'_> {
             other => q.criteria.push(other.clone()),
         }
         let plan = self.plan(&q)?;
+        self.each_of(ty, plan, each)
+    }
+
+    /// As [`Run::each_match`], of a plan.
+    fn each_of(
+        &self,
+        ty: ResourceType,
+        plan: Plan,
+        each: &mut dyn FnMut(Found<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         if plan.empty {
             return Ok(());
         }
@@ -312,7 +411,7 @@ impl Run<'_> {
             |all: &[Criterion]| all.iter().map(|c| self.tree(ty, c)).collect::<Result<_, _>>();
         Ok(match criterion {
             Criterion::Is(filter) => {
-                let (pred, _) = self.planner(ty).filter(filter)?;
+                let (pred, _) = self.filter(ty, filter)?;
                 let all = match filter.on {
                     On::Param(p) => Some((p.number(), filter.classes(ty))),
                     On::Id | On::LastUpdated => None,

@@ -290,10 +290,12 @@ impl Planner<'_> {
                     | Test::Other(..) => {}
                     // These know no patient: no use within one.
                     _ if columns.is_some() => return None,
-                    Test::Prefix(p) if kind == Kind::Str => scans.push(Scan {
-                        what: What::Text { pcode, like: Like::Starts(p.clone()) },
-                        by: None,
-                    }),
+                    Test::Prefix(p) if matches!(kind, Kind::Str | Kind::Later) => {
+                        scans.push(Scan {
+                            what: What::Text { pcode, like: Like::Starts(p.clone()) },
+                            by: None,
+                        })
+                    }
                     Test::Exact(t) if kind == Kind::Str => scans.push(Scan {
                         what: What::Text { pcode, like: Like::Starts(fold(t)) },
                         by: None,
@@ -312,6 +314,11 @@ impl Planner<'_> {
                         let (from, to) = date_range(*prefix, *low, *high, kind);
                         scans.push(Scan { what: What::Date { pcode, low: from, high: to }, by });
                     }
+                    // A range may reach beyond any number: they are few.
+                    Test::Num { .. } if kind == Kind::Range => scans.push(Scan {
+                        what: What::Num { pcode, low: f64::NEG_INFINITY, high: f64::INFINITY },
+                        by: None,
+                    }),
                     Test::Num { prefix, value, low, high, unit } if kind == Kind::Num => {
                         let (low, high) = number_range(*prefix, *value, *low, *high);
                         let mut ranges = vec![(low, high)];
@@ -469,7 +476,7 @@ fn number_range(prefix: Prefix, value: f64, low: f64, high: f64) -> (f64, f64) {
 }
 
 /// Makes the plan.
-/// `more` are filters that were made before, each with the patients that it names.
+/// `more` are the query's filters and criteria, each with the patients that it names.
 pub(super) fn plan(
     planner: &Planner<'_>,
     q: &Query,
@@ -486,11 +493,6 @@ pub(super) fn plan(
         }
         preds.push(pred);
         patients.push(Vec::new());
-    }
-    for f in &q.filters {
-        let (pred, named) = planner.filter(f)?;
-        preds.push(pred);
-        patients.push(named);
     }
     for (pred, named) in more {
         preds.push(pred);

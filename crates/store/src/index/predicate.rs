@@ -167,6 +167,26 @@ pub(super) fn number_matches(prefix: Prefix, value: f64, low: f64, high: f64, of
     }
 }
 
+/// Whether a range of numbers stands to the searched one as the prefix says: as two spans
+/// of time do (R4 3.1.1.4.5).
+fn range_matches(prefix: Prefix, value: f64, (low, high): (f64, f64), of: (f64, f64)) -> bool {
+    let within = low <= of.0 && of.1 < high;
+    match prefix {
+        Prefix::Eq => within,
+        Prefix::Ne => !within,
+        Prefix::Gt => of.1 > value,
+        Prefix::Lt => of.0 < value,
+        Prefix::Ge => of.1 > value || within,
+        Prefix::Le => of.0 < value || within,
+        Prefix::Sa => of.0 > value,
+        Prefix::Eb => of.1 < value,
+        Prefix::Ap => {
+            let tenth = value.abs() / 10.0;
+            of.0 < high.max(value + tenth) && of.1 >= low.min(value - tenth)
+        }
+    }
+}
+
 impl Test {
     fn matches(&self, v: &Val, kind: Kind, patient: i64) -> bool {
         match (self, v) {
@@ -190,12 +210,24 @@ impl Test {
                 told && !tests.iter().any(|t| t.matches(v, kind, patient))
             }
             (Test::Prefix(p), Val::Str { text, .. }) => fold(text).starts_with(p.as_str()),
+            // Of a part of a family name only the beginning counts.
+            (_, Val::Str { .. }) if kind != Kind::Str => false,
             (Test::Contains(p), Val::Str { text, .. }) => fold(text).contains(p.as_str()),
             (Test::Exact(t), Val::Str { text, .. }) => t == text,
             (Test::Whole(t), Val::Str { text, .. }) => fold(text) == *t,
             (Test::Ends(t), Val::Str { text, .. }) => fold(text).ends_with(t.as_str()),
             (Test::Date { prefix, low, high }, Val::Date { low: l, high: h, .. }) => {
                 date_matches(*prefix, *low, *high, (*l, *h))
+            }
+            (
+                Test::Num { prefix, value, low, high, unit },
+                Val::Range { low: l, high: h, unit: u, .. },
+            ) => {
+                let ends = match unit {
+                    Some(unit) => unit.amount(*l, u.as_deref()).zip(unit.amount(*h, u.as_deref())),
+                    None => Some((*l, *h)),
+                };
+                ends.is_some_and(|of| range_matches(*prefix, *value, (*low, *high), of))
             }
             (Test::Num { prefix, value, low, high, unit }, Val::Num { value: of, unit: u, .. }) => {
                 let amount = match unit {

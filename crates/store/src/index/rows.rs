@@ -75,6 +75,10 @@ impl Rows {
                         tag: h.tag,
                     });
                 }
+                Val::Range { pcode, low, high, .. } => {
+                    let value = if low.is_finite() { *low } else { *high };
+                    self.num.push(Amount { pcode: *pcode, value, seq: h.seq });
+                }
                 Val::Num { pcode, value, .. } => {
                     self.num.push(Amount { pcode: *pcode, value: *value, seq: h.seq });
                 }

@@ -309,7 +309,15 @@ impl Searcher<'_, '_> {
         Ok(match val {
             Val::Date { low, .. } => Some(RankVal::int(*low, down)),
             Val::Num { value, .. } => Some(RankVal::real(*value, down)),
-            Val::Str { text, .. } => Some(RankVal::text(fold(text), down)),
+            // The end that is asked for first, or the one that there is.
+            Val::Range { low, high, .. } => {
+                let (first, last) = if down { (high, low) } else { (low, high) };
+                Some(RankVal::real(if first.is_finite() { *first } else { *last }, down))
+            }
+            Val::Str { pcode, text } => {
+                let whole = self.run.names.pcode(*pcode).is_some_and(|p| p.kind == Kind::Str);
+                whole.then(|| RankVal::text(fold(text), down))
+            }
             // No query sorts by a composite.
             Val::Parts { .. } => None,
             Val::Own { .. } => Some(RankVal::text(ref_text(conn, patient)?, down)),

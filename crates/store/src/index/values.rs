@@ -50,6 +50,8 @@ pub(super) enum Val {
     Date { pcode: u32, low: i64, high: i64 },
     /// A row of `num`; a quantity has a unit.
     Num { pcode: u32, value: f64, unit: Option<Box<Unit>> },
+    /// A row of `num` at an end that is finite.
+    Range { pcode: u32, low: f64, high: f64, unit: Option<Box<Unit>> },
     /// Of a composite, no row: for each component, where its values stand among those of
     /// the version.
     Parts { pcode: u32, parts: Box<[Box<[u16]>]> },
@@ -72,6 +74,7 @@ impl Val {
             | Val::Str { pcode, .. }
             | Val::Date { pcode, .. }
             | Val::Num { pcode, .. }
+            | Val::Range { pcode, .. }
             | Val::Parts { pcode, .. } => *pcode,
         }
     }
@@ -154,6 +157,7 @@ const RARE_DATE: u8 = 0;
 const RARE_NUMBER: u8 = 1;
 const RARE_QUANTITY: u8 = 2;
 const RARE_PARTS: u8 = 3;
+const RARE_RANGE: u8 = 4;
 
 /// The number as scale and digits, where these give it back to the bit.
 fn decimal(value: f64) -> Option<(u64, i64)> {
@@ -351,6 +355,16 @@ pub(super) fn encode(vals: &[Val], primary: Option<(i64, i64)>, out: &mut Vec<u8
                     put_unit(out, u);
                 }
             }
+            Val::Range { low, high, unit, .. } => {
+                put_uint(out, head(4));
+                out.push(RARE_RANGE);
+                out.extend_from_slice(&low.to_le_bytes());
+                out.extend_from_slice(&high.to_le_bytes());
+                put_uint(out, u64::from(unit.is_some()));
+                if let Some(u) = unit {
+                    put_unit(out, u);
+                }
+            }
             Val::Parts { parts, .. } => {
                 put_uint(out, head(4));
                 out.push(RARE_PARTS);
@@ -425,6 +439,11 @@ fn rare(c: &mut Cursor<'_>, pcode: u32) -> Option<Val> {
         [RARE_DATE] => Val::Date { pcode, low: c.int()?, high: c.int()? },
         [RARE_NUMBER] => Val::Num { pcode, value: c.real()?, unit: None },
         [RARE_QUANTITY] => Val::Num { pcode, value: c.real()?, unit: Some(Box::new(unit(c)?)) },
+        [RARE_RANGE] => {
+            let (low, high) = (c.real()?, c.real()?);
+            let unit = if c.uint()? == 0 { None } else { Some(Box::new(unit(c)?)) };
+            Val::Range { pcode, low, high, unit }
+        }
         [RARE_PARTS] => {
             let mut parts = Vec::new();
             for _ in 0..c.uint()? {

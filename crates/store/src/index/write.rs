@@ -47,8 +47,13 @@ enum Value<'a> {
     Own,
     Str(&'a str),
     Date(i64, i64),
-    Num(u64, Option<(Option<&'a str>, Option<&'a str>, Option<&'a str>)>),
+    Num(u64, Option<Parts<'a>>),
+    Later(&'a str),
+    Range(u64, u64, Parts<'a>),
 }
+
+/// System, code and text of a unit.
+type Parts<'a> = (Option<&'a str>, Option<&'a str>, Option<&'a str>);
 
 impl Value<'_> {
     fn kind(&self) -> Kind {
@@ -61,6 +66,8 @@ impl Value<'_> {
                 if long { Kind::DateLong } else { Kind::Date }
             }
             Value::Num(..) => Kind::Num,
+            Value::Later(_) => Kind::Later,
+            Value::Range(..) => Kind::Range,
         }
     }
 }
@@ -282,6 +289,11 @@ impl State {
                 let unit = (system.as_deref(), code.as_deref(), unit.as_deref());
                 Value::Num(value.to_bits(), Some(unit))
             }
+            Term::Range { low, high, system, code, unit } => {
+                let unit = (system.as_deref(), code.as_deref(), unit.as_deref());
+                Value::Range(low.to_bits(), high.to_bits(), unit)
+            }
+            Term::Later { text } => Value::Later(text),
             // No JSON number is infinite.
             Term::Number { .. } | Term::Quantity { .. } | Term::Parts { .. } => return Ok(None),
             Term::Ref { target: Some(ty), id: Some(id), .. } => {
@@ -561,22 +573,26 @@ impl State {
 }
 
 fn val(value: &Value<'_>, pcode: u32) -> Val {
+    let unit = |(system, code, unit): Parts<'_>| {
+        Box::new(Unit {
+            system: system.map(Into::into),
+            code: code.map(Into::into),
+            unit: unit.map(Into::into),
+        })
+    };
     match *value {
+        Value::Later(text) => Val::Str { pcode, text: text.into() },
+        Value::Range(low, high, of) => Val::Range {
+            pcode,
+            low: f64::from_bits(low),
+            high: f64::from_bits(high),
+            unit: Some(unit(of)),
+        },
         Value::Post(_, term) => Val::Post { pcode, term },
         Value::Own => Val::Own { pcode },
         Value::Str(text) => Val::Str { pcode, text: text.into() },
         Value::Date(low, high) => Val::Date { pcode, low, high },
-        Value::Num(bits, unit) => Val::Num {
-            pcode,
-            value: f64::from_bits(bits),
-            unit: unit.map(|(system, code, unit)| {
-                Box::new(Unit {
-                    system: system.map(Into::into),
-                    code: code.map(Into::into),
-                    unit: unit.map(Into::into),
-                })
-            }),
-        },
+        Value::Num(bits, of) => Val::Num { pcode, value: f64::from_bits(bits), unit: of.map(unit) },
     }
 }
 

@@ -51,14 +51,23 @@ impl Unopened {
         Ok(splice(&h.plan, h.classes, &known_of(h), &segment, mark)?)
     }
 
-    /// The values to index. Segments of free text and attachments stay sealed unless a
-    /// search parameter reads them. For the index alone.
+    /// The values to index. Attachments stay sealed unless a search parameter reads them.
+    /// For the index alone.
     pub(super) fn values(&self) -> Result<Extracted, Error> {
         if self.header.deleted {
             return Ok(Extracted::default());
         }
         let wanted = readable_classes(self.header.ty).and(self.header.classes);
-        let body = Zeroizing::new(self.join(wanted, Mark::Nothing)?.body);
+        let joined = match self.join(wanted, Mark::Nothing) {
+            // A note that can't be opened must not keep the record from everybody, nor the
+            // index from what comes after it: its words are not found, and `verify` and a
+            // reader of the note are told.
+            Err(_) if wanted.has(DataClass::Notes) => {
+                self.join(wanted.minus(ClassSet::of(DataClass::Notes)), Mark::Nothing)?
+            }
+            other => other?,
+        };
+        let body = Zeroizing::new(joined.body);
         let doc = Doc::parse(&body, &NO_LIMITS)
             .map_err(|_| Error::Corrupt("a record's segments join to no JSON"))?;
         Ok(extract_again(&doc, self.header.ty))

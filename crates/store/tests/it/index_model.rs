@@ -65,6 +65,46 @@ fn fits(o: &Operand, modifier: Modifier, t: &Term) -> bool {
                 && system.as_ref().is_none_or(|q| q == s)
                 && code.as_ref().is_none_or(|q| q == c)
         }
+        (Operand::Str(q), Term::Later { text }) => {
+            modifier == Modifier::None && fold(text).starts_with(&fold(q))
+        }
+        (
+            Operand::Quantity { prefix, value, low, high, system, code },
+            Term::Range { low: l, high: h, system: s, code: c, unit },
+        ) => {
+            const UCUM: &str = "http://unitsofmeasure.org";
+            let ucum = |u: &Option<Box<str>>| u.as_deref() == Some(UCUM);
+            let same = match (system, code) {
+                (None, None) => true,
+                (None, Some(q)) => c.as_ref() == Some(q) || unit.as_ref() == Some(q),
+                (Some(y), None) => s.as_ref() == Some(y),
+                (Some(y), Some(q)) => s.as_ref() == Some(y) && c.as_ref() == Some(q),
+            };
+            let ends = match (code, c) {
+                _ if same => Some((*l, *h)),
+                (Some(to), Some(of)) if ucum(system) && ucum(s) => {
+                    converted(*l, of, to).zip(converted(*h, of, to))
+                }
+                _ => None,
+            };
+            ends.is_some_and(|(l, h)| {
+                let contained = *low <= l && h < *high;
+                match prefix {
+                    Prefix::Eq => contained,
+                    Prefix::Ne => !contained,
+                    Prefix::Gt => h > *value,
+                    Prefix::Lt => l < *value,
+                    Prefix::Ge => contained || h > *value,
+                    Prefix::Le => contained || l < *value,
+                    Prefix::Sa => l > *value,
+                    Prefix::Eb => h < *value,
+                    Prefix::Ap => {
+                        let near = value.abs() / 10.0;
+                        l < high.max(value + near) && h >= low.min(value - near)
+                    }
+                }
+            })
+        }
         (Operand::Str(q), Term::Said { text }) => fold(text).starts_with(&fold(q)),
         (Operand::Typed { system, code, value }, Term::Typed { system: s, code: c, value: v }) => {
             (system, code, value) == (s, c, v)
@@ -290,7 +330,7 @@ impl Model<'_> {
                             Term::Ref { id, url, .. } => id.is_some() || url.is_some(),
                             _ => false,
                         },
-                        _ => true,
+                        _ => !matches!(t, Term::Later { .. }),
                     };
                     return all
                         && values(v, p).any(|(c, t)| {
@@ -431,6 +471,10 @@ impl Model<'_> {
                     Term::Number { value, .. } | Term::Quantity { value, .. } => {
                         Some(Key::Real(*value))
                     }
+                    Term::Range { low, high, .. } => {
+                        let (first, last) = if k.descending { (high, low) } else { (low, high) };
+                        Some(Key::Real(if first.is_finite() { *first } else { *last }))
+                    }
                     Term::Str { text } => Some(Key::Text(fold(text))),
                     Term::Token { code, .. } => {
                         Some(Key::Text(code.as_deref().unwrap_or("").to_owned()))
@@ -441,7 +485,10 @@ impl Model<'_> {
                     Term::Ref { url: Some(u), .. } => Some(Key::Text(u.to_string())),
                     Term::Ref { .. } => None,
                     Term::Uri { uri } => Some(Key::Text(uri.to_string())),
-                    Term::Parts { .. } | Term::Said { .. } | Term::Typed { .. } => None,
+                    Term::Parts { .. }
+                    | Term::Said { .. }
+                    | Term::Typed { .. }
+                    | Term::Later { .. } => None,
                 })
                 .collect(),
         };

@@ -164,6 +164,7 @@ pub(crate) const NAMES: &[&str] = &["Zoë", "zoe", "Zoe Ann", "Smith", "SMITHERS
 
 pub(crate) fn term(d: &mut Dice, code: &str) -> Term {
     match code {
+        "family" if d.one_in(5) => Term::Later { text: text(d, &["smith", "ann", "zoe"]) },
         "name" | "family" | "value-string" => Term::Str {
             text: if d.one_in(8) {
                 format!("{}{}", "long ".repeat(12), d.below(3)).into()
@@ -184,6 +185,11 @@ pub(crate) fn term(d: &mut Dice, code: &str) -> Term {
             let system = d.one_in(2).then(|| text(d, &["http://unitsofmeasure.org", "urn:u"]));
             let code = d.one_in(2).then(|| text(d, &["mg", "kg"]));
             let unit = d.one_in(2).then(|| text(d, &["mg", "stone"]));
+            if d.one_in(5) {
+                let low = if d.one_in(3) { f64::NEG_INFINITY } else { value - 1.0 };
+                let high = if low.is_finite() && d.one_in(3) { f64::INFINITY } else { value + 2.0 };
+                return Term::Range { low, high, system, code, unit };
+            }
             Term::Quantity { value, low, high, system, code, unit }
         }
         "_profile" => Term::Uri { uri: text(d, &["http://x/a", "http://x/b"]) },
@@ -353,6 +359,12 @@ pub(crate) fn operand(d: &mut Dice, code: &str) -> Operand {
         Prefix::Ap,
     ];
     let found = match term(d, code) {
+        Term::Range { high, system, code, unit, .. } => {
+            let value = if high.is_finite() { high - 1.0 } else { 2.0 };
+            Term::Quantity { value, low: value - 0.5, high: value + 0.5, system, code, unit }
+        }
+        // A family name is asked for as it is.
+        Term::Later { text } => Term::Str { text },
         // Those are asked for by modifiers of their own.
         Term::Said { .. } | Term::Typed { .. } => Term::Token {
             system: (!d.one_in(4)).then(|| text(d, &["urn:s1", "urn:s2"])),
@@ -386,7 +398,11 @@ pub(crate) fn operand(d: &mut Dice, code: &str) -> Operand {
             Operand::Ref { target: if d.one_in(3) { None } else { target }, id, url }
         }
         Term::Uri { uri } => Operand::Uri(uri),
-        Term::Parts { .. } | Term::Said { .. } | Term::Typed { .. } => {
+        Term::Parts { .. }
+        | Term::Said { .. }
+        | Term::Typed { .. }
+        | Term::Range { .. }
+        | Term::Later { .. } => {
             unreachable!("not made by `term`, or taken out above")
         }
     }
