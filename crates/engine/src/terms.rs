@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use phial_audit::Entry;
-use phial_base::{ClassSet, LogicalId, RowId};
+use phial_base::{ClassSet, LogicalId, RowId, Seq};
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::IssueCode;
 use phial_fhir::profile::{self, Structure, World};
@@ -44,6 +44,8 @@ pub(crate) struct Terms<'e> {
     engine: &'e Engine,
     tenant: &'e Tenant,
     caller: &'e Caller,
+    /// The snapshot that is looked at; `None`: what is there now.
+    at: Option<Seq>,
     seen: RefCell<Seen>,
 }
 
@@ -66,7 +68,13 @@ struct Opened {
 
 impl<'e> Terms<'e> {
     pub(crate) fn new(engine: &'e Engine, tenant: &'e Tenant, caller: &'e Caller) -> Self {
-        Terms { engine, tenant, caller, seen: RefCell::default() }
+        Terms { engine, tenant, caller, at: None, seen: RefCell::default() }
+    }
+
+    /// Definitions under a URL as they were at a snapshot, as far as the caller may see
+    /// them as they are now, too.
+    pub(crate) fn as_of(self, at: Option<Seq>) -> Self {
+        Terms { at, ..self }
     }
 
     /// Writes down every record that took part, and gives their permits.
@@ -156,13 +164,19 @@ impl<'e> Terms<'e> {
         let Ok(query) = parse_query(ty, &pairs) else { return Ok(None) };
         let failed = Engine::store_failure(self.caller);
         let vessel = &self.tenant.vessel;
-        let at = vessel.catch_up().map_err(&failed)?;
+        let now = vessel.catch_up().map_err(&failed)?;
+        let at = self.at.unwrap_or(now);
         let access = self.engine.access(self.caller, Action::Search);
         let viewer = self.caller.viewer();
         let page = vessel
             .search(&query, &viewer, &access, at, None, MOST_VERSIONS, false)
             .map_err(&failed)?;
         for hit in page.hits {
+            if self.at.is_some()
+                && !self.engine.still_visible(self.tenant, self.caller, &hit)?
+            {
+                continue;
+            }
             let found = vessel.find_version(hit.row, hit.version).map_err(&failed)?;
             if let Some(found) = found
                 && let Some(doc) = self.open(found, Action::Search)?
@@ -289,33 +303,39 @@ pub(crate) fn trouble(path: &str, trouble: &Trouble) -> Failure {
 /// A code with the system that it is of.
 pub(crate) type SystemAndCode = (Box<str>, Box<str>);
 
+/// One look-up of a search, and where what takes part in it is written down.
+pub(crate) struct Lookup<'l> {
+    pub(crate) tenant: &'l Tenant,
+    pub(crate) caller: &'l Caller,
+    /// The search parameter, as what is refused names it.
+    pub(crate) path: &'l str,
+    /// The snapshot of the search's first page; `None` on that page.
+    pub(crate) at: Option<Seq>,
+    pub(crate) e: &'l mut Entry,
+    pub(crate) permits: &'l mut Vec<Permit>,
+}
+
 impl Engine {
     /// The codes of a value set, for `:in` and `:not-in`
     /// (<https://hl7.org/fhir/R4/search.html#modifiers>): a canonical URL, perhaps with
-    /// `|version`, or `ValueSet/id`. Records that took part are added to `e`, and their
-    /// permits to `permits`. `path` names the search parameter in what is refused.
+    /// `|version`, or `ValueSet/id`. Records that took part are written down in `look`.
     ///
     /// # Errors
     /// [`Failure::Invalid`] when the value set, or a code system that it needs, is not
     /// held or not visible, the same in both cases.
-    #[allow(dead_code, reason = "the search's modifiers are its users and come next")]
     pub(crate) fn codes_of_value_set(
         &self,
-        tenant: &Tenant,
-        caller: &Caller,
         url: &str,
-        path: &str,
-        e: &mut Entry,
-        permits: &mut Vec<Permit>,
+        look: &mut Lookup<'_>,
     ) -> Result<Vec<SystemAndCode>, Failure> {
-        let terms = Terms::new(self, tenant, caller);
+        let terms = Terms::new(self, look.tenant, look.caller).as_of(look.at);
         let set = terms.named_set(url)?;
         let codes = match set {
             Some(set) => terminology::expand(&terms, &set),
             None => Err(NotHeld::ValueSet(canonical(url).0.into()).into()),
         };
-        permits.extend(terms.finish(e)?);
-        let codes = codes.map_err(|t| trouble(path, &t))?;
+        look.permits.extend(terms.finish(look.e)?);
+        let codes = codes.map_err(|t| trouble(look.path, &t))?;
         Ok(codes.into_iter().map(|c| (c.system, c.code)).collect())
     }
 
@@ -323,24 +343,18 @@ impl Engine {
     ///
     /// # Errors
     /// [`Failure::Invalid`] when the code system is not held as a whole.
-    #[expect(clippy::too_many_arguments, reason = "one look-up has these parts")]
-    #[allow(dead_code, reason = "the search's modifiers are its users and come next")]
     pub(crate) fn codes_of_hierarchy(
         &self,
-        tenant: &Tenant,
-        caller: &Caller,
         system: &str,
         code: &str,
         up: bool,
-        path: &str,
-        e: &mut Entry,
-        permits: &mut Vec<Permit>,
+        look: &mut Lookup<'_>,
     ) -> Result<Vec<SystemAndCode>, Failure> {
-        let terms = Terms::new(self, tenant, caller);
+        let terms = Terms::new(self, look.tenant, look.caller).as_of(look.at);
         let of = if up { terminology::above } else { terminology::below };
         let codes = of(&terms, system, code);
-        permits.extend(terms.finish(e)?);
-        let codes = codes.map_err(|t| trouble(path, &t))?;
+        look.permits.extend(terms.finish(look.e)?);
+        let codes = codes.map_err(|t| trouble(look.path, &t))?;
         Ok(codes.into_iter().map(|code| (system.into(), code)).collect())
     }
 }

@@ -164,9 +164,11 @@ impl Engine {
             self.guard(caller, query)?;
         }
         one_order(&queries)?;
+        let mut permits = Vec::new();
         for query in &mut queries {
             by_either_form(query, &search.base);
-            self.look_up_codes(tenant, caller, query, token.as_ref().map(Token::at))?;
+            let at = token.as_ref().map(Token::at);
+            self.look_up_codes(tenant, caller, query, at, (e, &mut permits))?;
         }
         let Some(query) = queries.first() else { return Err(Failure::NotFound) };
         let adds = !query.include.is_empty() || !query.revinclude.is_empty();
@@ -231,7 +233,6 @@ impl Engine {
         if let Some(next) = &next {
             out.link("next", &link(next));
         }
-        let mut permits = Vec::new();
         if !counting {
             for (hits, mode) in [(&page.hits, "match"), (&included, "include")] {
                 // The elements are named of the type that is searched.

@@ -358,7 +358,8 @@ fn codes_are_found_by_value_set_hierarchy_text_and_type() {
             {"system": "http://snomed.info/sct", "concept": [{"code": "44054006"}, {"code": "1"}]},
             {"valueSet": ["http://example.org/inner"]}]}}));
     put(json!({"resourceType": "ValueSet", "id": "inner", "url": "http://example.org/inner",
-        "status": "active", "compose": {"include": [{"system": "http://loinc.org"}]}}));
+        "status": "active", "compose": {"include": [
+            {"system": "http://loinc.org", "concept": [{"code": "2339-0"}]}]}}));
     put(json!({"resourceType": "ValueSet", "id": "odd", "url": "http://example.org/odd",
         "status": "active", "compose": {"include": [{"system": "http://snomed.info/sct",
             "filter": [{"property": "x", "op": "regex", "value": "y"}]}]}}));
@@ -460,4 +461,53 @@ fn words_of_notes_are_found_by_who_may_read_them() {
     for query in ["Condition?_content=gambling", "Condition?_text=naive"] {
         let _ = server.get("physician", query).expect(400);
     }
+}
+
+#[test]
+fn references_are_found_in_every_form_and_through_hierarchies() {
+    let world = clinic();
+    let server = world.serve();
+    let put = |body: Value| {
+        let _ = server.put("import-client", &body).expect(201);
+    };
+    let own = format!("{}/Patient/{}", server.base(), BY_TEAM.id);
+    put(json!({"resourceType": "Observation", "id": "absolute", "status": "final",
+        "code": {"text": "x"}, "subject": {"reference": own}}));
+    for (id, of) in [("site", None), ("ward", Some("site")), ("bed", Some("ward"))] {
+        let mut location = json!({"resourceType": "Location", "id": id});
+        if let Some(of) = of {
+            location["partOf"] = json!({"reference": format!("Location/{of}")});
+        }
+        put(location);
+        put(json!({"resourceType": "Procedure", "id": format!("in-{id}"), "status": "completed",
+            "subject": {"reference": format!("Patient/{}", BY_TEAM.id)},
+            "location": {"reference": format!("Location/{id}")}}));
+    }
+    for (id, version) in [("a", "|1.0"), ("b", "|1.1"), ("c", "|2.0"), ("d", "")] {
+        put(json!({"resourceType": "QuestionnaireResponse", "id": id, "status": "completed",
+            "questionnaire": format!("http://example.org/q{version}")}));
+    }
+    for (id, kind) in [("text", "text/xml"), ("set", "text/xml; charset=UTF-8"), ("other", "text/xmlx")] {
+        put(json!({"resourceType": "DocumentReference", "id": id, "status": "current",
+            "content": [{"attachment": {"contentType": kind, "title": id}}]}));
+    }
+    let s = |t: &str| t.to_owned();
+    check(&server, "privacy-officer", &[
+        ("Observation", format!("subject={}", BY_TEAM.id), N + 1),
+        ("Observation", format!("subject=Patient/{}", BY_TEAM.id), N + 1),
+        ("Observation", format!("subject:Patient={}", BY_TEAM.id), N + 1),
+        ("Observation", format!("subject={own}"), N + 1),
+        ("Procedure", s("location=Location/ward"), 1),
+        ("Procedure", s("location:below=Location/site"), 3),
+        ("Procedure", s("location:below=ward"), 2),
+        ("Procedure", s("location:above=Location/bed"), 3),
+        ("Procedure", s("location:above=Location/ward"), 2),
+        ("Procedure", s("location:below=Location/absent"), 0),
+        ("QuestionnaireResponse", s("questionnaire:below=http://example.org/q"), 4),
+        ("QuestionnaireResponse", s("questionnaire:below=http://example.org/q|1"), 2),
+        ("QuestionnaireResponse", s("questionnaire:below=http://example.org/q|1.1"), 1),
+        ("QuestionnaireResponse", s("questionnaire=http://example.org/q"), 1),
+        ("DocumentReference", s("contenttype=text/xml"), 1),
+        ("DocumentReference", s("contenttype:below=text/xml"), 2),
+    ]);
 }
