@@ -28,6 +28,7 @@ pub struct Candidate<'a> {
 #[must_use]
 pub fn is_local(query: &Query) -> bool {
     query.compartment.is_none()
+        && query.criteria.is_empty()
         && query.filters.iter().all(|f| {
             matches!(f.on, On::Id | On::LastUpdated | On::Param(_))
                 && matches!(
