@@ -57,7 +57,8 @@ impl Engine {
                     codes.extend(self.codes_of_hierarchy(system, code, up, look)?);
                 }
                 _ => {
-                    let text = format!("{} needs a code with its system, as system|code", look.path);
+                    let text =
+                        format!("{} needs a code with its system, as system|code", look.path);
                     return Err(Failure::invalid(IssueCode::NotSupported, look.path, text));
                 }
             }
@@ -84,9 +85,7 @@ impl Engine {
 /// The modifier of a filter that stands for codes which must be looked up.
 pub(crate) fn looked_up(filter: &Filter) -> Option<&'static str> {
     // A type of media has parameters and no code system.
-    let media = |v: &Operand| {
-        matches!(v, Operand::Token { system: None, code: Some(code) } if code.contains('/'))
-    };
+    let media = |v: &Operand| matches!(v, Operand::Token { system: None, code: Some(code) } if code.contains('/'));
     let tokens = filter.values.iter().all(|v| matches!(v, Operand::Token { .. }));
     match filter.modifier {
         Modifier::In => Some("in"),

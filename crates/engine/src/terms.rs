@@ -172,9 +172,7 @@ impl<'e> Terms<'e> {
             .search(&query, &viewer, &access, at, None, MOST_VERSIONS, false)
             .map_err(&failed)?;
         for hit in page.hits {
-            if self.at.is_some()
-                && !self.engine.still_visible(self.tenant, self.caller, &hit)?
-            {
+            if self.at.is_some() && !self.engine.still_visible(self.tenant, self.caller, &hit)? {
                 continue;
             }
             let found = vessel.find_version(hit.row, hit.version).map_err(&failed)?;

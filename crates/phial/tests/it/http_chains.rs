@@ -487,27 +487,33 @@ fn references_are_found_in_every_form_and_through_hierarchies() {
         put(json!({"resourceType": "QuestionnaireResponse", "id": id, "status": "completed",
             "questionnaire": format!("http://example.org/q{version}")}));
     }
-    for (id, kind) in [("text", "text/xml"), ("set", "text/xml; charset=UTF-8"), ("other", "text/xmlx")] {
+    for (id, kind) in
+        [("text", "text/xml"), ("set", "text/xml; charset=UTF-8"), ("other", "text/xmlx")]
+    {
         put(json!({"resourceType": "DocumentReference", "id": id, "status": "current",
             "content": [{"attachment": {"contentType": kind, "title": id}}]}));
     }
     let s = |t: &str| t.to_owned();
-    check(&server, "privacy-officer", &[
-        ("Observation", format!("subject={}", BY_TEAM.id), N + 1),
-        ("Observation", format!("subject=Patient/{}", BY_TEAM.id), N + 1),
-        ("Observation", format!("subject:Patient={}", BY_TEAM.id), N + 1),
-        ("Observation", format!("subject={own}"), N + 1),
-        ("Procedure", s("location=Location/ward"), 1),
-        ("Procedure", s("location:below=Location/site"), 3),
-        ("Procedure", s("location:below=ward"), 2),
-        ("Procedure", s("location:above=Location/bed"), 3),
-        ("Procedure", s("location:above=Location/ward"), 2),
-        ("Procedure", s("location:below=Location/absent"), 0),
-        ("QuestionnaireResponse", s("questionnaire:below=http://example.org/q"), 4),
-        ("QuestionnaireResponse", s("questionnaire:below=http://example.org/q|1"), 2),
-        ("QuestionnaireResponse", s("questionnaire:below=http://example.org/q|1.1"), 1),
-        ("QuestionnaireResponse", s("questionnaire=http://example.org/q"), 1),
-        ("DocumentReference", s("contenttype=text/xml"), 1),
-        ("DocumentReference", s("contenttype:below=text/xml"), 2),
-    ]);
+    check(
+        &server,
+        "privacy-officer",
+        &[
+            ("Observation", format!("subject={}", BY_TEAM.id), N + 1),
+            ("Observation", format!("subject=Patient/{}", BY_TEAM.id), N + 1),
+            ("Observation", format!("subject:Patient={}", BY_TEAM.id), N + 1),
+            ("Observation", format!("subject={own}"), N + 1),
+            ("Procedure", s("location=Location/ward"), 1),
+            ("Procedure", s("location:below=Location/site"), 3),
+            ("Procedure", s("location:below=ward"), 2),
+            ("Procedure", s("location:above=Location/bed"), 3),
+            ("Procedure", s("location:above=Location/ward"), 2),
+            ("Procedure", s("location:below=Location/absent"), 0),
+            ("QuestionnaireResponse", s("questionnaire:below=http://example.org/q"), 4),
+            ("QuestionnaireResponse", s("questionnaire:below=http://example.org/q|1"), 2),
+            ("QuestionnaireResponse", s("questionnaire:below=http://example.org/q|1.1"), 1),
+            ("QuestionnaireResponse", s("questionnaire=http://example.org/q"), 1),
+            ("DocumentReference", s("contenttype=text/xml"), 1),
+            ("DocumentReference", s("contenttype:below=text/xml"), 2),
+        ],
+    );
 }

@@ -96,7 +96,7 @@ fn parameters(all: &[(&str, &str)]) -> Value {
     json!({"resourceType": "Parameters", "parameter": all})
 }
 
-const ROWS: [Row; 35] = [
+const ROWS: [Row; 37] = [
     Row {
         route: "GET [base]/metadata",
         asks: &[("the capability statement", |s, r, _| get(s, r, "metadata"))],
