@@ -201,8 +201,11 @@ pub trait Host<'a> {
 /// What an amount in one UCUM unit is times, and by, to be one in another. `None` when
 /// either is unknown, or they are of two dimensions.
 pub(crate) fn unit_factor(from: &str, to: &str) -> Option<(Decimal, Decimal)> {
+    let same = from == to;
     let (from, to) = (units::Unit::parse(from)?, units::Unit::parse(to)?);
-    if !from.alike(&to) {
+    // Amounts of no dimension (scores, shares, counts) are the same thing only by name.
+    let bare = from.dimensions.iter().all(|d| *d == 0);
+    if !from.alike(&to) || bare && !same {
         return None;
     }
     let times = from.factor.0.checked_mul(to.factor.1)?;

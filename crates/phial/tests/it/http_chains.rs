@@ -396,7 +396,6 @@ fn codes_are_found_by_value_set_hierarchy_text_and_type() {
     );
     for query in [
         "code:in=http://example.org/absent",
-        "code:in=http://example.org/odd",
         "code:below=http://loinc.org|2339-0",
         "code:below=44054006",
     ] {

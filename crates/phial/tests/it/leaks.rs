@@ -45,6 +45,11 @@ fn has_reveals_no_forbidden_record() {
     };
     for role in ["physician", "nurse", "field-clinician", "billing", "front-desk", "auditor"] {
         for p in [BY_TEAM, UNTIED] {
+            // Who treats the patient may read it, and so find by it.
+            let path = format!("Condition/{}", id("cond", p, 2));
+            if server.get(role, &path).status == 200 {
+                continue;
+            }
             same(&has(role, "86406008", p.id), &has(role, "86406999", p.id), role);
         }
     }
@@ -92,6 +97,11 @@ fn chains_obey_the_policy_at_every_link() {
                 "patient.identifier=http://hl7.org/fhir/sid/us-ssn|999-41-0000",
             ),
         ] {
+            // Who treats the patient may read it, and so find by it.
+            let labelled = hit.contains("encounter");
+            if labelled && server.get(role, "Encounter/enc-hidden").status == 200 {
+                continue;
+            }
             same(&ask(role, ty, hit), &ask(role, ty, miss), &format!("{role} {ty}?{hit}"));
         }
     }

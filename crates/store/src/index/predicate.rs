@@ -380,7 +380,13 @@ impl Pred {
                     && !any(v, params, tests, ClassSet::ALL, names)
             }
             Pred::Missing { param, missing, need } => {
-                let of = |val: &Val| names.has_param(val.pcode(), *param);
+                // What stands beside a value is none: a code in words alone is missing.
+                let of = |val: &Val| {
+                    names.pcode(val.pcode()).is_some_and(|p| {
+                        p.params.contains(param)
+                            && !matches!(p.kind, Kind::Said | Kind::Typed | Kind::Later)
+                    })
+                };
                 covers_all(v, &[*param], *need, mask, names) && v.vals.iter().any(of) != *missing
             }
             // Only a search can say; see `Run::full`.

@@ -317,7 +317,10 @@ impl Model<'_> {
             On::Param(p) => {
                 let all = m.covers(p.classes(v.ty));
                 if let [Operand::Missing(missing)] = f.values.as_slice() {
-                    return all && (values(v, p).next().is_none() == *missing);
+                    let own = |t: &Term| {
+                        !matches!(t, Term::Said { .. } | Term::Typed { .. } | Term::Later { .. })
+                    };
+                    return all && (!values(v, p).any(|(_, t)| own(t)) == *missing);
                 }
                 if !p.components().is_empty() {
                     return (all || !f.values.iter().any(unequal))
