@@ -160,6 +160,10 @@ impl Oracle {
         self.all.get(ty).into_iter().flat_map(BTreeMap::values)
     }
 
+    pub(crate) fn types(&self) -> impl Iterator<Item = &str> {
+        self.all.keys().map(String::as_str)
+    }
+
     pub(crate) fn find(&self, ty: &str, id: &str) -> Option<&Value> {
         self.all.get(ty)?.get(id)
     }
@@ -200,6 +204,11 @@ fn its_own_arithmetic_is_right() {
         assert!(a.same(d(low)) && b.same(d(high)), "{text}: {a:?} {b:?}");
     }
     assert!(d("2e-1").same(d("0.2")) && d("0.19").less(d("2e-1")));
+    // From least to greatest, however far apart.
+    let rising = ["-1e30", "-7", "-0.5", "0", "1e-245", "0.19", "2e-1", "0.21", "1", "99.5"];
+    for pair in rising.windows(2) {
+        assert!(d(pair[0]).less(d(pair[1])) && !d(pair[1]).less(d(pair[0])), "{pair:?}");
+    }
     for (a, b) in
         [("Müller", "MULLER"), ("O'Brien", "obrien"), ("St.  John-Smith", "st john smith")]
     {

@@ -21,10 +21,24 @@ impl Decimal {
         Some(Decimal { digits, scale: i32::try_from(fraction.len()).ok()? - power })
     }
 
+    /// By sign, then by magnitude, then digit by digit: no power of ten is too high.
     fn cmp_to(self, other: Decimal) -> Ordering {
-        let scale = self.scale.max(other.scale);
-        let at = |d: Decimal| d.digits * 10_i128.pow(u32::try_from(scale - d.scale).unwrap());
-        at(self).cmp(&at(other))
+        if self.digits.signum() != other.digits.signum() || self.digits == 0 {
+            return self.digits.signum().cmp(&other.digits.signum());
+        }
+        let text = |d: Decimal| d.digits.unsigned_abs().to_string();
+        let (mut a, mut b) = (text(self), text(other));
+        let magnitude = |t: &str, d: Decimal| i32::try_from(t.len()).unwrap() - d.scale;
+        let order = magnitude(&a, self).cmp(&magnitude(&b, other)).then_with(|| {
+            while a.len() < b.len() {
+                a.push('0');
+            }
+            while b.len() < a.len() {
+                b.push('0');
+            }
+            a.cmp(&b)
+        });
+        if self.digits < 0 { order.reverse() } else { order }
     }
 
     pub(crate) fn less(self, other: Decimal) -> bool {
