@@ -76,6 +76,20 @@ impl Expression {
         eval::evaluate(&self.root, context, input)
     }
 
+    /// Evaluates within what is left of a budget of steps that many expressions share.
+    pub(crate) fn evaluate_within<'a>(
+        &self,
+        context: &Context<'a>,
+        input: &[Item<'a>],
+        left: &std::cell::Cell<u64>,
+    ) -> Result<Collection<'a>, Error> {
+        let steps = context.limits.steps.min(left.get());
+        let context = Context { limits: Limits { steps, ..context.limits }, ..context.clone() };
+        let (found, used) = eval::counted(&self.root, &context, input);
+        left.set(left.get().saturating_sub(used));
+        found
+    }
+
     /// Evaluates and asks whether that is true: an empty collection is not, a single item
     /// that is no boolean is.
     ///

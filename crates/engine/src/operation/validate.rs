@@ -158,7 +158,7 @@ fn validate(
         issues.push(Issue::error(IssueCode::Value, "id", text));
     }
     let now = Moment::date_time(&caller.request.at.to_string());
-    let checked = profile::Asked { profiles, claimed: true, now };
+    let checked = profile::Asked { profiles, claimed: true, now, budget: None };
     issues.extend(profile::validate(doc, &checked, terms));
     issues.sort_by_key(|i| !matches!(i.severity, Severity::Error | Severity::Fatal));
     Ok(operation_outcome(&issues))

@@ -19,6 +19,15 @@ pub(super) fn evaluate<'a>(
     context: &Context<'a>,
     input: &[Item<'a>],
 ) -> Result<Collection<'a>, Error> {
+    counted(root, context, input).0
+}
+
+/// The same, and how many steps it took.
+pub(super) fn counted<'a>(
+    root: &Expr,
+    context: &Context<'a>,
+    input: &[Item<'a>],
+) -> (Result<Collection<'a>, Error>, u64) {
     let evaluator = Evaluator {
         context,
         input,
@@ -26,7 +35,8 @@ pub(super) fn evaluate<'a>(
         resources: OnceCell::new(),
         patterns: RefCell::new(HashMap::new()),
     };
-    evaluator.eval(root, Frame { focus: input, index: None, total: None })
+    let found = evaluator.eval(root, Frame { focus: input, index: None, total: None });
+    (found, evaluator.steps.get())
 }
 
 /// One evaluation.

@@ -2,6 +2,7 @@
 //! the profiles that are asked for or claimed. Structure and required codes of R4's own
 //! types are [`crate::validate`]'s.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -17,9 +18,13 @@ use crate::terminology::{NotHeld, canonical};
 
 /// Issues listed at most.
 const MOST_ISSUES: usize = 200;
-/// Elements held against definitions at most: slices and profiles within profiles can
-/// multiply.
-const MOST_STEPS: usize = 2_000_000;
+/// What one check may do, in steps of FHIRPath: slices and profiles within profiles can
+/// multiply, and a stored definition may ask for anything.
+const BUDGET: u64 = 100_000_000;
+/// What it costs of that to hold one element against a definition.
+const ELEMENT: u64 = 20;
+/// Profiles that ask for each other by `conformsTo` in their invariants.
+const MOST_NESTED: usize = 3;
 /// How deep one profile may ask for another.
 const MOST_DEPTH: usize = 12;
 /// For one invariant; a resource has thousands.
@@ -34,13 +39,15 @@ pub struct Asked {
     pub claimed: bool,
     /// `now()` of invariants.
     pub now: Option<Moment>,
+    /// Steps that the check may take; 100 million when nothing is said.
+    pub budget: Option<u64>,
 }
 
 /// Checks a resource that is JSON. Issues name places, never values; they begin with errors.
 #[must_use]
 pub fn check(doc: &Doc, asked: &Asked, world: &dyn World) -> Vec<Issue> {
     let Some(root) = Place::resource(doc.root()) else { return Vec::new() };
-    let host = Outside { world };
+    let host = Outside { world, left: Cell::new(asked.budget.unwrap_or(BUDGET)), depth: 0 };
     let mut checker = Checker::new(&host, root);
     checker.now = asked.now;
     checker.claimed = asked.claimed;
@@ -48,7 +55,7 @@ pub fn check(doc: &Doc, asked: &Asked, world: &dyn World) -> Vec<Issue> {
     for profile in &asked.profiles {
         checker.profile(&root, profile);
     }
-    if checker.left == 0 {
+    if host.left.get() == 0 {
         let text = "there is too much in this resource to check all of it";
         checker.issues.push(Issue::error(IssueCode::TooCostly, "", text));
     }
@@ -76,13 +83,22 @@ pub fn validate(doc: Doc, asked: &Asked, world: &dyn World) -> Vec<Issue> {
     all
 }
 
-/// Whether an element conforms to a profile.
-pub(super) fn conforms(place: &Place<'_>, structure: &Structure, world: &dyn World) -> bool {
-    let host = Outside { world };
+/// Whether an element conforms to a profile; nothing when that leads too deep.
+pub(super) fn conforms(
+    place: &Place<'_>,
+    structure: &Structure,
+    outer: &Outside<'_>,
+) -> Option<bool> {
+    if outer.depth >= MOST_NESTED {
+        return None;
+    }
+    let left = Cell::new(outer.left.get());
+    let host = Outside { world: outer.world, left, depth: outer.depth + 1 };
     let mut checker = Checker::new(&host, *place);
     checker.depth = MOST_DEPTH / 2;
     checker.profile(place, structure);
-    !checker.failed
+    outer.left.set(host.left.get());
+    Some(!checker.failed)
 }
 
 pub(super) struct Checker<'a> {
@@ -94,7 +110,6 @@ pub(super) struct Checker<'a> {
     /// Whether there was an error, listed or not.
     failed: bool,
     told: BTreeSet<NotHeld>,
-    left: usize,
     depth: usize,
     claimed: bool,
     now: Option<Moment>,
@@ -109,7 +124,6 @@ impl<'a> Checker<'a> {
             issues: Vec::new(),
             failed: false,
             told: BTreeSet::new(),
-            left: MOST_STEPS,
             depth: 0,
             claimed: false,
             now: None,
@@ -155,8 +169,8 @@ impl<'a> Checker<'a> {
     }
 
     fn spend(&mut self) -> bool {
-        self.left = self.left.saturating_sub(1);
-        self.left > 0
+        self.host.left.set(self.host.left.get().saturating_sub(ELEMENT));
+        self.host.left.get() > 0
     }
 
     /// Whether a probe finds no error. What it finds is not told.
@@ -166,10 +180,8 @@ impl<'a> Checker<'a> {
         }
         let mut other = Checker::new(self.host, self.focus);
         other.depth = self.depth + 1;
-        other.left = self.left;
         other.now = self.now;
         look(&mut other);
-        self.left = other.left;
         !other.failed
     }
 
@@ -499,7 +511,8 @@ impl<'a> Checker<'a> {
     pub(super) fn evaluate(&self, place: &Place<'a>, path: &str) -> Vec<Item<'a>> {
         let Ok(expression) = crate::fhirpath::Expression::parse(path) else { return Vec::new() };
         let context = self.context();
-        expression.evaluate(&context, &[Item::from(*place)]).unwrap_or_default()
+        let left = &self.host.left;
+        expression.evaluate_within(&context, &[Item::from(*place)], left).unwrap_or_default()
     }
 
     fn context(&self) -> Context<'a> {
@@ -524,7 +537,8 @@ impl<'a> Checker<'a> {
         let held = constraint.expression.as_ref().map(|expression| {
             let (resource, root_resource) = within.unzip();
             let context = Context { resource, root_resource, ..self.context() };
-            let found = expression.evaluate(&context, &[Item::from(*place)]);
+            let left = &self.host.left;
+            let found = expression.evaluate_within(&context, &[Item::from(*place)], left);
             found.map(|all| match all.as_slice() {
                 [one] => one.boolean().unwrap_or(true),
                 // What it asks of is not there: there is nothing that it does not hold for.

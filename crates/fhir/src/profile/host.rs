@@ -1,6 +1,8 @@
 //! What an invariant may ask that is not in the document: terminology, profiles, the types
 //! of what references say that they point at.
 
+use std::cell::Cell;
+
 use super::World;
 use super::check::conforms;
 use crate::definitions::{ResourceType, TypeKind};
@@ -11,6 +13,10 @@ use crate::terminology::{self, Answer, canonical};
 
 pub(super) struct Outside<'w> {
     pub(super) world: &'w dyn World,
+    /// What may still be done: one budget for the whole check, whatever asks for what.
+    pub(super) left: Cell<u64>,
+    /// How many profiles asked for each other from within invariants.
+    pub(super) depth: usize,
 }
 
 impl<'a> Host<'a> for Outside<'_> {
@@ -91,6 +97,6 @@ impl<'a> Host<'a> for Outside<'_> {
     fn conforms_to(&self, item: &Item<'a>, profile: &str) -> Option<bool> {
         let (url, version) = canonical(profile);
         let structure = self.world.structure(url, version)?;
-        Some(conforms(item.place()?, &structure, self.world))
+        conforms(item.place()?, &structure, self)
     }
 }

@@ -83,6 +83,9 @@ pub(super) struct Constraint {
     pub(super) expression: Option<std::sync::Arc<Expression>>,
 }
 
+/// How deep a definition may speak. Trees are walked by recursion.
+const MOST_STEPS: usize = 40;
+
 /// The definition can't be read: it rests on one that is not held, or on itself, or it is
 /// none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +128,10 @@ impl Structure {
         let mut slices_at: HashMap<String, String> = HashMap::new();
         for e in list.items() {
             let Some(steps) = steps(e, &mut slices_at) else { continue };
+            let slices = steps.iter().filter_map(|s| s.1.as_ref());
+            if steps.len() + slices.map(|s| s.matches('/').count()).sum::<usize>() > MOST_STEPS {
+                return Err(NoBase);
+            }
             place(&mut root, &steps, &ty).constrain(e);
         }
         Ok(Structure::new(node, url, ty, root))

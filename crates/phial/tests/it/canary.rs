@@ -114,9 +114,13 @@ fn fail(server: &Server) -> Vec<u8> {
         .to_string(),
     ];
     for body in bodies {
-        for (method, path) in
-            [(Method::POST, "Patient"), (Method::POST, ""), (Method::PUT, "Patient/other")]
-        {
+        for (method, path) in [
+            (Method::POST, "Patient"),
+            (Method::POST, ""),
+            (Method::PUT, "Patient/other"),
+            (Method::POST, "Patient/$validate"),
+            (Method::POST, "ValueSet/$expand"),
+        ] {
             for role in ["import-client", "billing", "auditor"] {
                 answers.push(send(
                     ask(role, method.clone(), path)
