@@ -2,6 +2,7 @@
 
 mod bench;
 mod definitions;
+mod e2e;
 mod fuzz;
 mod test;
 mod tidy;
@@ -21,7 +22,16 @@ struct Cli {
 #[derive(Subcommand)]
 enum Chore {
     /// Everything that CI runs: format, lints, tidy, licences, all tests.
-    Test,
+    Test {
+        /// Leave out what needs PyPI and npm.
+        #[arg(long)]
+        without_clients: bool,
+    },
+    /// Other people's FHIR clients, and a fuzzer, against the real server.
+    E2e {
+        /// Only scripts whose name contains this.
+        only: Option<String>,
+    },
     /// The project's own rules: dependency order, who may use which library, file
     /// sizes, docs that name real modules and tests.
     Tidy,
@@ -59,7 +69,8 @@ enum Chore {
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().chore {
-        Chore::Test => test::run(),
+        Chore::Test { without_clients } => test::run(without_clients),
+        Chore::E2e { only } => e2e::run(only.as_deref()),
         Chore::Tidy => tidy::run(),
         Chore::Bench { args } => bench::run(&args),
         Chore::Torture { args } => torture::run(&args),

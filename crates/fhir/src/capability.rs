@@ -10,7 +10,58 @@ use crate::issue::write_string;
 use crate::search::{SearchType, params};
 use crate::subscription::TOPICS;
 
-/// What differs from server to server.
+/// What a server serves, as the table of its routes says.
+#[derive(Debug, Clone, Default)]
+pub struct Surface {
+    /// `rest.interaction`: codes of value set `system-restful-interaction`.
+    pub system: Vec<&'static str>,
+    /// `rest.resource.interaction` of every type: codes of `type-restful-interaction`.
+    pub interactions: Vec<&'static str>,
+    /// `rest.resource.conditionalUpdate`
+    pub conditional_update: bool,
+    /// `rest.resource.conditionalDelete`: `single` or `multiple`.
+    pub conditional_delete: Option<&'static str>,
+    /// Operations.
+    pub operations: Vec<Operation>,
+    /// Whether pages of other origins may ask.
+    pub cors: bool,
+    /// What is no route of its own.
+    pub features: Features,
+}
+
+impl Surface {
+    /// Adds an operation; several routes of it are one operation.
+    pub fn operation(&mut self, on: On, name: &'static str, definition: &'static str) {
+        let operation = Operation { on, name, definition };
+        if !self.operations.contains(&operation) {
+            self.operations.push(operation);
+        }
+    }
+}
+
+/// Where an operation is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    /// `rest.operation`
+    System,
+    /// `rest.resource.operation` of every type.
+    EveryType,
+    /// `rest.resource.operation` of one type.
+    Type(ResourceType),
+}
+
+/// An operation that is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Operation {
+    /// Where.
+    pub on: On,
+    /// The name in URLs, without `$`.
+    pub name: &'static str,
+    /// The canonical URL of its definition.
+    pub definition: &'static str,
+}
+
+/// What a server does on its routes beyond what every server does there.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Features {
     /// Whether `If-None-Exist` is taken on create.
@@ -18,12 +69,23 @@ pub struct Features {
     /// Whether `If-None-Match` and `If-Modified-Since` are taken on read: none of them,
     /// the first, or both.
     pub conditional_read: ConditionalRead,
-    /// Whether `PUT [type]?query` is taken.
-    pub conditional_update: bool,
-    /// Whether `DELETE [type]?query` is taken, and for how many.
-    pub conditional_delete: ConditionalDelete,
     /// Whether PUT makes a resource that is not there yet.
     pub update_create: bool,
+    /// Whether batches are taken where transactions are.
+    pub batch: bool,
+}
+
+/// What differs from one installation to another.
+#[derive(Debug, Clone, Copy)]
+pub struct Installation<'a> {
+    /// The service's base URL.
+    pub base: &'a str,
+    /// The software's version.
+    pub version: &'a str,
+    /// When that was made, as an RFC 3339 date or time.
+    pub date: &'a str,
+    /// A sentence on how to get in.
+    pub security: &'a str,
 }
 
 /// R4 value set `conditional-read-status`.
@@ -51,28 +113,6 @@ impl ConditionalRead {
     }
 }
 
-/// R4 value set `conditional-delete-status`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ConditionalDelete {
-    /// No conditional deletes.
-    #[default]
-    NotSupported,
-    /// One record at most.
-    Single,
-    /// All that match.
-    Multiple,
-}
-
-impl ConditionalDelete {
-    const fn code(self) -> &'static str {
-        match self {
-            ConditionalDelete::NotSupported => "not-supported",
-            ConditionalDelete::Single => "single",
-            ConditionalDelete::Multiple => "multiple",
-        }
-    }
-}
-
 /// What can be said of writes in words alone.
 const DOCUMENTATION: &str = "PATCH also of what a search finds (PATCH [type]?query), and in \
     bundles. X-Provenance is taken with create, update, patch, delete and transaction: the \
@@ -86,88 +126,94 @@ pub fn stored_types() -> impl Iterator<Item = ResourceType> {
     ResourceType::all().filter(|t| !PASSING.contains(&t.name()))
 }
 
-/// The CapabilityStatement in JSON. `base` is the service's URL, `date` an RFC 3339
-/// time of the software's making, `security` a sentence on how to get in.
+/// The CapabilityStatement in JSON.
 #[must_use]
-pub fn capability_statement(
-    base: &str,
-    software_version: &str,
-    date: &str,
-    security: &str,
-    features: Features,
-) -> Vec<u8> {
-    let mut out = String::with_capacity(160 << 10);
+pub fn capability_statement(here: &Installation<'_>, surface: &Surface) -> Vec<u8> {
+    let mut out = String::with_capacity(256 << 10);
     out.push_str(r#"{"resourceType":"CapabilityStatement","status":"active","date":"#);
-    write_string(&mut out, date);
+    write_string(&mut out, here.date);
     out.push_str(r#","kind":"instance","software":{"name":"Phial","version":"#);
-    write_string(&mut out, software_version);
+    write_string(&mut out, here.version);
     out.push_str(r#"},"implementation":{"description":"Phial","url":"#);
-    write_string(&mut out, base);
+    write_string(&mut out, here.base);
     out.push_str(r#"},"fhirVersion":"4.0.1","format":["application/fhir+json","json"],"#);
-    out.push_str(r#""patchFormat":["application/json-patch+json","application/fhir+json"],"#);
+    if surface.interactions.contains(&"patch") {
+        out.push_str(r#""patchFormat":["application/json-patch+json","application/fhir+json"],"#);
+    }
     out.push_str(r#""rest":[{"mode":"server","documentation":"#);
     write_string(&mut out, DOCUMENTATION);
-    out.push_str(r#","security":{"cors":false,"description":"#);
-    write_string(&mut out, security);
+    out.push_str(r#","security":{"cors":"#);
+    out.push_str(if surface.cors { "true" } else { "false" });
+    out.push_str(r#","description":"#);
+    write_string(&mut out, here.security);
     out.push_str(r#"},"resource":["#);
     for (n, ty) in stored_types().enumerate() {
         if n > 0 {
             out.push(',');
         }
-        resource(&mut out, ty, features);
+        resource(&mut out, ty, surface);
     }
-    out.push_str(
-        r#"],"interaction":[{"code":"transaction"},{"code":"batch"},{"code":"search-system"},{"code":"history-system"}],"#,
-    );
+    out.push(']');
+    let batch = surface.features.batch.then_some("batch");
+    codes(&mut out, surface.system.iter().copied().chain(batch));
+    operations(&mut out, surface, |on| on == On::System);
     // What every type can be searched by besides its own parameters.
-    out.push_str(r#""searchParam":[{"name":"_filter","type":"special"},"#);
+    out.push_str(r#","searchParam":[{"name":"_filter","type":"special"},"#);
     out.push_str(r#"{"name":"_has","type":"special"},{"name":"_list","type":"special"},"#);
     out.push_str(r#"{"name":"_type","type":"special"}]}]}"#);
     out.into_bytes()
 }
 
-fn resource(out: &mut String, ty: ResourceType, features: Features) {
+/// `interaction`, unless there is none.
+fn codes(out: &mut String, codes: impl Iterator<Item = &'static str>) {
+    let all: Vec<String> = codes.map(|c| format!("{{\"code\":\"{c}\"}}")).collect();
+    if !all.is_empty() {
+        out.push_str(",\"interaction\":[");
+        out.push_str(&all.join(","));
+        out.push(']');
+    }
+}
+
+/// `operation`, unless there is none.
+fn operations(out: &mut String, surface: &Surface, here: impl Fn(On) -> bool) {
+    let mut first = true;
+    for operation in surface.operations.iter().filter(|o| here(o.on)) {
+        out.push_str(if first { ",\"operation\":[" } else { "," });
+        first = false;
+        out.push_str("{\"name\":");
+        write_string(out, operation.name);
+        out.push_str(",\"definition\":");
+        write_string(out, operation.definition);
+        out.push('}');
+    }
+    if !first {
+        out.push(']');
+    }
+}
+
+fn resource(out: &mut String, ty: ResourceType, surface: &Surface) {
+    let features = &surface.features;
     out.push_str("{\"type\":\"");
     out.push_str(ty.name());
     out.push('"');
     if ty.name() == "Subscription" {
         topics(out);
     }
-    out.push_str(",\"interaction\":[");
-    let interactions = [
-        "read",
-        "vread",
-        "history-instance",
-        "history-type",
-        "create",
-        "update",
-        "patch",
-        "delete",
-        "search-type",
-    ];
     // A Subscription is replaced whole.
     let patched = ty.name() != "Subscription";
-    let interactions = interactions.into_iter().filter(|code| patched || *code != "patch");
-    for (n, code) in interactions.enumerate() {
-        if n > 0 {
-            out.push(',');
-        }
-        out.push_str("{\"code\":\"");
-        out.push_str(code);
-        out.push_str("\"}");
-    }
-    out.push_str("],\"versioning\":\"versioned-update\",\"readHistory\":true,\"updateCreate\":");
+    codes(out, surface.interactions.iter().copied().filter(|code| patched || *code != "patch"));
+    out.push_str(",\"versioning\":\"versioned-update\",\"readHistory\":true,\"updateCreate\":");
     out.push_str(if features.update_create { "true" } else { "false" });
     out.push_str(",\"conditionalCreate\":");
     out.push_str(if features.conditional_create { "true" } else { "false" });
     out.push_str(",\"conditionalRead\":\"");
     out.push_str(features.conditional_read.code());
     out.push_str("\",\"conditionalUpdate\":");
-    out.push_str(if features.conditional_update { "true" } else { "false" });
+    out.push_str(if surface.conditional_update { "true" } else { "false" });
     out.push_str(",\"conditionalDelete\":\"");
-    out.push_str(features.conditional_delete.code());
+    out.push_str(surface.conditional_delete.unwrap_or("not-supported"));
     out.push('"');
-    profiles_and_operations(out, ty);
+    supported_profiles(out, ty);
     let usable = || params(ty).into_iter().filter(|p| p.unsearchable().is_none());
     let mut includes: Vec<String> = usable()
         .filter(|p| p.kind() == SearchType::Reference)
@@ -203,15 +249,16 @@ fn resource(out: &mut String, ty: ResourceType, features: Features) {
         out.push_str(param.kind().code());
         out.push_str("\"}");
     }
-    out.push_str("]}");
+    out.push(']');
+    operations(out, surface, |on| on == On::EveryType || on == On::Type(ty));
+    out.push('}');
 }
 
-/// The profiles that `$validate` holds for the type, and the operations on it.
-fn profiles_and_operations(out: &mut String, ty: ResourceType) {
-    let subscription = ty.name() == "Subscription";
+/// The profiles that `$validate` holds for the type.
+fn supported_profiles(out: &mut String, ty: ResourceType) {
     let mut profiles: Vec<String> =
         crate::profile::claimable(ty).iter().map(|url| (*url).to_string()).collect();
-    if subscription {
+    if ty.name() == "Subscription" {
         profiles.push(format!("{BACKPORT}/StructureDefinition/backport-subscription"));
     }
     for (n, url) in profiles.iter().enumerate() {
@@ -221,31 +268,6 @@ fn profiles_and_operations(out: &mut String, ty: ResourceType) {
     if !profiles.is_empty() {
         out.push(']');
     }
-    out.push_str(",\"operation\":[");
-    let own: &[(&str, &str)] = match ty.name() {
-        "ValueSet" => &[("expand", "ValueSet-expand"), ("validate-code", "ValueSet-validate-code")],
-        "CodeSystem" => &[("validate-code", "CodeSystem-validate-code")],
-        _ => &[],
-    };
-    for (n, (name, definition)) in
-        own.iter().chain(&[("validate", "Resource-validate")]).enumerate()
-    {
-        if n > 0 {
-            out.push(',');
-        }
-        out.push_str("{\"name\":\"");
-        out.push_str(name);
-        out.push_str("\",\"definition\":\"http://hl7.org/fhir/OperationDefinition/");
-        out.push_str(definition);
-        out.push_str("\"}");
-    }
-    for name in ["status", "events"].into_iter().filter(|_| subscription) {
-        out.push_str(&format!(
-            ",{{\"name\":\"{name}\",\"definition\":\
-             \"{BACKPORT}/OperationDefinition/backport-subscription-{name}\"}}"
-        ));
-    }
-    out.push(']');
 }
 
 /// The backport of subscriptions
@@ -300,13 +322,23 @@ mod tests {
 
     #[test]
     fn it_is_valid_and_names_what_a_query_may_use() {
-        let body = capability_statement(
-            "https://a.example/fhir",
-            "0.1.0",
-            "2026-01-01T00:00:00Z",
-            "Bearer tokens.",
-            Features { conditional_create: true, ..Features::default() },
-        );
+        let mut surface = Surface {
+            system: vec!["transaction"],
+            interactions: vec!["read", "search-type"],
+            features: Features { conditional_create: true, batch: true, ..Features::default() },
+            ..Surface::default()
+        };
+        let patient = ResourceType::from_name("Patient").unwrap();
+        for on in [On::System, On::EveryType, On::Type(patient), On::Type(patient)] {
+            surface.operation(on, "do", "https://a.example/OperationDefinition/do");
+        }
+        let here = Installation {
+            base: "https://a.example/fhir",
+            version: "0.1.0",
+            date: "2026-01-01T00:00:00Z",
+            security: "Bearer tokens.",
+        };
+        let body = capability_statement(&here, &surface);
         let doc = crate::Doc::parse(&body, &crate::Limits::default()).unwrap();
         if let Err(issues) = crate::validate(doc) {
             panic!("{issues:?}");
@@ -314,8 +346,12 @@ mod tests {
         let v: serde_json::Value = serde_json::from_slice(&body).unwrap();
         let resources = v["rest"][0]["resource"].as_array().unwrap();
         assert_eq!(resources.len(), 144);
+        let operations = |v: &serde_json::Value| v["operation"].as_array().map_or(0, Vec::len);
+        assert_eq!(operations(&v["rest"][0]), 1);
+        assert_eq!(v["rest"][0]["interaction"][1]["code"], "batch");
         for r in resources {
             let ty = ResourceType::from_name(r["type"].as_str().unwrap()).unwrap();
+            assert_eq!(operations(r), if ty == patient { 2 } else { 1 });
             for p in r["searchParam"].as_array().unwrap() {
                 let value = |kind: &str| match kind {
                     "date" => "2020",

@@ -78,7 +78,9 @@ impl Subset {
             let text = "_elements is a list of the names of elements of the resource itself";
             return refuse("_elements", IssueCode::Value, text);
         }
-        Ok(Some(Subset::Elements(names.into_iter().map(str::to_owned).collect())))
+        // It is no element, always stays, and clients name it.
+        let names = names.into_iter().filter(|n| *n != "resourceType");
+        Ok(Some(Subset::Elements(names.map(str::to_owned).collect())))
     }
 
     /// Whether a resource of this type has every element that is named.
@@ -316,7 +318,7 @@ mod tests {
             r#"{"resourceType":"Basic","code":{"text":"c"},"meta":{"tag":[@]}}"#,
         );
         let o = r#"{"resourceType":"Observation","meta":{"versionId":"1"},"status":"final","code":{"text":"c"},"valueQuantity":{"value":1.0},"note":[{"text":"n"}]}"#;
-        for name in ["value", "valueQuantity"] {
+        for name in ["value", "valueQuantity", "resourceType,value", "value,id,resourceType"] {
             check(
                 &format!("_elements={name}"),
                 o,

@@ -66,6 +66,11 @@ pub(crate) enum PhiInUrls {
 pub(crate) struct Http {
     pub(crate) phi_in_urls: PhiInUrls,
     pub(crate) phi_in_urls_rationale: Option<String>,
+    /// Origins whose pages may ask. Needs a rationale.
+    pub(crate) cors_origins: Vec<String>,
+    pub(crate) cors_rationale: Option<String>,
+    /// Whether answers are compressed when the client asks.
+    pub(crate) compression: bool,
     /// Largest request body, mebibytes.
     pub(crate) max_body_mib: usize,
     /// Longest time for one request, seconds.
@@ -85,6 +90,9 @@ impl Default for Http {
         Http {
             phi_in_urls: PhiInUrls::default(),
             phi_in_urls_rationale: None,
+            cors_origins: Vec::new(),
+            cors_rationale: None,
+            compression: true,
             max_body_mib: 32,
             request_timeout_s: 60,
             max_connections: 1024,
@@ -228,6 +236,21 @@ impl Config {
                 "http.phi_in_urls_rationale",
             )?;
         }
+        if !self.http.cors_origins.is_empty() {
+            depart(
+                "http.cors_origins",
+                self.http.cors_origins.join(" "),
+                &self.http.cors_rationale,
+                "http.cors_rationale",
+            )?;
+        }
+        if !self.http.cors_origins.iter().all(|o| crate::http::is_origin(o)) {
+            return Err(ConfigError::Rule(
+                "http.cors_origins takes origins such as https://app.example, each in full; `*` \
+                 is none"
+                    .to_owned(),
+            ));
+        }
         if self.session.idle_minutes > 30 {
             let value = self.session.idle_minutes.to_string();
             depart("session.idle_minutes", value, &self.session.rationale, "session.rationale")?;
@@ -332,6 +355,8 @@ pub(crate) const TEMPLATE: &str = "\
 
 [http]
 # phi_in_urls = \"refuse-identifiers\"   # or \"strict\", or \"allow\" (needs phi_in_urls_rationale)
+# cors_origins = [\"https://app.example\"] # pages that may ask (needs cors_rationale)
+# compression = true                    # of answers, when the client asks
 # max_body_mib = 32
 # request_timeout_s = 60
 # drain_timeout_s = 30                  # for requests under way at SIGTERM
@@ -383,6 +408,12 @@ mod tests {
         assert!(check("[session]\nidle_minutes = 60\nrationale = \"  \"\n").is_err());
         let good = "[http]\nphi_in_urls = \"allow\"\nphi_in_urls_rationale = \"legacy client\"\n";
         assert_eq!(check(good).unwrap(), ["http.phi_in_urls"]);
+        let origins = "[http]\ncors_origins = [\"https://app.example\"]\n";
+        assert!(check(origins).unwrap_err().contains("cors_rationale"));
+        let good = format!("{origins}cors_rationale = \"the portal is a page\"\n");
+        assert_eq!(check(&good).unwrap(), ["http.cors_origins"]);
+        let any = good.replace("https://app.example", "*");
+        assert!(check(&any).unwrap_err().contains("each in full"));
     }
 
     #[test]

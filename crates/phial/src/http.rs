@@ -4,18 +4,31 @@
 mod answer;
 mod authn;
 mod client;
+mod coding;
+mod cors;
+#[cfg(test)]
+mod errors;
+mod finish;
 mod health;
 mod listen;
+mod negotiate;
+mod openapi;
 mod prefer;
 mod pretty;
 mod readers;
 mod route;
 mod serve;
+mod surface;
 mod tls;
 mod urls;
 mod writes;
 mod x509;
 
 pub(crate) use client::client;
+pub(crate) use cors::is_origin;
+#[cfg(test)]
+pub(crate) use errors::ERRORS;
 pub(crate) use listen::{Serving, serve};
+#[cfg(test)]
+pub(crate) use openapi::document as openapi;
 pub(crate) use tls::{Described, OFFERED, describe as describe_certificate};

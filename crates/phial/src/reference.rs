@@ -119,6 +119,17 @@ const SETTINGS: &[(&str, &str)] = &[
          format is refused) or `allow`, which needs `http.phi_in_urls_rationale`.",
     ),
     ("http.phi_in_urls_rationale", "Why `allow`: the audit log quotes it."),
+    (
+        "http.cors_origins",
+        "Origins whose pages may ask (CORS), each in full: `https://app.example`. Pages of other \
+         origins may not; `*` is refused. Needs `http.cors_rationale`.",
+    ),
+    ("http.cors_rationale", "Why pages of other origins may ask: the audit log quotes it."),
+    (
+        "http.compression",
+        "Whether answers are compressed (zstd, gzip, br) when the client asks. Bodies that come \
+         compressed are read in any case.",
+    ),
     ("http.max_body_mib", "Largest request body, mebibytes, 1 to 1024."),
     ("http.request_timeout_s", "Longest time for one request, seconds."),
     ("http.max_connections", "Most connections at once."),
@@ -237,12 +248,33 @@ fn routes() -> String {
     out
 }
 
+fn errors() -> String {
+    let mut out = format!(
+        "{MADE}# Errors\n\nEvery refusal is an OperationOutcome. Its issues name places and rules, \
+         never a value of a record. In the answer to a batch, each entry's `response` has status \
+         and outcome of its own. Every answer carries `X-Request-Id`, under which the audit log \
+         has it.\n\n| status | code | meaning |\n|---|---|---|\n"
+    );
+    for (status, code, meaning) in crate::http::ERRORS {
+        let _ = writeln!(out, "| {status} | `{}` | {meaning} |", code.code());
+    }
+    out
+}
+
+/// The OpenAPI document, laid out for reading.
+fn openapi() -> String {
+    let document = serde_json::to_string_pretty(&crate::http::openapi()).unwrap();
+    format!("{document}\n")
+}
+
 fn pages() -> Vec<(&'static str, String)> {
     vec![
         ("routes.md", routes()),
         ("command-line.md", command_line()),
         ("configuration.md", configuration()),
         ("audit-events.md", audit_events()),
+        ("errors.md", errors()),
+        ("openapi.json", openapi()),
     ]
 }
 

@@ -1,13 +1,12 @@
 //! Finds planted text in anything that was written.
 //!
 //! It owns the search: raw bytes whatever their case, UTF-16, hexadecimal,
-//! base64 in every alignment, and zstd frames opened wherever their magic
-//! number stands. It refuses to print what it found: a [`Hit`] names the
+//! base64 in every alignment, and zstd frames and gzip members opened wherever their
+//! magic numbers stand. It refuses to print what it found: a [`Hit`] names the
 //! needle by its number, so that a failing test leaks nothing into its log.
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
@@ -19,6 +18,8 @@ pub const MIN_CHARS: usize = 4;
 /// A pattern that says less than this occurs by chance in sealed bytes; see [`Report::is_clean`].
 const CHANCE_BITS: u32 = 56;
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Deflate, without flags that any writer of ours sets.
+const GZIP_MAGIC: [u8; 4] = [0x1f, 0x8b, 0x08, 0x00];
 const MAX_UNPACKED: u64 = 64 << 20;
 const MAX_HITS: usize = 1000;
 
@@ -46,9 +47,9 @@ pub struct Hit {
     pub encoding: Encoding,
     /// In which file, or under which name bytes were given.
     pub place: PathBuf,
-    /// At which byte; inside a zstd frame, the frame's own.
+    /// At which byte; of what was packed, the byte at which that begins.
     pub offset: usize,
-    /// Whether it was inside a zstd frame.
+    /// Whether it was inside a zstd frame or a gzip member.
     pub packed: bool,
 }
 
@@ -94,7 +95,7 @@ impl fmt::Display for Report {
                 h.encoding,
                 h.place.display(),
                 h.offset,
-                if h.packed { " (zstd)" } else { "" }
+                if h.packed { " (packed)" } else { "" }
             )?;
         }
         Ok(())
@@ -213,7 +214,8 @@ impl Scanner {
         self.flat(place, bytes, 0, false, report);
         let mut from = 0;
         while let Some(rest) = bytes.get(from..) {
-            let Some(at) = rest.windows(4).position(|w| w == ZSTD_MAGIC) else { break };
+            let magic = |w: &[u8]| w == ZSTD_MAGIC || w == GZIP_MAGIC;
+            let Some(at) = rest.windows(4).position(magic) else { break };
             if let Some(unpacked) = rest.get(at..).and_then(unpack) {
                 self.flat(place, &unpacked, from + at, true, report);
             }
@@ -307,10 +309,16 @@ pub fn pack(bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(zstd::encode_all(bytes, 3)?)
 }
 
-/// What unpacks of the frame at the start of `bytes`; a frame that breaks off
+/// What unpacks of the frame or member at the start of `bytes`; one that breaks off
 /// gives what came before the break.
 fn unpack(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes).ok()?.single_frame();
+    if bytes.starts_with(&GZIP_MAGIC) {
+        return drain(flate2::read::GzDecoder::new(bytes));
+    }
+    drain(zstd::stream::read::Decoder::with_buffer(bytes).ok()?.single_frame())
+}
+
+fn drain(mut decoder: impl std::io::Read) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let mut chunk = vec![0u8; 64 << 10];
     while (out.len() as u64) < MAX_UNPACKED {

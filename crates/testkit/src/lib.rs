@@ -9,5 +9,6 @@ pub mod canary;
 pub mod faults;
 pub mod fixture;
 pub mod points;
+pub mod refusal;
 pub mod torture;
 pub mod world;

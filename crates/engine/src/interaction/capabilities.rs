@@ -3,7 +3,7 @@
 //! and needs no permit.
 
 use bytes::Bytes;
-use phial_fhir::capability::{ConditionalDelete, ConditionalRead, Features, capability_statement};
+use phial_fhir::capability::{Installation, Surface, capability_statement};
 
 use crate::gate::Engine;
 
@@ -11,27 +11,17 @@ use crate::gate::Engine;
 const RELEASED: &str = "2026-11-22";
 
 impl Engine {
-    /// The CapabilityStatement, generated from the tables. `delete_many` says whether a
-    /// conditional delete may end more than one record.
+    /// The CapabilityStatement, generated from the tables and from what the one who
+    /// asks serves.
     #[must_use]
-    pub fn capabilities(&self, base: &str, delete_many: bool) -> Bytes {
-        let features = Features {
-            conditional_create: true,
-            conditional_read: ConditionalRead::FullSupport,
-            conditional_update: true,
-            conditional_delete: if delete_many {
-                ConditionalDelete::Multiple
-            } else {
-                ConditionalDelete::Single
-            },
-            update_create: true,
-        };
-        Bytes::from(capability_statement(
+    pub fn capabilities(&self, base: &str, surface: &Surface) -> Bytes {
+        let here = Installation {
             base,
-            env!("CARGO_PKG_VERSION"),
-            RELEASED,
-            "Bearer tokens over TLS 1.2 or 1.3; what is shown depends on role and purpose of use.",
-            features,
-        ))
+            version: env!("CARGO_PKG_VERSION"),
+            date: RELEASED,
+            security: "Bearer tokens over TLS 1.2 or 1.3; what is shown depends on role and \
+                       purpose of use.",
+        };
+        Bytes::from(capability_statement(&here, surface))
     }
 }

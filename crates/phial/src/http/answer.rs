@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::http::header::{self, HeaderName, HeaderValue};
-use axum::http::{Response, StatusCode};
+use axum::http::{Method, Response, StatusCode};
 use bytes::Bytes;
 use phial_base::RequestId;
 use phial_engine::interaction::batch::status_of;
@@ -12,7 +12,7 @@ use phial_fhir::issue::{Issue, IssueCode, Severity, operation_outcome};
 pub(crate) const FHIR_JSON: &str = "application/fhir+json; charset=utf-8";
 
 /// Security headers on every answer. Nothing may be cached, framed or sniffed.
-static ALWAYS: [(HeaderName, HeaderValue); 7] = [
+static ALWAYS: [(HeaderName, HeaderValue); 8] = [
     always("strict-transport-security", "max-age=63072000; includeSubDomains"),
     always("x-content-type-options", "nosniff"),
     always("cache-control", "no-store"),
@@ -20,6 +20,7 @@ static ALWAYS: [(HeaderName, HeaderValue); 7] = [
     always("referrer-policy", "no-referrer"),
     always("cross-origin-resource-policy", "same-origin"),
     always("permissions-policy", "interest-cohort=()"),
+    always("vary", "accept, accept-encoding"),
 ];
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -46,11 +47,59 @@ pub(crate) fn json(status: StatusCode, body: Bytes) -> Response<Body> {
     response
 }
 
+/// JSON that is no FHIR.
+pub(crate) fn plain(status: StatusCode, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
 /// An OperationOutcome with one issue that HTTP itself found.
 pub(crate) fn refuse(status: StatusCode, code: IssueCode, text: &str) -> Response<Body> {
     let issue =
         Issue { severity: Severity::Error, code, path: String::new(), text: text.to_owned() };
     json(status, Bytes::from(operation_outcome(&[issue])))
+}
+
+/// 500 of an answer that could not be made.
+pub(crate) fn broken() -> Response<Body> {
+    refuse(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        IssueCode::Exception,
+        "the request failed; whether a write was stored is not known: look before trying again",
+    )
+}
+
+/// 415: a body's format or coding that is not read here; `takes` is the header that says
+/// what is (RFC 9110 §15.5.16).
+pub(crate) fn unsupported(takes: (HeaderName, &'static str), text: &str) -> Response<Body> {
+    let mut response = refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, IssueCode::NotSupported, text);
+    response.headers_mut().insert(takes.0, HeaderValue::from_static(takes.1));
+    response
+}
+
+/// 405, with the methods that the path has (RFC 9110 §15.5.6).
+pub(crate) fn wrong_method(others: &[Method]) -> Response<Body> {
+    let mut response = refuse(
+        StatusCode::METHOD_NOT_ALLOWED,
+        IssueCode::NotSupported,
+        "this method is not for this path: Allow has those that are",
+    );
+    response.headers_mut().insert(header::ALLOW, allow(others));
+    response
+}
+
+/// These methods, and those that come with them.
+pub(crate) fn allow(methods: &[Method]) -> HeaderValue {
+    let mut names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    if methods.contains(&Method::GET) {
+        names.push("HEAD");
+    }
+    names.push("OPTIONS");
+    names.sort_unstable();
+    HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static(""))
 }
 
 pub(crate) fn failed(failure: &Failure) -> Response<Body> {

@@ -33,16 +33,20 @@ impl Health {
         self.draining.load(Ordering::SeqCst)
     }
 
-    /// The answer at `path`, if it is one of these.
-    pub(crate) async fn answer(&self, app: &Arc<App>, path: &str) -> Option<Response<Body>> {
-        let (status, text) = match path {
-            "/healthz" => (StatusCode::OK, "ok"),
-            "/readyz" if self.is_draining() => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
-            "/readyz" if self.audit(app).await => (StatusCode::OK, "ready"),
-            "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "audit log can't be written"),
-            _ => return None,
-        };
-        Some(answer::json(status, Bytes::from(format!("{{\"status\":\"{text}\"}}"))))
+    /// The answer of `/healthz`.
+    pub(crate) fn alive() -> Response<Body> {
+        said(StatusCode::OK, "ok")
+    }
+
+    /// The answer of `/readyz`.
+    pub(crate) async fn ready(&self, app: &Arc<App>) -> Response<Body> {
+        if self.is_draining() {
+            return said(StatusCode::SERVICE_UNAVAILABLE, "draining");
+        }
+        match self.audit(app).await {
+            true => said(StatusCode::OK, "ready"),
+            false => said(StatusCode::SERVICE_UNAVAILABLE, "audit log can't be written"),
+        }
     }
 
     /// Whether every tenant's audit log takes a commit. Without it nothing is served
@@ -63,4 +67,8 @@ impl Health {
             Some((Instant::now(), writable));
         writable
     }
+}
+
+fn said(status: StatusCode, text: &str) -> Response<Body> {
+    answer::plain(status, Bytes::from(format!("{{\"status\":\"{text}\"}}")))
 }

@@ -21,13 +21,17 @@ use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::IssueCode;
 use phial_fhir::{Doc, Limits};
 
-use super::answer;
 use super::authn::authenticate;
+use super::coding::Undecoded;
+use super::finish::{Wants, finish};
+use super::health::Health;
 use super::listen::Front;
+use super::negotiate::BodyIs;
 use super::prefer::{Prefer, prefer};
-use super::pretty::pretty;
 use super::route::{NoRoute, Route, route, tenant};
+use super::surface::{self, Plain};
 use super::urls;
+use super::{answer, coding, cors, negotiate, openapi};
 use crate::app::App;
 use crate::config::PhiInUrls;
 
@@ -43,7 +47,7 @@ pub(super) async fn handle(
     let short = match &asked {
         None | Some((_, Err(_))) => true,
         Some((_, Ok(route))) => {
-            matches!(route, Route::Read(..) | Route::Vread(..) | Route::Capabilities)
+            matches!(route, Route::Read(..) | Route::Vread(..))
         }
     };
     if short {
@@ -53,14 +57,7 @@ pub(super) async fn handle(
     let work = front.long.spawn(async move { within_limit(&there, peer, asked, request).await });
     let _ends_with_us = Abandon(work.abort_handle());
     // It fails by a panic, which was reported where it happened.
-    work.await.unwrap_or_else(|_| {
-        answer::refuse(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            IssueCode::Exception,
-            "the request failed; whether a write was stored is not known: look before trying \
-             again",
-        )
-    })
+    work.await.unwrap_or_else(|_| answer::broken())
 }
 
 /// Ends a task when whoever waits for it goes away.
@@ -84,10 +81,10 @@ async fn within_limit(
 ) -> Response<Body> {
     let id: RequestId = front.app.engine.new_request_id();
     let limit = Duration::from_secs(front.app.config().http.request_timeout_s);
-    let head = request.method() == Method::HEAD;
+    let wants = Wants::of(&front.app.config().http, &request);
     let one_by_one = request.version() < Version::HTTP_2;
-    let work = dispatch(front, peer, id, asked, request);
-    let mut response = match tokio::time::timeout(limit, work).await {
+    let work = dispatch(front, peer, id, asked, &wants, request);
+    let response = match tokio::time::timeout(limit, work).await {
         Ok(response) => response,
         Err(_) => answer::refuse(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -96,13 +93,10 @@ async fn within_limit(
                  trying again",
         ),
     };
-    answer::harden(&mut response, id);
+    let mut response = finish(response, wants, front.app.rng.as_ref(), id).await;
     // HTTP/2 says the same with GOAWAY.
     if one_by_one && front.health.is_draining() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    if head {
-        *response.body_mut() = Body::empty();
     }
     response
 }
@@ -115,13 +109,14 @@ async fn dispatch(
     peer: SocketAddr,
     id: RequestId,
     asked: Asked,
+    wants: &Wants,
     request: Request<Body>,
 ) -> Response<Body> {
     let app: &App = &front.app;
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
-    if let Some(answer) = front.health.answer(&front.app, path).await {
-        return answer;
+    if let Some(route) = surface::plain(path) {
+        return outside(front, route, &parts.method, wants).await;
     }
     if path.len() + parts.uri.query().map_or(0, str::len) > MAX_URL {
         return answer::refuse(
@@ -137,15 +132,22 @@ async fn dispatch(
             "nothing is here; the FHIR base is /fhir",
         );
     };
+    if parts.method == Method::OPTIONS
+        && let Err(NoRoute::Method(methods)) = &route
+    {
+        return cors::options(methods, wants.origin.is_some());
+    }
     let base = base(&parts.headers, &parts.uri, front.address, &tenant_id);
-    if let Some(refusal) = wants_other_format(&parts.headers, parts.uri.query()) {
-        return refusal;
+    if wants.spoken.is_none() {
+        return answer::refuse(
+            StatusCode::NOT_ACCEPTABLE,
+            IssueCode::NotSupported,
+            "only FHIR R4 in JSON is spoken here, not XML or Turtle: accept application/fhir+json",
+        );
     }
     if route == Ok(Route::Capabilities) {
-        return answer::json(
-            StatusCode::OK,
-            app.engine.capabilities(&base, app.config().fhir.delete_many()),
-        );
+        let surface = surface::surface(&app.config());
+        return answer::json(StatusCode::OK, app.engine.capabilities(&base, &surface));
     }
     let info = RequestInfo {
         id,
@@ -177,28 +179,21 @@ async fn dispatch(
     let request = Incoming { app, caller, headers: &parts.headers, prefer, base, body };
     let query = parts.uri.query().unwrap_or("");
     match request.answer(route, query).await {
-        Ok(response) if asks_pretty(query) => laid_out(response).await,
         Ok(response) => response,
         Err(Stop::Failure(failure)) => fail(&failure),
         Err(Stop::Answer(response)) => *response,
     }
 }
 
-fn asks_pretty(query: &str) -> bool {
-    query.contains("_pretty")
-        && form_urlencoded::parse(query.as_bytes()).any(|(k, v)| k == "_pretty" && v == "true")
-}
-
-/// The answer with its JSON over several lines.
-async fn laid_out(response: Response<Body>) -> Response<Body> {
-    let (mut parts, body) = response.into_parts();
-    // It is in memory already: released bytes are one piece.
-    let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
-    if bytes.is_empty() {
-        return Response::from_parts(parts, Body::from(bytes));
+/// The answer of a route outside every FHIR base.
+async fn outside(front: &Front, route: Plain, method: &Method, wants: &Wants) -> Response<Body> {
+    match (method, route) {
+        (&Method::OPTIONS, _) => cors::options(&[Method::GET], wants.origin.is_some()),
+        (m, _) if m != Method::GET && m != Method::HEAD => answer::wrong_method(&[Method::GET]),
+        (_, Plain::Alive) => Health::alive(),
+        (_, Plain::Ready) => front.health.ready(&front.app).await,
+        (_, Plain::OpenApi) => answer::plain(StatusCode::OK, openapi::served()),
     }
-    parts.headers.remove(header::CONTENT_LENGTH);
-    Response::from_parts(parts, Body::from(pretty(&bytes)))
 }
 
 fn fail(failure: &Failure) -> Response<Body> {
@@ -219,13 +214,9 @@ fn no_route(none: NoRoute) -> Response<Body> {
         NoRoute::UnknownType => {
             (StatusCode::NOT_FOUND, IssueCode::NotSupported, "FHIR R4 has no such resource type")
         }
-        NoRoute::Method => (
-            StatusCode::METHOD_NOT_ALLOWED,
-            IssueCode::NotSupported,
-            "this method is not for this path",
-        ),
+        NoRoute::Method(others) => return answer::wrong_method(&others),
         NoRoute::NotSupported => (
-            StatusCode::METHOD_NOT_ALLOWED,
+            StatusCode::NOT_FOUND,
             IssueCode::NotSupported,
             "this interaction is not supported: see the CapabilityStatement at metadata",
         ),
@@ -256,27 +247,6 @@ fn base(
     } else {
         format!("https://{host}/t/{tenant}/fhir")
     }
-}
-
-/// XML and other formats are refused with a clear answer.
-fn wants_other_format(headers: &HeaderMap, query: Option<&str>) -> Option<Response<Body>> {
-    let refused = || {
-        Some(answer::refuse(
-            StatusCode::NOT_ACCEPTABLE,
-            IssueCode::NotSupported,
-            "only JSON is spoken here: accept application/fhir+json",
-        ))
-    };
-    if let Some(query) = query
-        && let Some((_, format)) =
-            form_urlencoded::parse(query.as_bytes()).find(|(k, _)| k == "_format")
-    {
-        return if format.contains("json") { None } else { refused() };
-    }
-    let accept = headers.get(header::ACCEPT)?.to_str().ok()?;
-    let json =
-        accept.contains("json") || accept.contains("*/*") || accept.contains("application/*");
-    if json || accept.trim().is_empty() { None } else { refused() }
 }
 
 /// Why a request ends early.
@@ -403,9 +373,8 @@ impl Incoming<'_> {
         let lenient = self.prefer.lenient;
         if posted {
             if !self.content_type().starts_with("application/x-www-form-urlencoded") {
-                return Err(Stop::answer(answer::refuse(
-                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                    IssueCode::NotSupported,
+                return Err(Stop::answer(answer::unsupported(
+                    (header::ACCEPT, "application/x-www-form-urlencoded"),
                     "POST _search takes application/x-www-form-urlencoded",
                 )));
             }
@@ -467,26 +436,49 @@ impl Incoming<'_> {
         }
     }
 
+    /// The body, unpacked.
     pub(super) async fn bytes(self) -> Result<bytes::Bytes, Stop> {
         let limit = self.app.max_bytes();
-        axum::body::to_bytes(self.body, limit).await.map_err(|_| {
+        let too_large = || {
             Stop::answer(answer::refuse(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 IssueCode::TooLong,
                 "the body is larger than http.max_body_mib, or was cut off",
             ))
-        })
+        };
+        let refused = |undecoded| match undecoded {
+            Undecoded::TooLarge => too_large(),
+            Undecoded::Unknown => Stop::answer(answer::unsupported(
+                (header::ACCEPT_ENCODING, coding::UNDERSTOOD),
+                "this Content-Encoding is not read here: send one of zstd, gzip, br, or none",
+            )),
+            Undecoded::Broken => Stop::answer(answer::refuse(
+                StatusCode::BAD_REQUEST,
+                IssueCode::Structure,
+                "the body is not what its Content-Encoding says",
+            )),
+        };
+        let coding = coding::sent(self.headers).map_err(refused)?;
+        let body = axum::body::to_bytes(self.body, limit).await.map_err(|_| too_large())?;
+        match coding {
+            Some(coding) => coding::decode(coding, &body, limit).map_err(refused),
+            None => Ok(body),
+        }
     }
 
     pub(super) async fn resource(self) -> Result<Doc, Stop> {
-        let kind = self.content_type();
-        let kind = kind.split(';').next().unwrap_or("").trim();
-        if !matches!(kind, "application/fhir+json" | "application/json" | "text/json") {
-            return Err(Stop::answer(answer::refuse(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                IssueCode::NotSupported,
-                "send application/fhir+json",
-            )));
+        let refused = match negotiate::sent(self.headers) {
+            BodyIs::Json => None,
+            BodyIs::OtherFhir => {
+                Some("XML and Turtle are not read here: send application/fhir+json")
+            }
+            BodyIs::OtherVersion => Some("only FHIR R4 is read here: fhirVersion is 4.0"),
+            BodyIs::OtherCharset => Some("FHIR is UTF-8: send application/fhir+json"),
+            BodyIs::Unknown => Some("send application/fhir+json"),
+        };
+        if let Some(text) = refused {
+            let takes = (header::ACCEPT, "application/fhir+json, application/json");
+            return Err(Stop::answer(answer::unsupported(takes, text)));
         }
         let limit = self.app.max_bytes();
         let body = self.bytes().await?;

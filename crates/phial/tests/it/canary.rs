@@ -44,6 +44,8 @@ fn work(server: &Server) {
             let form = format!("_type=Patient,Condition&_id={}&_count=1", p.id);
             let _ =
                 send(whole.header("content-type", "application/x-www-form-urlencoded").body(form));
+            let packed = server.request(role, Method::GET, &format!("Patient/{}/_history", p.id));
+            let _ = send(packed.header("accept-encoding", "gzip, br;q=0.5"));
             let _ = server.search(
                 role,
                 "Observation",
@@ -208,6 +210,22 @@ fn fail(server: &Server) -> Vec<u8> {
         fhir(ask("import-client", Method::POST, "Patient"), &fixture::patient(p))
             .header("if-none-exist", format!("identifier={}", p.ssn)),
     ));
+    // Words in headers about form, and in bodies that come compressed.
+    let read = || ask("physician", Method::GET, &format!("Patient/{}", p.id));
+    for name in ["accept", "accept-encoding", "origin", "prefer", "range"] {
+        answers.push(send(read().header(name, p.family)));
+    }
+    for (coding, body) in [
+        ("zstd", zstd_of(fixture::patient(p).to_string().as_bytes())),
+        ("zstd", zstd_of(p.street.as_bytes())),
+        ("gzip", p.street.as_bytes().to_vec()),
+        (p.family, p.street.as_bytes().to_vec()),
+    ] {
+        let request = ask("auditor", Method::POST, "Patient").header("content-encoding", coding);
+        answers.push(send(request.header("content-type", "application/fhir+json").body(body)));
+    }
+    let typed = ask("import-client", Method::POST, "Patient").header("content-type", p.family);
+    answers.push(send(typed.body(p.street)));
     let unknown = server.client().get(format!("{}/Patient/{}", server.base(), p.id));
     answers.push(send(unknown.bearer_auth(p.family).header("user-agent", "ua")));
     // A parameter that nobody knows is named to the one who sent it, so these two

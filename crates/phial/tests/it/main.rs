@@ -10,6 +10,7 @@
 
 mod batch;
 mod canary;
+mod capabilities;
 mod changes;
 mod clinic;
 mod command_line;
@@ -24,6 +25,7 @@ mod ending;
 mod examples;
 mod failing_audit;
 mod failing_stores;
+mod formats;
 mod history;
 mod hook;
 mod http;

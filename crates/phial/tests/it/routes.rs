@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use phial_testkit::fixture::{self, BY_TEAM, UNTIED, id};
+use phial_testkit::refusal::is_documented;
 use phial_testkit::world::{Answer, PEOPLE, Server, World, fhir, send};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -96,7 +97,13 @@ fn parameters(all: &[(&str, &str)]) -> Value {
     json!({"resourceType": "Parameters", "parameter": all})
 }
 
-const ROWS: [Row; 37] = [
+const ROWS: &[Row] = &[
+    Row { route: "GET /healthz", asks: &[("as it is", |s, r, _| get(s, r, "../healthz"))] },
+    Row { route: "GET /readyz", asks: &[("as it is", |s, r, _| get(s, r, "../readyz"))] },
+    Row {
+        route: "GET /openapi.json",
+        asks: &[("as it is", |s, r, _| get(s, r, "../openapi.json"))],
+    },
     Row {
         route: "GET [base]/metadata",
         asks: &[("the capability statement", |s, r, _| get(s, r, "metadata"))],
@@ -431,6 +438,7 @@ fn subscribed(server: &Server) -> String {
 /// Status and, of a refusal, the code of its first issue; of a bundle's answer, those of
 /// its one entry.
 fn shown(answer: &Answer) -> String {
+    is_documented(answer);
     let json = answer.json();
     let entry = &json["entry"][0]["response"];
     let bundled = ["batch-response", "transaction-response"]
@@ -467,7 +475,7 @@ fn table(world: &mut World) -> String {
     let mut roles: Vec<&str> = PEOPLE.iter().map(|(_, role, _)| *role).collect();
     roles.extend(["operator", "system-client", NOBODY]);
     let mut asked = Vec::new();
-    for row in &ROWS {
+    for row in ROWS {
         for (what, ask) in row.asks {
             for (n, role) in roles.iter().enumerate() {
                 let answer = ask(&server, role, n);
@@ -488,7 +496,7 @@ fn table(world: &mut World) -> String {
          # \"200 of 404\" is a Bundle's status and that of its entry. The clinic is that of\n\
          # crates/testkit/src/fixture.rs.\n",
     );
-    for row in &ROWS {
+    for row in ROWS {
         let _ = write!(out, "\n## {}\n", row.route);
         for (what, _) in row.asks {
             let _ = writeln!(out, "{what}");

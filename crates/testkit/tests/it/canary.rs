@@ -118,3 +118,15 @@ fn an_unsealed_database_fails_the_scan() {
 fn a_needle_too_short_to_mean_anything_is_refused() {
     assert!(Scanner::new(&["abc"]).is_err());
 }
+
+#[test]
+fn gzip_members_are_opened_wherever_they_stand() {
+    use std::io::Write as _;
+    let plain = format!("{}{}", "some text ".repeat(50), NEEDLES[1]);
+    let mut member = flate2::write::GzEncoder::new(noise(777), flate2::Compression::best());
+    member.write_all(plain.as_bytes()).unwrap();
+    let mut bytes = member.finish().unwrap();
+    bytes.extend(noise(50));
+    let report = scan(&bytes);
+    assert!(report.hits.iter().any(|h| h.packed && h.needle == 1 && h.offset == 777));
+}

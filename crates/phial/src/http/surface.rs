@@ -1,0 +1,249 @@
+//! The surface: one table of what is served under a FHIR base. Routing, `Allow`, the
+//! CapabilityStatement and the table of who may (`docs/reference/routes.md`) all come
+//! from it, so that none of them can say what is not so.
+//!
+//! **To add an interaction or an operation, add its row to [`ROWS`]**, its variant to
+//! [`Route`] and its arm in `serve.rs`. Forms of segments: `[type]` (any resource type),
+//! `[compartment]` (the same, where `[type]` comes later), `[id]`, `[vid]`, any other
+//! `[word]`; all else is itself, so `/Patient/[id]/$everything` is for patients alone. Rows of one path with
+//! different methods stand one after the other or not, as you like; of two that fit, the
+//! first one counts.
+
+use axum::http::Method;
+use phial_base::{LogicalId, Version};
+use phial_fhir::capability::{ConditionalRead, Features, On, Surface};
+use phial_fhir::definitions::ResourceType;
+
+use super::route::Route;
+use crate::config::Config;
+
+/// What a row is in the CapabilityStatement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// It has no line there, or another row of the same thing has it.
+    Unsaid,
+    /// `rest.interaction`
+    System(&'static str),
+    /// `rest.resource.interaction`, of every type.
+    Type(&'static str),
+    /// `rest.resource.conditionalUpdate`
+    ConditionalUpdate,
+    /// `rest.resource.conditionalDelete`: how many is a matter of the configuration.
+    ConditionalDelete,
+    /// `operation`, of the system, a type or every type as the path says: its name
+    /// without `$`, and its definition's canonical URL.
+    Operation(&'static str, &'static str),
+}
+
+/// What the placeholders of a path stood for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Parts {
+    /// `[compartment]`
+    pub(crate) compartment: Option<ResourceType>,
+    /// `[type]`, or a type that the path names itself.
+    pub(crate) ty: Option<ResourceType>,
+    /// `[id]`
+    pub(crate) id: Option<LogicalId>,
+    /// `[vid]`
+    pub(crate) version: Option<Version>,
+    /// Placeholders of other names, in their order.
+    pub(crate) words: Vec<String>,
+}
+
+/// One row: method, path below the base, claim, and the route that it is. `None` of the
+/// last is a mistake in the row, which a test finds.
+pub(crate) struct Row {
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    pub(crate) claim: Claim,
+    pub(crate) route: fn(Parts) -> Option<Route>,
+}
+
+const fn row(
+    method: Method,
+    path: &'static str,
+    claim: Claim,
+    route: fn(Parts) -> Option<Route>,
+) -> Row {
+    Row { method, path, claim, route }
+}
+
+use Claim::{System, Type, Unsaid};
+
+const GET: Method = Method::GET;
+const POST: Method = Method::POST;
+const PUT: Method = Method::PUT;
+const PATCH: Method = Method::PATCH;
+const DELETE: Method = Method::DELETE;
+
+const VALIDATE: Claim =
+    Claim::Operation("validate", "http://hl7.org/fhir/OperationDefinition/Resource-validate");
+const STATUS: Claim = Claim::Operation(
+    "status",
+    "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-status",
+);
+const EVENTS: Claim = Claim::Operation(
+    "events",
+    "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-events",
+);
+const EXPAND: Claim =
+    Claim::Operation("expand", "http://hl7.org/fhir/OperationDefinition/ValueSet-expand");
+const IN_VALUE_SET: Claim = Claim::Operation(
+    "validate-code",
+    "http://hl7.org/fhir/OperationDefinition/ValueSet-validate-code",
+);
+const IN_CODE_SYSTEM: Claim = Claim::Operation(
+    "validate-code",
+    "http://hl7.org/fhir/OperationDefinition/CodeSystem-validate-code",
+);
+
+/// The table. GET stands for HEAD too.
+pub(crate) static ROWS: &[Row] = &[
+    row(GET, "/metadata", Unsaid, |_| Some(Route::Capabilities)),
+    row(POST, "", System("transaction"), |_| Some(Route::Bundle)),
+    row(GET, "", System("search-system"), |_| Some(Route::SearchSystem(false))),
+    row(POST, "/_search", Unsaid, |_| Some(Route::SearchSystem(true))),
+    row(GET, "/[type]/[id]", Type("read"), |p| Some(Route::Read(p.ty?, p.id?))),
+    row(GET, "/[type]/[id]/_history/[vid]", Type("vread"), |p| {
+        Some(Route::Vread(p.ty?, p.id?, p.version?))
+    }),
+    row(GET, "/[type]/[id]/_history", Type("history-instance"), |p| {
+        Some(Route::History(p.ty?, p.id?))
+    }),
+    row(GET, "/[type]/_history", Type("history-type"), |p| Some(Route::TypeHistory(p.ty?))),
+    row(GET, "/_history", System("history-system"), |_| Some(Route::SystemHistory)),
+    row(GET, "/[type]", Type("search-type"), |p| Some(Route::Search(p.ty?, false))),
+    row(POST, "/[type]/_search", Unsaid, |p| Some(Route::Search(p.ty?, true))),
+    row(GET, "/[compartment]/[id]/[type]", Unsaid, |p| {
+        Some(Route::Compartment(p.compartment?, p.id?, p.ty?, false))
+    }),
+    row(POST, "/[compartment]/[id]/[type]/_search", Unsaid, |p| {
+        Some(Route::Compartment(p.compartment?, p.id?, p.ty?, true))
+    }),
+    row(POST, "/[type]", Type("create"), |p| Some(Route::Create(p.ty?))),
+    row(PUT, "/[type]/[id]", Type("update"), |p| Some(Route::Update(p.ty?, p.id?))),
+    row(PUT, "/[type]", Claim::ConditionalUpdate, |p| Some(Route::UpdateWhere(p.ty?))),
+    row(PATCH, "/[type]/[id]", Type("patch"), |p| Some(Route::Patch(p.ty?, p.id?))),
+    row(PATCH, "/[type]", Unsaid, |p| Some(Route::PatchWhere(p.ty?))),
+    row(DELETE, "/[type]/[id]", Type("delete"), |p| Some(Route::Delete(p.ty?, p.id?))),
+    row(DELETE, "/[type]", Claim::ConditionalDelete, |p| Some(Route::DeleteWhere(p.ty?))),
+    row(GET, "/[type]/[id]/$validate", VALIDATE, |p| {
+        Some(Route::Validate(p.ty?, Some(p.id?), false))
+    }),
+    row(POST, "/[type]/$validate", VALIDATE, |p| Some(Route::Validate(p.ty?, None, true))),
+    row(POST, "/[type]/[id]/$validate", VALIDATE, |p| {
+        Some(Route::Validate(p.ty?, Some(p.id?), true))
+    }),
+    row(GET, "/ValueSet/$expand", EXPAND, |_| Some(Route::Expand(None, false))),
+    row(GET, "/ValueSet/[id]/$expand", EXPAND, |p| Some(Route::Expand(Some(p.id?), false))),
+    row(POST, "/ValueSet/$expand", EXPAND, |_| Some(Route::Expand(None, true))),
+    row(POST, "/ValueSet/[id]/$expand", EXPAND, |p| Some(Route::Expand(Some(p.id?), true))),
+    row(GET, "/ValueSet/$validate-code", IN_VALUE_SET, |p| {
+        Some(Route::ValidateCode(p.ty?, None, false))
+    }),
+    row(GET, "/ValueSet/[id]/$validate-code", IN_VALUE_SET, |p| {
+        Some(Route::ValidateCode(p.ty?, Some(p.id?), false))
+    }),
+    row(GET, "/CodeSystem/$validate-code", IN_CODE_SYSTEM, |p| {
+        Some(Route::ValidateCode(p.ty?, None, false))
+    }),
+    row(GET, "/CodeSystem/[id]/$validate-code", IN_CODE_SYSTEM, |p| {
+        Some(Route::ValidateCode(p.ty?, Some(p.id?), false))
+    }),
+    row(POST, "/ValueSet/$validate-code", IN_VALUE_SET, |p| {
+        Some(Route::ValidateCode(p.ty?, None, true))
+    }),
+    row(POST, "/ValueSet/[id]/$validate-code", IN_VALUE_SET, |p| {
+        Some(Route::ValidateCode(p.ty?, Some(p.id?), true))
+    }),
+    row(POST, "/CodeSystem/$validate-code", IN_CODE_SYSTEM, |p| {
+        Some(Route::ValidateCode(p.ty?, None, true))
+    }),
+    row(POST, "/CodeSystem/[id]/$validate-code", IN_CODE_SYSTEM, |p| {
+        Some(Route::ValidateCode(p.ty?, Some(p.id?), true))
+    }),
+    row(GET, "/Subscription/[id]/$status", STATUS, |p| Some(Route::SubscriptionStatus(p.id?))),
+    row(GET, "/Subscription/[id]/$events", EVENTS, |p| Some(Route::SubscriptionEvents(p.id?))),
+];
+
+/// A route outside every FHIR base. It asks for no token, and says nothing of anyone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plain {
+    /// Whether the program runs.
+    Alive,
+    /// Whether requests are welcome.
+    Ready,
+    /// The OpenAPI document.
+    OpenApi,
+}
+
+/// A row of such a route; all are GET.
+pub(crate) struct PlainRow {
+    pub(crate) path: &'static str,
+    pub(crate) route: Plain,
+    /// What it tells, for the OpenAPI document.
+    pub(crate) about: &'static str,
+}
+
+const fn plain_row(path: &'static str, route: Plain, about: &'static str) -> PlainRow {
+    PlainRow { path, route, about }
+}
+
+/// The table of them.
+pub(crate) static PLAIN: &[PlainRow] = &[
+    plain_row("/healthz", Plain::Alive, "Whether the program runs."),
+    plain_row(
+        "/readyz",
+        Plain::Ready,
+        "Whether requests are welcome: the audit log can be written, and no end was announced.",
+    ),
+    plain_row("/openapi.json", Plain::OpenApi, "This document."),
+];
+
+/// The route at this path, outside every FHIR base.
+pub(crate) fn plain(path: &str) -> Option<Plain> {
+    PLAIN.iter().find(|row| row.path == path).map(|row| row.route)
+}
+
+/// What is claimed beside the rows: headers and rules of rows that are there anyway.
+/// `what_is_claimed_is_served` (crates/phial/tests/it/capabilities.rs) tries each.
+const FEATURES: Features = Features {
+    conditional_create: true,
+    conditional_read: ConditionalRead::FullSupport,
+    update_create: true,
+    // `POST [base]` takes both kinds of bundles.
+    batch: true,
+};
+
+/// What the CapabilityStatement says of a server that is configured like this.
+pub(crate) fn surface(config: &Config) -> Surface {
+    let cors = !config.http.cors_origins.is_empty();
+    let mut said = Surface { cors, features: FEATURES, ..Surface::default() };
+    for row in ROWS {
+        let once = |list: &mut Vec<&'static str>, code| {
+            if !list.contains(&code) {
+                list.push(code);
+            }
+        };
+        match row.claim {
+            Claim::Unsaid => {}
+            Claim::System(code) => once(&mut said.system, code),
+            Claim::Type(code) => once(&mut said.interactions, code),
+            Claim::ConditionalUpdate => said.conditional_update = true,
+            Claim::ConditionalDelete => {
+                let many = config.fhir.delete_many();
+                said.conditional_delete = Some(if many { "multiple" } else { "single" });
+            }
+            Claim::Operation(name, definition) => said.operation(on(row.path), name, definition),
+        }
+    }
+    said
+}
+
+/// Of what a path is an operation.
+fn on(path: &'static str) -> On {
+    match path.split('/').nth(1).unwrap_or("") {
+        "[type]" | "[compartment]" => On::EveryType,
+        name => ResourceType::from_name(name).map_or(On::System, On::Type),
+    }
+}
