@@ -8,9 +8,8 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-const TARGETS: &[&str] = &[
-    "json", "fhirpath", "search", "filter", "page", "patch", "bundle", "envelope", "proof",
-];
+const TARGETS: &[&str] =
+    &["json", "fhirpath", "search", "filter", "page", "patch", "bundle", "envelope", "proof"];
 
 pub(crate) fn run(only: Option<&str>, minutes: u64, seed: u64) -> anyhow::Result<()> {
     if !crate::test::has("cargo-fuzz") {

@@ -73,7 +73,7 @@ impl<'e> Terms<'e> {
 
     /// Definitions under a URL as they were at a snapshot, as far as the caller may see
     /// them as they are now, too.
-    pub(crate) fn as_of(self, at: Option<Seq>) -> Self {
+    pub(crate) fn seen_at(self, at: Option<Seq>) -> Self {
         Terms { at, ..self }
     }
 
@@ -326,7 +326,7 @@ impl Engine {
         url: &str,
         look: &mut Lookup<'_>,
     ) -> Result<Vec<SystemAndCode>, Failure> {
-        let terms = Terms::new(self, look.tenant, look.caller).as_of(look.at);
+        let terms = Terms::new(self, look.tenant, look.caller).seen_at(look.at);
         let set = terms.named_set(url)?;
         let codes = match set {
             Some(set) => terminology::expand(&terms, &set),
@@ -348,7 +348,7 @@ impl Engine {
         up: bool,
         look: &mut Lookup<'_>,
     ) -> Result<Vec<SystemAndCode>, Failure> {
-        let terms = Terms::new(self, look.tenant, look.caller).as_of(look.at);
+        let terms = Terms::new(self, look.tenant, look.caller).seen_at(look.at);
         let of = if up { terminology::above } else { terminology::below };
         let codes = of(&terms, system, code);
         look.permits.extend(terms.finish(look.e)?);

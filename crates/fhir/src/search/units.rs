@@ -50,7 +50,9 @@ mod tests {
             let (times, by) = unit_ratio(from, to).unwrap();
             assert_eq!(value * times / by, want, "{value} {from} in {to}");
         }
-        for (from, to) in [("mg", "mL"), ("Cel", "K"), ("wibble", "wibble"), ("[IU]", "U"), ("{score}", "%")] {
+        for (from, to) in
+            [("mg", "mL"), ("Cel", "K"), ("wibble", "wibble"), ("[IU]", "U"), ("{score}", "%")]
+        {
             assert_eq!(unit_ratio(from, to), None, "{from} {to}");
         }
         assert!(same_unit("mm[Hg]") && !same_unit("tablets"));

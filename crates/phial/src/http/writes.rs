@@ -100,7 +100,7 @@ impl Incoming<'_> {
         let mut pairs: Vec<(String, String)> =
             form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         pairs.retain(|(name, _)| name != "_format" && name != "_pretty");
-        if let Some(name) = urls::offending(self.app.config().http.phi_in_urls, ty, &pairs) {
+        if let Some(name) = urls::offending(self.app.config().http.phi_in_urls, &[ty], &pairs) {
             let text = format!(
                 "{name} identifies people and may not stand in a URL: send this as the entry of \
                  a transaction (http.phi_in_urls)"

@@ -19,11 +19,7 @@ use crate::clinic::clinic;
 
 const ACT: &str = "http://terminology.hl7.org/CodeSystem/v3-ActCode";
 /// Surfaces that are not there yet: none may be alive. Whoever adds one takes it off.
-const NOT_YET: &[&str] = &[
-    "$everything",
-    "$meta",
-    "$export",
-];
+const NOT_YET: &[&str] = &["$everything", "$meta", "$export"];
 
 /// A request, and the surface that it is of.
 struct Ask {

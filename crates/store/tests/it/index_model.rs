@@ -320,7 +320,7 @@ impl Model<'_> {
                     let own = |t: &Term| {
                         !matches!(t, Term::Said { .. } | Term::Typed { .. } | Term::Later { .. })
                     };
-                    return all && (!values(v, p).any(|(_, t)| own(t)) == *missing);
+                    return all && (values(v, p).any(|(_, t)| own(t)) != *missing);
                 }
                 if !p.components().is_empty() {
                     return (all || !f.values.iter().any(unequal))
