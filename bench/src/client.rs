@@ -22,10 +22,18 @@ pub(crate) struct Ask {
     line: String,
     kind: &'static str,
     body: String,
+    later: bool,
+}
+
+impl Ask {
+    /// The same question, whose answer may come later (`Prefer: respond-async`).
+    pub(crate) fn later(self) -> Ask {
+        Ask { later: true, ..self }
+    }
 }
 
 pub(crate) fn get(path: &str) -> Ask {
-    Ask { line: format!("GET {path}"), kind: "", body: String::new() }
+    Ask { line: format!("GET {path}"), kind: "", body: String::new(), later: false }
 }
 
 pub(crate) fn post_form(path: &str, form: &str) -> Ask {
@@ -33,11 +41,12 @@ pub(crate) fn post_form(path: &str, form: &str) -> Ask {
         line: format!("POST {path}"),
         kind: "application/x-www-form-urlencoded",
         body: form.to_owned(),
+        later: false,
     }
 }
 
 pub(crate) fn post_json(path: &str, json: String) -> Ask {
-    Ask { line: format!("POST {path}"), kind: "application/fhir+json", body: json }
+    Ask { line: format!("POST {path}"), kind: "application/fhir+json", body: json, later: false }
 }
 
 /// Asks one server as one user.
@@ -88,6 +97,9 @@ impl Client {
                 ask.body.len()
             ));
         }
+        if ask.later {
+            text.push_str("prefer: respond-async\r\n");
+        }
         text.push_str("\r\n");
         text.push_str(&ask.body);
         text.into_bytes()
@@ -100,6 +112,15 @@ impl Client {
             answer = serde_json::from_slice(body).context("not JSON");
         })?;
         answer
+    }
+
+    /// One question; the head of its answer, and the body.
+    pub(crate) fn whole(&self, ask: &Ask) -> anyhow::Result<(String, Vec<u8>)> {
+        let mut connection = self.connect()?;
+        let body = connection.ask(&self.bytes(ask)).with_context(|| ask.line.clone())?;
+        let head = connection.buffer.get(..body.start).unwrap_or_default();
+        let head = String::from_utf8_lossy(head).into_owned();
+        Ok((head, connection.buffer.get(body).unwrap_or_default().to_vec()))
     }
 
     /// Asks over `connections` for `took`; the time of each answer in milliseconds.

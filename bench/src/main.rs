@@ -5,6 +5,7 @@
 mod audit;
 mod client;
 mod data;
+mod export;
 mod made;
 mod report;
 mod scale;
@@ -88,6 +89,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
 
     server::user(&args.phial, &home, "bench", "physician")?;
     server::user(&args.phial, &home, "loader", "import-client")?;
+    server::user(&args.phial, &home, "exporter", "export-client")?;
     let started = Instant::now();
     let server = Server::start(&args.phial, &home)?;
     rows.push(Row::limit(
@@ -99,6 +101,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     ));
     let physician = server::token(&args.phial, &home, "bench")?;
     let loader = server::token(&args.phial, &home, "loader")?;
+    let exporter = server::token(&args.phial, &home, "exporter")?;
     let client = Client::new(server.address, &home.join("tls").join("ca.pem"), &physician)?;
     let known = data::discover(&client).context("the store holds no patients to ask for")?;
 
@@ -152,6 +155,20 @@ fn run(args: &Args) -> anyhow::Result<()> {
         let what = "transaction bundles of 55 resources, 4 clients";
         rows.push(Row::rate("bundle", what, found.rate * 55.0, 5000.0, "resources/s"));
         rows.extend(found.notes("bundle"));
+    }
+    if wanted("export") {
+        let out = Client::new(server.address, &home.join("tls").join("ca.pem"), &exporter)?;
+        let mut rates = Vec::new();
+        for _ in 0..args.runs {
+            rates.push(export::once(&out)?.0);
+        }
+        rows.push(Row::rate(
+            "export",
+            "$export of the system, kick-off to manifest",
+            median(&mut rates),
+            20_000.0,
+            "resources/s",
+        ));
     }
     rows.push(Row::limit(
         "memory",

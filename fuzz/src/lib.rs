@@ -9,6 +9,7 @@
 mod bundle;
 mod envelope;
 mod fhir;
+mod ndjson;
 mod page;
 mod patch;
 mod proof;
@@ -16,6 +17,7 @@ mod proof;
 pub use bundle::bundle;
 pub use envelope::envelope;
 pub use fhir::{fhirpath, filter, json, search};
+pub use ndjson::ndjson;
 pub use page::page;
 pub use patch::patch;
 pub use proof::proof;
@@ -34,6 +36,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("bundle", bundle),
     ("envelope", envelope),
     ("proof", proof),
+    ("ndjson", ndjson),
 ];
 
 /// Takes a fuzzer's bytes apart: small numbers and pieces; zeros and nothing at the end.

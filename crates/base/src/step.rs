@@ -58,6 +58,8 @@ pub enum Step {
     IndexForget,
     IndexClose,
     IndexRemove,
+    SpoolAppend,
+    SpoolRemove,
 }
 
 /// What of a step is done at a point. A commit is one; a file put in place whole takes
@@ -300,6 +302,22 @@ pub const STEPS: &[Row] = &[
     row(Step::IndexForget, "index", "drops a patient", WHOLE, DERIVED, DERIVED),
     row(Step::IndexClose, "index", "says that it is whole", WHOLE, DERIVED, DERIVED),
     row(Step::IndexRemove, "index", "deletes a file", WHOLE, DERIVED, DERIVED),
+    row(
+        Step::SpoolAppend,
+        "jobs",
+        "adds to a file of a job",
+        WHOLE,
+        "the step is done once more",
+        "the step is done once more, and writes over what it added",
+    ),
+    row(
+        Step::SpoolRemove,
+        "jobs",
+        "deletes the files of a job, whose key is destroyed",
+        WHOLE,
+        "the next look at the job deletes them",
+        "they are gone",
+    ),
 ];
 
 /// A place in a run where durable state is about to change.
@@ -385,7 +403,7 @@ mod tests {
         let steps: BTreeSet<Step> = STEPS.iter().map(|r| r.step).collect();
         assert_eq!(steps.len(), STEPS.len());
         // The last variant's number tells how many there are.
-        assert_eq!(STEPS.len(), Step::IndexRemove as usize + 1);
+        assert_eq!(STEPS.len(), Step::SpoolRemove as usize + 1);
         for r in STEPS {
             assert!(!r.parts.is_empty());
             assert!([r.does, r.not_saved, r.saved, r.store].iter().all(|t| !t.is_empty()));

@@ -64,11 +64,13 @@ pub enum KeyKind {
     Paging = 12,
     /// Seals sessions.
     Sessions = 13,
+    /// Seals the files of one job.
+    Spool = 14,
 }
 
 impl KeyKind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [KeyKind; 13] = [
+    pub const ALL: [KeyKind; 14] = [
         KeyKind::Tenant,
         KeyKind::RowIds,
         KeyKind::Locator,
@@ -82,6 +84,7 @@ impl KeyKind {
         KeyKind::Signing,
         KeyKind::Paging,
         KeyKind::Sessions,
+        KeyKind::Spool,
     ];
 
     /// The kind with this number.
@@ -248,7 +251,7 @@ mod tests {
             assert_eq!(KeyKind::from_number(kind as u8), Some(kind));
         }
         assert_eq!(KeyKind::from_number(0), None);
-        assert_eq!(KeyKind::from_number(14), None);
+        assert_eq!(KeyKind::from_number(15), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the fuzzer reaches of this crate: paging tokens, in their plain and their
-//! sealed form, and the entries of a Bundle as they are understood. Compiled for the
-//! fuzzer only; refuses anything else.
+//! sealed form, lines of NDJSON, and the entries of a Bundle as they are understood.
+//! Compiled for the fuzzer only; refuses anything else.
 
 use phial_base::SeededRng;
 use phial_crypto::SecretKey;
@@ -63,4 +63,10 @@ pub fn seal_page(bytes: &[u8]) -> String {
 #[must_use]
 pub fn open_page(text: &str) -> Option<Vec<u8>> {
     read_page(&open_text(text, &key(), &AAD)?)
+}
+
+/// Takes NDJSON apart as an import does; how many lines were good.
+#[must_use]
+pub fn read_ndjson(text: &[u8], most: usize) -> usize {
+    crate::operation::ndjson::fuzz(text, most)
 }

@@ -72,6 +72,8 @@ struct Inner {
     settings: Settings,
     /// Hosts that notifications may go to. None, unless somebody says so.
     endpoint_hosts: RwLock<Arc<[String]>>,
+    /// Tells the runner that there is something to do.
+    jobs: tokio::sync::Notify,
 }
 
 /// The gate between subjects and stores. Cheap to clone.
@@ -100,7 +102,8 @@ impl Engine {
             })
             .collect();
         let endpoint_hosts = RwLock::new(Arc::from(Vec::new()));
-        Engine(Arc::new(Inner { tenants, policy, clock, rng, settings, endpoint_hosts }))
+        let jobs = tokio::sync::Notify::new();
+        Engine(Arc::new(Inner { tenants, policy, clock, rng, settings, endpoint_hosts, jobs }))
     }
 
     /// The tenants served.
@@ -130,6 +133,10 @@ impl Engine {
 
     pub(crate) fn endpoint_hosts(&self) -> Arc<[String]> {
         Arc::clone(&self.0.endpoint_hosts.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn jobs_woken(&self) -> &tokio::sync::Notify {
+        &self.0.jobs
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

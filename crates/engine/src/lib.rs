@@ -14,6 +14,7 @@ mod failure;
 pub mod fuzz;
 mod gate;
 pub mod interaction;
+pub mod job;
 mod looks;
 pub mod operation;
 mod own;

@@ -24,10 +24,19 @@ impl Engine {
     /// type that the role never sees is no error but empty; naming one of its
     /// clinical elements is. In a chain without types, every type that it may mean counts.
     pub(crate) fn guard(&self, caller: &Caller, query: &Query) -> Result<(), Failure> {
+        self.guard_as(caller, query, Action::Search)
+    }
+
+    /// As [`Engine::guard`], for a search that is part of another action.
+    pub(crate) fn guard_as(
+        &self,
+        caller: &Caller,
+        query: &Query,
+        action: Action,
+    ) -> Result<(), Failure> {
         let admin = ClassSet::of(DataClass::Administrative);
-        let ever = |ty: ResourceType| {
-            self.policy().ever(&caller.subject, Action::Search, ty.name()).or(admin)
-        };
+        let ever =
+            |ty: ResourceType| self.policy().ever(&caller.subject, action, ty.name()).or(admin);
         let mut found = Ok(());
         query.each_look(&mut |ty, look| {
             if found.is_ok() {

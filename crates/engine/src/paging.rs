@@ -113,6 +113,40 @@ impl LogToken {
     }
 }
 
+/// What a token of `$everything` remembers. Field numbers are append-only.
+#[derive(Encode, Decode, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EverythingToken {
+    /// Type and id of the patient or encounter, as in a relative reference.
+    #[n(0)]
+    pub(crate) record: String,
+    /// The parameters as they were given.
+    #[n(1)]
+    pub(crate) pairs: Vec<(String, String)>,
+    /// The sequence at which the first page was taken.
+    #[n(2)]
+    pub(crate) at: u64,
+    /// Which of the searches that the operation is made of the page begins in.
+    #[n(3)]
+    pub(crate) phase: u32,
+    /// Key of the last match of the page before, within that search.
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub(crate) after: Option<Vec<u8>>,
+    /// When the first page was taken, microseconds since the epoch.
+    #[n(5)]
+    pub(crate) taken: i64,
+}
+
+impl EverythingToken {
+    pub(crate) fn seal(&self, key: &SecretKey, caller: &Caller, engine: &Engine) -> String {
+        seal(b"everything", self, key, caller, engine)
+    }
+
+    /// As [`Token::open`]; a token of a search is none of this operation.
+    pub(crate) fn open(text: &str, key: &SecretKey, caller: &Caller) -> Option<EverythingToken> {
+        open(b"everything", text, key, caller)
+    }
+}
+
 fn seal<T: Encode<()>>(
     what: &[u8],
     token: &T,

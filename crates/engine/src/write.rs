@@ -256,7 +256,7 @@ impl Engine {
         }
     }
 
-    async fn refuse_write(
+    pub(crate) async fn refuse_write(
         &self,
         tenant: &Tenant,
         caller: &Caller,

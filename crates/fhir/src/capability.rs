@@ -136,7 +136,14 @@ pub fn capability_statement(here: &Installation<'_>, surface: &Surface) -> Vec<u
     write_string(&mut out, here.version);
     out.push_str(r#"},"implementation":{"description":"Phial","url":"#);
     write_string(&mut out, here.base);
-    out.push_str(r#"},"fhirVersion":"4.0.1","format":["application/fhir+json","json"],"#);
+    out.push_str(r#"},"fhirVersion":"4.0.1","#);
+    if surface.operations.iter().any(|o| o.name == "export") {
+        let bulk = "http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data";
+        out.push_str(r#""instantiates":["#);
+        write_string(&mut out, bulk);
+        out.push_str("],");
+    }
+    out.push_str(r#""format":["application/fhir+json","json"],"#);
     if surface.interactions.contains(&"patch") {
         out.push_str(r#""patchFormat":["application/json-patch+json","application/fhir+json"],"#);
     }

@@ -124,6 +124,34 @@ impl<'a> Accounts<'a> {
         }
     }
 
+    /// Who acts under this name and for this purpose now, when there is no session: a job
+    /// that the account asked for. `None` once it was suspended, or when none of its
+    /// roles may claim the purpose any more.
+    ///
+    /// # Errors
+    /// As [`Accounts::find`].
+    pub fn acting(
+        &self,
+        tenant: &TenantId,
+        id: &SubjectId,
+        purpose: Purpose,
+    ) -> Result<Option<Subject>, Error> {
+        let account = self.find(id)?.filter(|a| a.active);
+        let account =
+            account.filter(|a| self.policy.may_claim(a.roles.iter().map(String::as_str), purpose));
+        Ok(account.map(|account| Subject {
+            tenant: tenant.clone(),
+            practitioner: account.practitioner_id(),
+            patient: account.patient_id(),
+            id: account.id,
+            roles: account.roles,
+            unit: account.unit,
+            purpose,
+            mfa: 0,
+            session: None,
+        }))
+    }
+
     /// All accounts, by name.
     ///
     /// # Errors

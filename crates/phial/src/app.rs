@@ -13,6 +13,7 @@ use phial_base::{
     SystemRng, TenantId,
 };
 use phial_crypto::{KeyFile, RootProvider};
+use phial_engine::job::Runner;
 use phial_engine::{Caller, Engine, Settings};
 use phial_identity::{Limits, Tokens};
 use phial_policy::PolicySet;
@@ -25,6 +26,7 @@ use phial_store::verify::Report;
 use phial_store::vessel::{Indexing, Vessel};
 
 use crate::config::Config;
+use crate::jobs;
 
 /// How long a look at a store's file is good for: a file that someone takes away is noticed
 /// so late at most, and what is committed is looked at in any case. Looking before each
@@ -37,6 +39,7 @@ pub(crate) struct App {
     config: ArcSwap<Config>,
     pub(crate) engine: Engine,
     pub(crate) tokens: Tokens,
+    pub(crate) jobs: Runner,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
     /// Held by whoever writes records; a look or a token needs none.
@@ -115,6 +118,7 @@ impl App {
         let engine = Engine::new(vessels, policy, Arc::clone(&clock), Arc::clone(&rng), settings);
         engine.set_endpoint_hosts(&config.subscriptions.hosts);
         Ok(App {
+            jobs: jobs::runner(&engine, &config),
             engine,
             tokens: Tokens::new(sessions, limits),
             home,
@@ -177,6 +181,7 @@ impl App {
                 self.engine.sweep(tenant, &caller).await.map_err(into_anyhow)?;
             }
         }
+        self.jobs.sweep();
         Ok(())
     }
 

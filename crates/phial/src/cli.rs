@@ -7,6 +7,7 @@ mod doctor;
 mod import;
 mod index;
 mod init;
+mod job;
 mod keys;
 mod out;
 mod serve;
@@ -92,6 +93,9 @@ enum Command {
     /// Rotate and destroy keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Look at jobs (exports, imports) and end them.
+    #[command(subcommand)]
+    Job(job::JobCommand),
 }
 
 /// The command line as clap sees it, for the reference.
@@ -122,6 +126,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Doctor(args) => doctor::run(home, &args, &out),
         Command::Index(command) => index::run(home, &command, &out),
         Command::Keys(command) => keys::run(home, &command, &out),
+        Command::Job(command) => job::run(home, &command, &out),
     };
     match result {
         Ok(code) => code,

@@ -18,6 +18,8 @@ pub(crate) struct Config {
     pub(crate) tls: Tls,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) fhir: Fhir,
+    pub(crate) jobs: Jobs,
+    pub(crate) import: Import,
 }
 
 /// `[fhir]`
@@ -182,6 +184,38 @@ impl Default for Subscriptions {
     }
 }
 
+/// `[jobs]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Jobs {
+    /// Hours for which the files of a job are kept once it is done. More than 168 needs a
+    /// rationale.
+    pub(crate) keep_hours: i64,
+    pub(crate) rationale: Option<String>,
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Jobs { keep_hours: 24, rationale: None }
+    }
+}
+
+/// `[import]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Import {
+    /// Addresses under which `$import` may fetch. None: uploads alone.
+    pub(crate) sources: Vec<String>,
+    /// The most that one upload or source may have, mebibytes.
+    pub(crate) max_mib: u64,
+}
+
+impl Default for Import {
+    fn default() -> Self {
+        Import { sources: Vec::new(), max_mib: 10_240 }
+    }
+}
+
 /// A configuration that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
@@ -259,7 +293,17 @@ impl Config {
             let value = self.session.absolute_hours.to_string();
             depart("session.absolute_hours", value, &self.session.rationale, "session.rationale")?;
         }
+        if self.jobs.keep_hours > 168 {
+            let value = self.jobs.keep_hours.to_string();
+            depart("jobs.keep_hours", value, &self.jobs.rationale, "jobs.rationale")?;
+        }
         let positive = [
+            ("jobs.keep_hours", self.jobs.keep_hours > 0),
+            ("import.max_mib", (1..=1 << 30).contains(&self.import.max_mib)),
+            (
+                "import.sources",
+                self.import.sources.iter().all(|s| crate::sources::entry(s).is_some()),
+            ),
             ("session.idle_minutes", self.session.idle_minutes > 0),
             ("session.absolute_hours", self.session.absolute_hours > 0),
             ("keys.backup_retention_days", self.keys.backup_retention_days >= 0),
@@ -309,7 +353,8 @@ pub(crate) struct Change {
 }
 
 /// Settings that are read once, when the program starts.
-pub(crate) const NEED_A_RESTART: [&str; 1] = ["keys.root_file"];
+pub(crate) const NEED_A_RESTART: [&str; 4] =
+    ["import.max_mib", "import.sources", "jobs.keep_hours", "keys.root_file"];
 
 impl Config {
     /// What is different in `other`.
@@ -344,6 +389,8 @@ impl Config {
             .filter(|s| NEED_A_RESTART.contains(&s.as_str()))
             .collect();
         new.keys.root_file.clone_from(&self.keys.root_file);
+        new.jobs.keep_hours = self.jobs.keep_hours;
+        new.import = self.import.clone();
         (new, waiting)
     }
 }
@@ -381,6 +428,13 @@ pub(crate) const TEMPLATE: &str = "\
 
 [fhir]
 # conditional_delete = \"single\"         # or \"multiple\": DELETE Type?query may end several records
+
+[jobs]
+# keep_hours = 24                       # the files of exports; more than 168 needs a rationale
+
+[import]
+# sources = [\"https://data.example.org/exports/\"]   # where $import may fetch; none: uploads alone
+# max_mib = 10240
 ";
 
 #[cfg(test)]
@@ -423,8 +477,21 @@ mod tests {
         new.http.max_body_mib = 64;
         new.session.idle_minutes = 10;
         new.keys.root_file = Some("/elsewhere/root.key".into());
+        new.jobs.keep_hours = 48;
+        new.import.sources = vec!["https://data.example.org/".to_owned()];
+        new.import.max_mib = 1;
         let names: Vec<_> = old.changes(&new).into_iter().map(|c| c.setting).collect();
-        assert_eq!(names, ["http.max_body_mib", "keys.root_file", "session.idle_minutes"]);
+        assert_eq!(
+            names,
+            [
+                "http.max_body_mib",
+                "import.max_mib",
+                "import.sources",
+                "jobs.keep_hours",
+                "keys.root_file",
+                "session.idle_minutes"
+            ]
+        );
         let (live, waiting) = old.as_far_as_live(new);
         assert_eq!(waiting, NEED_A_RESTART);
         assert_eq!((live.http.max_body_mib, live.keys.root_file), (64, None));

@@ -3,6 +3,7 @@
 
 mod answer;
 mod authn;
+mod bulk;
 mod client;
 mod coding;
 mod cors;
@@ -13,6 +14,7 @@ mod health;
 mod listen;
 mod negotiate;
 mod openapi;
+mod operations;
 mod prefer;
 mod pretty;
 mod readers;

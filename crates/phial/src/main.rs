@@ -6,9 +6,11 @@ mod app;
 mod cli;
 mod config;
 mod http;
+mod jobs;
 #[cfg(test)]
 mod reference;
 mod reload;
+mod sources;
 mod subscriptions;
 
 use std::process::ExitCode;

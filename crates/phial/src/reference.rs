@@ -191,6 +191,19 @@ const SETTINGS: &[(&str, &str)] = &[
         "subscriptions.attempts",
         "After so many failures in a row a subscription is in error, 1 to 1000.",
     ),
+    (
+        "jobs.keep_hours",
+        "Hours for which the files of a job (an export) are kept once it is done; then their key \
+         is destroyed. More than 168 needs `jobs.rationale`.",
+    ),
+    (
+        "import.sources",
+        "Addresses under which `$import` may fetch NDJSON: https, ending in a slash. None: uploads \
+         alone. Everything else is refused, so that the server can't be made to reach what only \
+         it can reach.",
+    ),
+    ("import.max_mib", "The most that one upload or source may have, mebibytes."),
+    ("jobs.rationale", "Why they are kept longer: the audit log quotes it."),
 ];
 
 fn configuration() -> String {

@@ -41,11 +41,13 @@ pub enum Action {
     Import,
     /// Keeping the register of vendors and their agreements.
     ManageVendors,
+    /// Looking at jobs and ending them, whoever asked for them.
+    ManageJobs,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Action; 16] = [
+    pub const ALL: [Action; 17] = [
         Action::Read,
         Action::Vread,
         Action::Search,
@@ -62,6 +64,7 @@ impl Action {
         Action::ManageKeys,
         Action::Import,
         Action::ManageVendors,
+        Action::ManageJobs,
     ];
 
     /// The name: FHIR's code for its interactions
@@ -85,6 +88,7 @@ impl Action {
             Action::ManageKeys => "manage-keys",
             Action::Import => "import",
             Action::ManageVendors => "manage-vendors",
+            Action::ManageJobs => "manage-jobs",
         }
     }
 

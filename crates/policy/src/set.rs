@@ -17,9 +17,10 @@ use crate::{Action, Context, Error, Facts, RecordRef};
 
 const SCHEMA: &str = include_str!("../policies/schema.cedarschema");
 const ROLES: &str = include_str!("../policies/roles.toml");
-const FILES: [(&str, &str); 13] = [
+const FILES: [(&str, &str); 14] = [
     ("auditor.cedar", include_str!("../policies/auditor.cedar")),
     ("billing.cedar", include_str!("../policies/billing.cedar")),
+    ("export-client.cedar", include_str!("../policies/export-client.cedar")),
     ("field-clinician.cedar", include_str!("../policies/field-clinician.cedar")),
     ("front-desk.cedar", include_str!("../policies/front-desk.cedar")),
     ("import-client.cedar", include_str!("../policies/import-client.cedar")),

@@ -119,6 +119,12 @@ impl Home {
         self.root.join("data").join(tenant.as_str()).join("outbox.db")
     }
 
+    /// The directory of the files of the tenant's jobs.
+    #[must_use]
+    pub fn spool(&self, tenant: &TenantId) -> PathBuf {
+        self.root.join("data").join(tenant.as_str()).join("jobs")
+    }
+
     /// The directory of the keys.
     #[must_use]
     pub fn keys(&self) -> PathBuf {

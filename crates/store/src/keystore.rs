@@ -112,6 +112,10 @@ impl TenantKeys {
         phial_crypto::key_subject(&self.row_ids, "patient", &[patient.as_str().as_bytes()])
     }
 
+    fn spool_subject(&self, job: &str) -> Subject {
+        phial_crypto::key_subject(&self.row_ids, "spool", &[job.as_bytes()])
+    }
+
     fn joint_subject(&self, patients: &[LogicalId]) -> Subject {
         let parts: Vec<&[u8]> = patients.iter().map(|p| p.as_str().as_bytes()).collect();
         phial_crypto::key_subject(&self.row_ids, "joint", &parts)
@@ -602,6 +606,30 @@ impl Keystore {
         self.ensure(tenant, &[(KeyKind::AuditPatient, subject)], None)?
             .pop()
             .ok_or(Error::Corrupt("a key that was made is missing"))
+    }
+
+    /// The key of a job's files, made when it does not exist.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when keys can't be had or stored.
+    pub fn spool_key(&self, tenant: &TenantId, job: &str) -> Result<Arc<HeldKey>, Error> {
+        let subject = self.tenant_keys(tenant)?.spool_subject(job);
+        self.ensure(tenant, &[(KeyKind::Spool, subject)], None)?
+            .pop()
+            .ok_or(Error::Corrupt("a key that was made is missing"))
+    }
+
+    /// The key of a job's files; `None` when there is none or it was destroyed.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when keys can't be had.
+    pub fn spool_key_if_there(
+        &self,
+        tenant: &TenantId,
+        job: &str,
+    ) -> Result<Option<Arc<HeldKey>>, Error> {
+        let subject = self.tenant_keys(tenant)?.spool_subject(job);
+        self.lookup(tenant, KeyKind::Spool, &subject)
     }
 
     /// The page key of an index generation, made when it does not exist. Never cached.

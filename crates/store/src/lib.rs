@@ -20,6 +20,7 @@ pub mod outbox;
 pub mod records;
 pub mod recovery;
 pub mod sessions;
+pub mod spool;
 pub mod verify;
 pub mod vessel;
 

@@ -340,6 +340,30 @@ impl RecordLog {
         })
     }
 
+    /// The versions after `after` that were current at `at`, in the order of the log, at
+    /// most `limit`; each with whether another has followed since `at`.
+    ///
+    /// # Errors
+    /// As [`RecordLog::get`].
+    pub fn current(&self, after: Seq, at: Seq, limit: usize) -> Result<Vec<(Row, bool)>, Error> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.readers.with(|db| {
+            let mut statement = db.prepare_cached(
+                "SELECT * FROM (
+                   SELECT seq, row, version, blob, (SELECT min(n.seq) FROM record n
+                     WHERE substr(n.row, 1, 4)=substr(r.row, 1, 4) AND n.version=r.version+1
+                       AND n.row=r.row) AS next
+                   FROM record r WHERE seq>?1 AND seq<=?2)
+                 WHERE next IS NULL OR next>?2 ORDER BY seq LIMIT ?3",
+            )?;
+            Ok(statement
+                .query_map(params![seq_to_sql(after), seq_to_sql(at), limit], |r| {
+                    Ok((row_of(r)?, r.get::<_, Option<i64>>(4)?.is_some()))
+                })?
+                .collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
     /// The last place of the log, deleted ones included: everything that any process
     /// has committed stands at or before it. Costs two b-tree descents in cached pages,
     /// which is what asking SQLite whether another process wrote would cost as well.

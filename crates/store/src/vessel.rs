@@ -9,7 +9,9 @@ mod carry;
 mod changes;
 mod overlay;
 mod past;
+mod spooled;
 mod unopened;
+mod unseal;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -129,6 +131,7 @@ pub struct Vessel {
     outbox: Outbox,
     index: RwLock<Option<Arc<Index>>>,
     index_dir: PathBuf,
+    spool_dir: PathBuf,
     options: Options,
     generation: AtomicU64,
     fresh: bool,
@@ -219,6 +222,7 @@ impl Vessel {
             outbox,
             index: RwLock::new(index),
             index_dir,
+            spool_dir: home.spool(tenant),
             options: options.clone(),
             generation: AtomicU64::new(generation),
             fresh,
@@ -322,19 +326,6 @@ impl Vessel {
             Some(found) => self.unseal_head(found),
             None => Ok(None),
         }
-    }
-
-    fn unseal_head(&self, found: Row) -> Result<Option<Unopened>, Error> {
-        let Row { row, version, blob, .. } = found;
-        let keys = self.keystore.tenant_keys(&self.tenant)?;
-        let name = RecordName { tenant: &self.tenant, row, version };
-        let locator = phial_crypto::locate(&blob, &name, &keys.locator)?;
-        let Some(key) = self.keystore.by_handle(&self.tenant, locator.handle)? else {
-            return Ok(None);
-        };
-        let sealed = phial_crypto::unlock_record(blob, &name, &locator, &key.key)?;
-        let header = Header::decode(sealed.header().dense(), sealed.header().text())?;
-        Ok(Some(Unopened { row, version, header, sealed }))
     }
 
     /// Decrypts the segments that `permit` allows and splices them together.

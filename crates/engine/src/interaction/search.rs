@@ -342,7 +342,7 @@ impl Engine {
 
     /// Opens one match and adds it to the page, if policy still permits it.
     #[expect(clippy::too_many_arguments, reason = "one match goes to all of these")]
-    fn deliver(
+    pub(crate) fn deliver(
         &self,
         tenant: &Tenant,
         caller: &Caller,
@@ -469,13 +469,13 @@ struct Start<'k> {
     after: Option<&'k PageKey>,
 }
 
-struct Found {
-    body: Bytes,
-    permits: Vec<Permit>,
+pub(crate) struct Found {
+    pub(crate) body: Bytes,
+    pub(crate) permits: Vec<Permit>,
 }
 
 /// Splices a searchset Bundle together without parsing what it carries.
-struct BundleWriter {
+pub(crate) struct BundleWriter {
     base: String,
     out: Zeroizing<Vec<u8>>,
     links: usize,
@@ -484,7 +484,7 @@ struct BundleWriter {
 
 impl BundleWriter {
     /// `room` is what the page is expected to need: growing leaves copies behind.
-    fn new(base: &str, total: Option<u64>, room: usize) -> Self {
+    pub(crate) fn new(base: &str, total: Option<u64>, room: usize) -> Self {
         let mut out = Zeroizing::new(Vec::with_capacity(room));
         out.put_slice(b"{\"resourceType\":\"Bundle\",\"type\":\"searchset\"");
         if let Some(total) = total {
@@ -494,7 +494,7 @@ impl BundleWriter {
         BundleWriter { base: base.to_owned(), out, links: 0, entries: 0 }
     }
 
-    fn link(&mut self, relation: &str, url: &str) {
+    pub(crate) fn link(&mut self, relation: &str, url: &str) {
         self.out.put_slice(if self.links == 0 { b",\"link\":[" } else { b"," });
         self.links += 1;
         self.out.put_slice(b"{\"relation\":\"");
@@ -537,7 +537,7 @@ impl BundleWriter {
         self.out.put_slice(b"\"}}");
     }
 
-    fn finish(mut self) -> Bytes {
+    pub(crate) fn finish(mut self) -> Bytes {
         if self.links > 0 || self.entries > 0 {
             self.out.put_slice(b"]");
         }

@@ -16,6 +16,8 @@ use crate::caller::Caller;
 use crate::entry;
 use crate::failure::{Failure, Refusal};
 use crate::gate::{Engine, Tenant};
+use crate::job::{self, Reason, State};
+use crate::operation;
 use crate::write::Write;
 
 /// What was destroyed and until when copies of it may live.
@@ -85,6 +87,9 @@ impl Engine {
                 .refuse(tenant, caller, asked, OutcomeCode::NotFound, Failure::NotFound)
                 .await);
         };
+        // What was taken out of the record log goes first: the patient's records lie in
+        // it under another key.
+        self.end_jobs_about(tenant, caller, patient, backup_retention).await?;
         // Records about several patients go on without this one, under another key.
         self.rewrite_joint(tenant, caller, patient).await?;
         let _alone = tenant.writes.write().await;
@@ -178,6 +183,34 @@ impl Engine {
         })
         .map_err(&failed)?;
         Ok(swept.len())
+    }
+
+    /// Ends every job whose files may hold the patient's records, and destroys its files.
+    async fn end_jobs_about(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        patient: &LogicalId,
+        backup_retention: SignedDuration,
+    ) -> Result<(), Failure> {
+        let failed = Self::store_failure(caller);
+        for mut found in job::all(tenant).map_err(&failed)? {
+            if !operation::may_hold(&found.job, patient) {
+                continue;
+            }
+            found.job.state = State::Failed;
+            found.job.reason = Some(Reason::Purged);
+            found.job.ended = Some(caller.request.at.as_microsecond());
+            // Null: the next runner finds nothing left to clear, and forgets it.
+            found.job.work = serde_json::Value::Null;
+            found.job.until = None;
+            // Crash after this line: the job is ended and its files are not; the command
+            // again, or the next look at the job, destroys them.
+            let saved = job::save(tenant, &found).map_err(&failed)?;
+            tenant.vessel.destroy_spool(&found.job.id, backup_retention).map_err(&failed)?;
+            self.note_job(tenant, caller, &saved.job, OutcomeCode::Failed, true).await?;
+        }
+        Ok(())
     }
 
     /// Current records about several patients that are sealed under these joint keys.

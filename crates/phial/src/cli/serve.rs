@@ -80,6 +80,9 @@ impl Told {
     ) -> anyhow::Result<()> {
         let indexing = tokio::spawn(index_behind(Arc::clone(app)));
         let telling = tokio::spawn(subscriptions::tell(Arc::clone(app), serving.address()));
+        let (end_jobs, told_to_end) = tokio::sync::watch::channel(false);
+        let runner = app.jobs.clone();
+        let jobs = tokio::spawn(async move { runner.run(told_to_end).await });
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -94,9 +97,15 @@ impl Told {
         indexing.abort();
         out.say("stopping: running requests finish, then the logs are closed");
         let ending = async {
-            let cut = serving.stop().await;
+            // The steps of jobs that are under way end; the jobs go on at the next start.
+            let _ = end_jobs.send(true);
+            let most = Duration::from_secs(app.config().http.drain_timeout_s);
+            let (cut, ended) = tokio::join!(serving.stop(), tokio::time::timeout(most, jobs));
             if cut > 0 {
                 tracing::warn!(count = cut, "connections were cut off: http.drain_timeout_s");
+            }
+            if ended.is_err() {
+                tracing::warn!("a job's step was cut off: it is done once more");
             }
             app.stop().await
         };

@@ -56,6 +56,13 @@ pub(crate) fn plain(status: StatusCode, body: Bytes) -> Response<Body> {
     response
 }
 
+/// A status and nothing else.
+pub(crate) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
 /// An OperationOutcome with one issue that HTTP itself found.
 pub(crate) fn refuse(status: StatusCode, code: IssueCode, text: &str) -> Response<Body> {
     let issue =
@@ -176,7 +183,7 @@ fn stamp(response: &mut Response<Body>, etag: &str, last_updated: i64) {
 }
 
 /// RFC 9110 §5.6.7, IMF-fixdate, years 1 to 9999.
-fn http_date(at: jiff::Timestamp) -> String {
+pub(crate) fn http_date(at: jiff::Timestamp) -> String {
     let utc = jiff::tz::Offset::UTC.to_datetime(at);
     let day = match utc.weekday() {
         jiff::civil::Weekday::Monday => "Mon",

@@ -56,6 +56,45 @@ pub(crate) enum Route {
     SubscriptionStatus(LogicalId),
     /// `$events` of a subscription.
     SubscriptionEvents(LogicalId),
+    /// `$everything` of a patient or an encounter; true when its parameters are in the body.
+    Everything(ResourceType, LogicalId, bool),
+    /// `$meta` of a record.
+    Meta(ResourceType, LogicalId),
+    /// `$meta` of a type.
+    MetaOfType(ResourceType),
+    /// `$meta` of everything.
+    MetaOfAll,
+    /// `$meta-add`
+    MetaAdd(ResourceType, LogicalId),
+    /// `$meta-delete`
+    MetaDelete(ResourceType, LogicalId),
+    /// `$export` of everything; true when its parameters are in the body.
+    ExportSystem(bool),
+    /// `$export` of all patients, in the same way.
+    ExportPatients(bool),
+    /// `$export` of a group's patients, in the same way.
+    ExportGroup(LogicalId, bool),
+    /// `$import`
+    Import,
+    /// How far a job is, and what it made.
+    JobStatus(String),
+    /// The end of a job and of what it made.
+    JobCancel(String),
+    /// A file that a job made.
+    JobFile(String, u32),
+}
+
+impl Route {
+    /// Whether the answer may come later (`Prefer: respond-async`).
+    pub(crate) const fn may_take_long(&self) -> bool {
+        matches!(
+            self,
+            Route::ExportSystem(_)
+                | Route::ExportPatients(_)
+                | Route::ExportGroup(..)
+                | Route::Import
+        )
+    }
 }
 
 /// Why a request is no route.
@@ -260,6 +299,8 @@ mod tests {
         let segment = |s: &str| match s {
             "[type]" => "Condition".to_owned(),
             "[compartment]" => "Patient".to_owned(),
+            "[job]" => "0".repeat(32),
+            "[file]" => "0".to_owned(),
             _ if s.starts_with('[') => "1".to_owned(),
             _ => s.to_owned(),
         };

@@ -13,6 +13,8 @@ use phial_engine::interaction::changes::Changes;
 use phial_engine::interaction::history::History;
 use phial_engine::interaction::search::Search;
 use phial_engine::interaction::search_system::SystemSearch;
+use phial_engine::operation::export::Level;
+use phial_engine::operation::meta::Change;
 use phial_engine::operation::subscription::EventsAsked;
 use phial_engine::operation::terminology::Sent;
 use phial_engine::{Caller, Failure, Known, part_of_one};
@@ -169,7 +171,7 @@ async fn dispatch(
         Err(none) => return no_route(none),
     };
     let prefer = prefer(&parts.headers);
-    if prefer.asynchronous {
+    if prefer.asynchronous && !route.may_take_long() {
         return answer::refuse(
             StatusCode::BAD_REQUEST,
             IssueCode::NotSupported,
@@ -274,7 +276,7 @@ pub(super) struct Incoming<'a> {
     pub(super) headers: &'a HeaderMap,
     pub(super) prefer: Prefer,
     pub(super) base: String,
-    body: Body,
+    pub(super) body: Body,
 }
 
 impl Incoming<'_> {
@@ -341,6 +343,25 @@ impl Incoming<'_> {
             | Route::Delete(..)
             | Route::DeleteWhere(_)
             | Route::Bundle => self.write(route, query).await,
+            Route::Everything(ty, id, posted) => self.everything(ty, id, posted, query).await,
+            Route::Meta(ty, id) => {
+                Ok(answer::released(engine.meta(&self.caller, ty, &id).await?, None))
+            }
+            Route::MetaOfType(ty) => {
+                Ok(answer::released(engine.meta_in_use(&self.caller, Some(ty)).await?, None))
+            }
+            Route::MetaOfAll => {
+                Ok(answer::released(engine.meta_in_use(&self.caller, None).await?, None))
+            }
+            Route::ExportSystem(posted) => self.export(Level::System, posted, query).await,
+            Route::ExportPatients(posted) => self.export(Level::Patient, posted, query).await,
+            Route::ExportGroup(id, posted) => self.export(Level::Group(id), posted, query).await,
+            Route::Import => self.import(query).await,
+            Route::JobStatus(job) => self.job_status(&job),
+            Route::JobCancel(job) => self.cancel_job(&job).await,
+            Route::JobFile(job, file) => self.job_file(&job, file).await,
+            Route::MetaAdd(ty, id) => self.change_meta(ty, id, Change::Add).await,
+            Route::MetaDelete(ty, id) => self.change_meta(ty, id, Change::Delete).await,
         }
     }
 

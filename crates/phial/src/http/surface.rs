@@ -86,6 +86,25 @@ const EVENTS: Claim = Claim::Operation(
     "events",
     "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-events",
 );
+const PATIENT_EVERYTHING: Claim =
+    Claim::Operation("everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything");
+const ENCOUNTER_EVERYTHING: Claim =
+    Claim::Operation("everything", "http://hl7.org/fhir/OperationDefinition/Encounter-everything");
+const META: Claim = Claim::Operation("meta", "http://hl7.org/fhir/OperationDefinition/Resource-meta");
+const META_ADD: Claim =
+    Claim::Operation("meta-add", "http://hl7.org/fhir/OperationDefinition/Resource-meta-add");
+const META_DELETE: Claim =
+    Claim::Operation("meta-delete", "http://hl7.org/fhir/OperationDefinition/Resource-meta-delete");
+const EXPORT: Claim =
+    Claim::Operation("export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export");
+const PATIENT_EXPORT: Claim = Claim::Operation(
+    "export",
+    "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/patient-export",
+);
+const GROUP_EXPORT: Claim =
+    Claim::Operation("export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/group-export");
+const IMPORT: Claim =
+    Claim::Operation("import", "https://github.com/smart-on-fhir/bulk-import");
 const EXPAND: Claim =
     Claim::Operation("expand", "http://hl7.org/fhir/OperationDefinition/ValueSet-expand");
 const IN_VALUE_SET: Claim = Claim::Operation(
@@ -96,6 +115,13 @@ const IN_CODE_SYSTEM: Claim = Claim::Operation(
     "validate-code",
     "http://hl7.org/fhir/OperationDefinition/CodeSystem-validate-code",
 );
+
+/// A job's name: they are made by us, of 32 hexadecimal digits.
+fn job(parts: &Parts) -> Option<String> {
+    let name = parts.words.first()?;
+    let good = name.len() == 32 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    good.then(|| name.clone())
+}
 
 /// The table. GET stands for HEAD too.
 pub(crate) static ROWS: &[Row] = &[
@@ -127,6 +153,38 @@ pub(crate) static ROWS: &[Row] = &[
     row(PATCH, "/[type]", Unsaid, |p| Some(Route::PatchWhere(p.ty?))),
     row(DELETE, "/[type]/[id]", Type("delete"), |p| Some(Route::Delete(p.ty?, p.id?))),
     row(DELETE, "/[type]", Claim::ConditionalDelete, |p| Some(Route::DeleteWhere(p.ty?))),
+    row(GET, "/Patient/[id]/$everything", PATIENT_EVERYTHING, |p| {
+        Some(Route::Everything(p.ty?, p.id?, false))
+    }),
+    row(POST, "/Patient/[id]/$everything", PATIENT_EVERYTHING, |p| {
+        Some(Route::Everything(p.ty?, p.id?, true))
+    }),
+    row(GET, "/Encounter/[id]/$everything", ENCOUNTER_EVERYTHING, |p| {
+        Some(Route::Everything(p.ty?, p.id?, false))
+    }),
+    row(POST, "/Encounter/[id]/$everything", ENCOUNTER_EVERYTHING, |p| {
+        Some(Route::Everything(p.ty?, p.id?, true))
+    }),
+    row(GET, "/$meta", META, |_| Some(Route::MetaOfAll)),
+    row(POST, "/$meta", META, |_| Some(Route::MetaOfAll)),
+    row(GET, "/[type]/$meta", META, |p| Some(Route::MetaOfType(p.ty?))),
+    row(POST, "/[type]/$meta", META, |p| Some(Route::MetaOfType(p.ty?))),
+    row(GET, "/[type]/[id]/$meta", META, |p| Some(Route::Meta(p.ty?, p.id?))),
+    row(POST, "/[type]/[id]/$meta", META, |p| Some(Route::Meta(p.ty?, p.id?))),
+    row(POST, "/[type]/[id]/$meta-add", META_ADD, |p| Some(Route::MetaAdd(p.ty?, p.id?))),
+    row(POST, "/[type]/[id]/$meta-delete", META_DELETE, |p| Some(Route::MetaDelete(p.ty?, p.id?))),
+    row(GET, "/$export", EXPORT, |_| Some(Route::ExportSystem(false))),
+    row(POST, "/$export", EXPORT, |_| Some(Route::ExportSystem(true))),
+    row(GET, "/Patient/$export", PATIENT_EXPORT, |_| Some(Route::ExportPatients(false))),
+    row(POST, "/Patient/$export", PATIENT_EXPORT, |_| Some(Route::ExportPatients(true))),
+    row(GET, "/Group/[id]/$export", GROUP_EXPORT, |p| Some(Route::ExportGroup(p.id?, false))),
+    row(POST, "/Group/[id]/$export", GROUP_EXPORT, |p| Some(Route::ExportGroup(p.id?, true))),
+    row(POST, "/$import", IMPORT, |_| Some(Route::Import)),
+    row(GET, "/$job/[job]", Unsaid, |p| Some(Route::JobStatus(job(&p)?))),
+    row(DELETE, "/$job/[job]", Unsaid, |p| Some(Route::JobCancel(job(&p)?))),
+    row(GET, "/$job/[job]/[file]", Unsaid, |p| {
+        Some(Route::JobFile(job(&p)?, p.words.get(1)?.parse().ok()?))
+    }),
     row(GET, "/[type]/[id]/$validate", VALIDATE, |p| {
         Some(Route::Validate(p.ty?, Some(p.id?), false))
     }),

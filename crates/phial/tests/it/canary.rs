@@ -10,7 +10,7 @@ use phial_testkit::world::{Answer, Server, World, fhir, send, try_send};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::clinic::clinic;
+use crate::clinic::{clinic, pause};
 
 /// Everything under the world's directory and all that was printed.
 fn scan(world: &World, printed: &[u8]) -> Report {
@@ -52,6 +52,14 @@ fn work(server: &Server) {
                 &format!("patient={}&_sort=-date&_include=Observation:patient", p.id),
             );
         }
+        for role in ["physician", "billing", "privacy-officer"] {
+            let _ = server.get(role, &format!("Patient/{}/$everything", p.id)).expect(200);
+            let _ = server.get(role, &format!("Patient/{}/$meta", p.id)).expect(200);
+        }
+        let tag = json!({"resourceType": "Parameters", "parameter": [
+            {"name": "meta", "valueMeta": {"tag": [{"code": "x", "display": p.family}]}}]});
+        let path = format!("Observation/{}/$meta-add", id("obs", p, 2));
+        let _ = server.post("physician", &path, &tag).expect(200);
         let mut o = fixture::observation(p, 0);
         o["valueQuantity"]["value"] = json!(99);
         let _ = server.put("physician", &o).expect(200);
@@ -89,6 +97,49 @@ fn work(server: &Server) {
 fn patch(server: &Server, role: &str, path: &str, body: &serde_json::Value) -> Answer {
     let request = server.request(role, Method::PATCH, path);
     send(request.header("content-type", "application/json-patch+json").body(body.to_string()))
+}
+
+/// Exports and imports, whose files lie on the disk while they are looked through.
+fn bulk(server: &Server) {
+    let settled = |role: &str, answer: phial_testkit::world::Answer| {
+        let status = answer.expect(202).header("content-location").to_owned();
+        loop {
+            let answer = server.get(role, &status);
+            if answer.status != 202 {
+                return answer.expect(200).json();
+            }
+            pause();
+        }
+    };
+    let role = "privacy-officer";
+    let filter = format!("Patient?family={}", BY_TEAM.family);
+    let asked = json!({"resourceType": "Parameters", "parameter": [
+        {"name": "patient", "valueReference": {"reference": format!("Patient/{}", BY_TEAM.id)}},
+        {"name": "_typeFilter", "valueString": filter}]});
+    for (path, body) in
+        [("$export", json!({"resourceType": "Parameters"})), ("Patient/$export", asked)]
+    {
+        let request = fhir(server.request(role, Method::POST, path), &body);
+        let manifest = settled(role, send(request.header("prefer", "respond-async")));
+        for file in manifest["output"].as_array().unwrap() {
+            let _ = server.get(role, file["url"].as_str().unwrap()).expect(200);
+        }
+    }
+    let role = "import-client";
+    let mut lines: Vec<String> = fixture::records().iter().map(ToString::to_string).collect();
+    lines.extend([
+        format!("{} {}", BY_TEAM.ssn, BY_TEAM.phone),
+        json!({"resourceType": "Patient", "gender": BY_TEAM.family}).to_string(),
+        json!({"resourceType": BY_TEAM.family}).to_string(),
+    ]);
+    let request = server.request(role, Method::POST, "$import");
+    let request = request.header("content-type", "application/fhir+ndjson");
+    let manifest = settled(role, send(request.body(lines.join("\n"))));
+    let told = server.get(role, manifest["error"][0]["url"].as_str().unwrap()).expect(200);
+    let scanner = Scanner::new(&fixture::needles()).unwrap();
+    let mut report = Report::default();
+    scanner.bytes(Path::new("what an import left out"), &told.body, &mut report);
+    assert!(report.is_clean(), "{report}");
 }
 
 /// Requests that fail in as many ways as there are, each holding marked words. What
@@ -153,6 +204,9 @@ fn fail(server: &Server) -> Vec<u8> {
         (Method::GET, format!("{}/{}", p.family, p.id)),
         (Method::GET, format!("Patient/{street}")),
         (Method::PATCH, format!("Patient/{}", p.id)),
+        (Method::GET, format!("Patient/{}/$everything?_type={}", p.id, p.family)),
+        (Method::GET, format!("Patient/{}/$everything?_page={}", p.id, p.family)),
+        (Method::GET, format!("$export?_typeFilter=Patient?family={}", p.family)),
         (Method::GET, format!("Observation/{}", id("obs", UNTIED, 2))),
     ] {
         for role in ["physician", "field-clinician", "auditor"] {
@@ -251,6 +305,7 @@ fn no_marked_word_is_in_any_file_or_any_output() {
     let world = clinic();
     let server = world.serve();
     work(&server);
+    bulk(&server);
     let answers = fail(&server);
     let scanner = Scanner::new(&fixture::needles()).unwrap();
     let mut said = Report::default();
@@ -286,7 +341,13 @@ fn no_marked_word_is_in_any_file_or_any_output() {
 
     // The operator's commands print no more.
     let mut printed = Vec::new();
-    for args in [&["verify"][..], &["audit", "verify"], &["user", "list"], &["keys", "rotate"]] {
+    for args in [
+        &["verify"][..],
+        &["audit", "verify"],
+        &["user", "list"],
+        &["job", "list"],
+        &["keys", "rotate"],
+    ] {
         let ran = world.run(args);
         printed.extend_from_slice(ran.out.as_bytes());
         printed.extend_from_slice(ran.err.as_bytes());

@@ -79,3 +79,8 @@ pub(crate) fn findings(world: &World, home: &Path, args: &[&str]) -> Vec<String>
         }
     }
 }
+
+/// A little time for what goes on by itself, between two looks at it.
+pub(crate) fn pause() {
+    std::thread::park_timeout(std::time::Duration::from_millis(50));
+}

@@ -9,6 +9,7 @@
 )]
 
 mod batch;
+mod bulk_import;
 mod canary;
 mod capabilities;
 mod changes;
@@ -22,7 +23,9 @@ mod conformance_random;
 mod crash;
 mod doctor;
 mod ending;
+mod everything;
 mod examples;
+mod export;
 mod failing_audit;
 mod failing_stores;
 mod formats;
@@ -32,6 +35,7 @@ mod http;
 mod http_chains;
 mod http_search;
 mod leaks;
+mod meta;
 mod oracle;
 mod patching;
 mod prefer;
@@ -42,6 +46,7 @@ mod reloading;
 mod roles;
 mod roles_fields;
 mod routes;
+mod routes_operations;
 mod steps;
 mod steps_stage;
 mod subscriptions;

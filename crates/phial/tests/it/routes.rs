@@ -16,18 +16,24 @@ use serde_json::{Value, json};
 use crate::clinic::clinic;
 
 /// Who asks: every role that ships, and somebody without a token.
-const NOBODY: &str = "(no token)";
+pub(crate) const NOBODY: &str = "(no token)";
 
 /// How a route is asked once: as a role, which is the n-th of them.
-type Ask = fn(&Server, &str, usize) -> Answer;
+pub(crate) type Ask = fn(&Server, &str, usize) -> Answer;
 
 /// One route's row: its heading, and what is asked of it in which words.
-struct Row {
-    route: &'static str,
-    asks: &'static [(&'static str, Ask)],
+pub(crate) struct Row {
+    pub(crate) route: &'static str,
+    pub(crate) asks: &'static [(&'static str, Ask)],
 }
 
-fn ask(server: &Server, role: &str, method: Method, path: &str, body: Option<&Value>) -> Answer {
+pub(crate) fn ask(
+    server: &Server,
+    role: &str,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Answer {
     let request = if role == NOBODY {
         let path = if path.is_empty() { String::new() } else { format!("/{path}") };
         server.client().request(method, format!("{}{path}", server.base()))
@@ -40,7 +46,7 @@ fn ask(server: &Server, role: &str, method: Method, path: &str, body: Option<&Va
     })
 }
 
-fn get(server: &Server, role: &str, path: &str) -> Answer {
+pub(crate) fn get(server: &Server, role: &str, path: &str) -> Answer {
     ask(server, role, Method::GET, path, None)
 }
 
@@ -65,11 +71,11 @@ fn patch(server: &Server, role: &str, path: &str, n: usize) -> Answer {
     send(request.header("content-type", "application/json-patch+json").body(patch.to_string()))
 }
 
-fn plain() -> String {
+pub(crate) fn plain() -> String {
     format!("Condition/{}", id("cond", BY_TEAM, 0))
 }
 
-fn labelled() -> String {
+pub(crate) fn labelled() -> String {
     format!("Condition/{}", id("cond", UNTIED, 2))
 }
 
@@ -435,6 +441,11 @@ fn subscribed(server: &Server) -> String {
     made.expect(201).json()["id"].as_str().unwrap().to_owned()
 }
 
+/// All rows, in the order of the routes.
+fn rows() -> impl Iterator<Item = &'static Row> {
+    ROWS.iter().chain(crate::routes_operations::ROWS)
+}
+
 /// Status and, of a refusal, the code of its first issue; of a bundle's answer, those of
 /// its one entry.
 fn shown(answer: &Answer) -> String {
@@ -475,7 +486,7 @@ fn table(world: &mut World) -> String {
     let mut roles: Vec<&str> = PEOPLE.iter().map(|(_, role, _)| *role).collect();
     roles.extend(["operator", "system-client", NOBODY]);
     let mut asked = Vec::new();
-    for row in ROWS {
+    for row in rows() {
         for (what, ask) in row.asks {
             for (n, role) in roles.iter().enumerate() {
                 let answer = ask(&server, role, n);
@@ -496,7 +507,7 @@ fn table(world: &mut World) -> String {
          # \"200 of 404\" is a Bundle's status and that of its entry. The clinic is that of\n\
          # crates/testkit/src/fixture.rs.\n",
     );
-    for row in ROWS {
+    for row in rows() {
         let _ = write!(out, "\n## {}\n", row.route);
         for (what, _) in row.asks {
             let _ = writeln!(out, "{what}");

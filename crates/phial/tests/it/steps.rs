@@ -71,6 +71,11 @@ const INDEXING: Scenario = Scenario {
     before: &[Make, Open, Put("a", 1), Put("a", 2), Search],
     body: &[Expire, Rebuild, Search, Close, DamageIndex, Open, Search, IndexAlone],
 };
+const EXPORTING: Scenario = Scenario {
+    name: "an export, and its end",
+    before: &[Make, Open, Put("a", 1), Put("b", 2), Search],
+    body: &[Export, CancelExport],
+};
 const ROLLED_BACK: Scenario = Scenario {
     name: "a checkpoint that the log does not know",
     before: &[
@@ -109,6 +114,7 @@ const ALL: &[&Scenario] = &[
     &FORGETTING,
     &RESTORING,
     &INDEXING,
+    &EXPORTING,
     &ROLLED_BACK,
     &TELLING,
     &SUBSCRIBING,
@@ -307,6 +313,22 @@ fn an_owner_who_lost_the_role_is_told_nothing_more() {
         stage.run(op).unwrap();
     }
     assert_eq!((stage.standing().as_str(), stage.model.heard.len()), ("active", 2));
+}
+
+#[test]
+fn an_export_fails_at_every_step_both_ways() {
+    drive(&EXPORTING);
+}
+
+#[test]
+fn an_export_expires_with_its_key_and_is_forgotten() {
+    let mut stage = Stage::new(None, at());
+    for op in [Make, Open, Put("a", 1), Put("b", 2), Export] {
+        stage.begin(op);
+        stage.run(op).unwrap();
+    }
+    stage.expire_export().unwrap();
+    stage.check("an export that expired");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A home in this process whose durable steps are watched, the work that scenarios are
 //! made of, and what must hold of the stores afterwards.
 
+mod jobs;
 mod subscriber;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,6 +86,10 @@ pub(crate) enum Op {
     RollBackAudit,
     /// Someone wrote over the index; the stores are closed.
     DamageIndex,
+    /// An export of everything: asked for unless there is one, done to its end, and read.
+    Export,
+    /// Every export is ended, and its files are destroyed.
+    CancelExport,
 }
 
 /// What a record is known to be.
@@ -542,6 +547,8 @@ impl Stage {
                 self.model.rolled_back = true;
                 Ok(())
             }
+            Op::Export => self.export(),
+            Op::CancelExport => self.cancel_export(),
             Op::DamageIndex => {
                 for file in fs::read_dir(self.root.join("index/default")).unwrap() {
                     let path = file.unwrap().path();

@@ -209,10 +209,14 @@ fn auditor_and_operator_see_no_record() {
         Action::ALL.into_iter().filter(|a| shipped().allows(&s, *a)).collect::<Vec<_>>()
     };
     assert_eq!(allowed("auditor"), [Action::ReadAudit, Action::Verify]);
-    assert_eq!(
-        allowed("operator"),
-        [Action::Verify, Action::ManageUsers, Action::ManageKeys, Action::ManageVendors]
-    );
+    let operator = [
+        Action::Verify,
+        Action::ManageUsers,
+        Action::ManageKeys,
+        Action::ManageVendors,
+        Action::ManageJobs,
+    ];
+    assert_eq!(allowed("operator"), operator);
     assert_eq!(allowed("import-client"), [Action::Transaction, Action::Import]);
     assert!(allowed("physician").is_empty());
 }

@@ -217,6 +217,21 @@ impl Keystore {
         self.destroy(tenant, KeyKind::AuditPatient, &subject, copy_retention)
     }
 
+    /// Destroys the key of a job's files. What was sealed under it is gone, also for
+    /// keys that are held.
+    ///
+    /// # Errors
+    /// As [`Keystore::destroy_patient`].
+    pub fn destroy_spool(
+        &self,
+        tenant: &TenantId,
+        job: &str,
+        copy_retention: SignedDuration,
+    ) -> Result<Destroyed, Error> {
+        let subject = self.tenant_keys(tenant)?.spool_subject(job);
+        self.destroy(tenant, KeyKind::Spool, &subject, copy_retention)
+    }
+
     /// Destroys the page keys of this index generation and of all before it, so that
     /// old copies of those files can't be read.
     ///
