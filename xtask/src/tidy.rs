@@ -32,6 +32,7 @@ const ROOMS: &[(&[&str], &[&str], &str)] = &[
         &["phial", "phial-bench", "phial-testkit"],
         "HTTP lives only in phial",
     ),
+    (&["object_store"], &["phial-store"], "buckets are a store"),
     (&["cedar-policy"], &["phial-policy"], "Cedar stays behind one leaf crate"),
     (&["tokio"], &["phial-store", "phial-engine", "phial", "phial-bench"], "pure cores do no I/O"),
 ];

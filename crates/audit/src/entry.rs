@@ -272,6 +272,9 @@ numbered! {
         ControlHead = 31 "control_head",
         /// Whom something was disclosed to, or may be: a vendor's name, or a host.
         Recipient = 32 "recipient",
+        /// Which bytes of an attachment were delivered: the first, the last, how many there
+        /// are.
+        Range = 33 "range",
     }
 }
 

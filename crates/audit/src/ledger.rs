@@ -9,6 +9,9 @@
 //! action `reseal`, the new hash takes the old one's place); a successful `Purge` names
 //! rows (with a version: that one; without: all of the row so far); a successful
 //! `Restore` names in `seqs` the positions of the record log that it gave up.
+//!
+//! A write of version 0 is a blob (an attachment beside the record log): it has that one
+//! version, no position of its own, and is given up with the records of its intent.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -129,6 +132,18 @@ pub enum LedgerFinding {
 impl fmt::Display for LedgerFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            LedgerFinding::Missing { row, latest: Version(0) } => {
+                write!(f, "attachment {row} is missing")
+            }
+            LedgerFinding::Altered { row, version: Version(0) } => {
+                write!(f, "attachment {row} was altered")
+            }
+            LedgerFinding::NotAnnounced { row, version: Version(0) } => {
+                write!(f, "attachment {row} was never announced")
+            }
+            LedgerFinding::Purged { row, version: Version(0) } => {
+                write!(f, "attachment {row} was purged and is there")
+            }
             LedgerFinding::Missing { row, latest } => {
                 write!(f, "record {row} is missing, its last version was {latest}")
             }
@@ -160,6 +175,21 @@ impl fmt::Display for LedgerFinding {
             LedgerFinding::OutcomeWithoutIntent { intent } => {
                 write!(f, "outcome of an intent that was never announced: {}", hex::encode(intent))
             }
+        }
+    }
+}
+
+impl LedgerFinding {
+    /// Whether it speaks of a blob, not of a record.
+    #[must_use]
+    pub fn is_of_blob(&self) -> bool {
+        match self {
+            LedgerFinding::Missing { latest: version, .. }
+            | LedgerFinding::Altered { version, .. }
+            | LedgerFinding::NotAnnounced { version, .. }
+            | LedgerFinding::Repeated { version, .. }
+            | LedgerFinding::Purged { version, .. } => *version == Version(0),
+            _ => false,
         }
     }
 }
@@ -229,11 +259,17 @@ impl RecordLedger {
             return;
         }
         let first = outcome.seqs.map(|s| s.first.0);
-        for (i, w) in (0u64..).zip(&writes) {
+        let mut records: u64 = 0;
+        for w in &writes {
+            // A blob follows its record and goes where that goes.
+            if w.version != Version(0) {
+                records += 1;
+            }
+            let seq = first.map_or(0, |f| f + u64::max(records, 1) - 1);
             self.items.push(Item {
                 row: w.row.0,
                 hash: w.hash,
-                seq: first.map_or(0, |f| f + i),
+                seq,
                 version: w.version.0,
                 order: self.order,
             });
@@ -342,7 +378,11 @@ impl Expected {
                 // An open reseal may have put the new bytes there already.
                 if item.hash != *hash && open.is_none() {
                     self.findings.push(LedgerFinding::Altered { row, version });
-                } else if item.seq != 0 && item.seq != seq.0 && open.is_none() {
+                } else if version != Version(0)
+                    && item.seq != 0
+                    && item.seq != seq.0
+                    && open.is_none()
+                {
                     let committed = Seq(item.seq);
                     let found = seq;
                     self.findings.push(LedgerFinding::Moved { row, version, committed, found });

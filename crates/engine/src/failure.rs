@@ -31,6 +31,9 @@ pub enum Failure {
     /// The request is not valid FHIR or breaks a rule (400).
     #[error("the request is not valid")]
     Invalid(Refusal),
+    /// More than is taken in (413).
+    #[error("too large")]
+    TooLarge(Refusal),
     /// The request is well formed and can't be done to this record (422).
     #[error("the request can't be applied")]
     Unprocessable(Refusal),
@@ -78,6 +81,11 @@ impl Failure {
     /// A refusal from role and parameters alone.
     pub fn forbidden(text: impl Into<String>) -> Self {
         Failure::Forbidden(Refusal::new(IssueCode::Forbidden, "", text))
+    }
+
+    /// More than is taken in.
+    pub fn too_large(path: impl Into<String>, text: impl Into<String>) -> Self {
+        Failure::TooLarge(Refusal::new(IssueCode::TooLong, path, text))
     }
 
     /// A precondition of the caller's that does not hold.

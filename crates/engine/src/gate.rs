@@ -18,6 +18,7 @@ use crate::entry;
 use crate::failure::Failure;
 use crate::operation::subscription::Subscriptions;
 use crate::released::{Output, Released, ReleasedFacts};
+use crate::scan::Scanner;
 
 /// Limits of the engine.
 #[derive(Clone, Debug)]
@@ -30,6 +31,25 @@ pub struct Settings {
     pub max_bundle_entries: usize,
     /// The largest resource or bundle, in bytes.
     pub max_bytes: usize,
+    /// What is taken in as attachments.
+    pub attachments: Attachments,
+}
+
+/// What is taken in as attachments.
+#[derive(Clone, Debug)]
+pub struct Attachments {
+    /// The largest content that is uploaded by itself, in bytes.
+    pub max_bytes: u64,
+    /// The largest content inside a resource, in bytes after decoding.
+    pub max_inline: u64,
+    /// Who looks for malware before anything is stored; nobody when `None`.
+    pub scanner: Option<Scanner>,
+}
+
+impl Default for Attachments {
+    fn default() -> Self {
+        Attachments { max_bytes: 1 << 30, max_inline: 4 << 20, scanner: None }
+    }
 }
 
 impl Default for Settings {
@@ -39,6 +59,7 @@ impl Default for Settings {
             max_page_size: 1000,
             max_bundle_entries: 20_000,
             max_bytes: 64 * 1024 * 1024,
+            attachments: Attachments::default(),
         }
     }
 }
@@ -168,7 +189,15 @@ impl Engine {
             facts.classes = ClassSet::NONE;
         }
         let context = self.context(tenant, caller, action, &facts, &found.header.patients)?;
-        Ok(self.policy().decide(&caller.subject, action, &record, &facts, &context))
+        let decided = self.policy().decide(&caller.subject, action, &record, &facts, &context);
+        if let (Ok(_), Some(as_this)) = (&decided, &found.header.context)
+            && !self.sees_context(tenant, caller, as_this)?
+        {
+            // To be treated as a record that this caller does not see.
+            let reason = phial_policy::DenialReason::NotPermitted;
+            return Ok(Err(Denial { reason, policies: Arc::from([]) }));
+        }
+        Ok(decided)
     }
 
     /// The context of a decision about records with these facts and patients.

@@ -8,6 +8,7 @@ pub mod ndjson;
 pub mod parameters;
 pub mod purge;
 pub mod recover;
+mod reseal;
 pub mod rotate;
 pub mod subscription;
 pub mod tail;

@@ -10,13 +10,14 @@ mod settle;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use phial_audit::{Entry, EventKind, OutcomeCode, Write as Announced};
+use phial_audit::{Entry, EventKind, OutcomeCode};
 use phial_base::{ClassSet, LogicalId, Version};
 use phial_fhir::Patch;
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::{Issue, IssueCode, Severity};
 use phial_fhir::json::Doc;
 use phial_policy::Action;
+use phial_store::blobs::Staged;
 use phial_store::vessel::Sealing;
 
 use crate::caller::Caller;
@@ -227,7 +228,28 @@ impl Engine {
         writes: Vec<Write>,
         provenance: Option<Doc>,
     ) -> Result<Vec<Written>, Failure> {
+        self.write_with(caller, kind, writes, provenance, None).await
+    }
+
+    /// As [`Engine::write_all`]; `blob` is what the first write's content was received
+    /// as.
+    pub(crate) async fn write_with(
+        &self,
+        caller: &Caller,
+        kind: EventKind,
+        writes: Vec<Write>,
+        provenance: Option<Doc>,
+        blob: Option<Staged>,
+    ) -> Result<Vec<Written>, Failure> {
         let tenant = self.home(caller)?;
+        if let Err(failure) = self.inspect(tenant, caller, &writes).await {
+            if matches!(failure, Failure::Unprocessable(_)) {
+                // Written down with what was found.
+                return Err(failure);
+            }
+            let e = entry::of(caller, EventKind::Denied);
+            return Err(self.refuse_write(tenant, caller, kind, e, failure).await);
+        }
         let conditional = writes.iter().any(|w| w.condition.is_some());
         // INVARIANT: while a condition holds the lock alone, nobody else commits, so
         // what was not there when it looked is not there when it commits.
@@ -246,13 +268,36 @@ impl Engine {
         let mut tries = 0;
         loop {
             tries += 1;
-            let result = self.attempt(tenant, caller, kind, &settled).await;
+            let result = self.attempt(tenant, caller, kind, &settled, blob.as_ref()).await;
             let retry = tries < TRIES
+                // What was received is gone when its write failed.
+                && blob.is_none()
                 && settled.iter().all(|s| s.write.if_match.is_none())
                 && matches!(result, Err(Failure::Conflict { precondition: false, .. }));
             if !retry {
                 return result;
             }
+        }
+    }
+
+    /// Plans a write and drops the plan: the patients whose key will seal it, or why it
+    /// may not be.
+    pub(crate) fn rehearse(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        kind: EventKind,
+        write: Write,
+    ) -> Result<Vec<LogicalId>, (Box<Entry>, Failure)> {
+        let mut refused = entry::of(caller, EventKind::Denied);
+        let planned = self
+            .settle(tenant, caller, vec![write], None)
+            .and_then(|s| Plan::new(self, tenant, caller, kind, &s).all(&mut refused));
+        match planned {
+            Ok((planned, _)) => {
+                Ok(planned.into_iter().next().map(|p| p.sealing.patients).unwrap_or_default())
+            }
+            Err(failure) => Err((Box::new(refused), failure)),
         }
     }
 
@@ -266,7 +311,9 @@ impl Engine {
     ) -> Failure {
         let outcome = match &failure {
             Failure::Forbidden(_) | Failure::NotFound => OutcomeCode::Denied,
-            Failure::Invalid(_) | Failure::Unprocessable(_) => OutcomeCode::Invalid,
+            Failure::Invalid(_) | Failure::TooLarge(_) | Failure::Unprocessable(_) => {
+                OutcomeCode::Invalid
+            }
             Failure::Conflict { .. } | Failure::Gone => OutcomeCode::Conflict,
             _ => return failure,
         };
@@ -280,12 +327,17 @@ impl Engine {
         caller: &Caller,
         kind: EventKind,
         settled: &[Settled],
+        blob: Option<&Staged>,
     ) -> Result<Vec<Written>, Failure> {
         let intent = self.new_request_id().0;
         // Filled with the record concerned when a write is refused.
         let mut refused = entry::of(caller, EventKind::Denied);
         let prepare = |refused: &mut Entry| {
-            let (planned, written) = Plan::new(self, tenant, caller, kind, settled).all(refused)?;
+            let (mut planned, written) =
+                Plan::new(self, tenant, caller, kind, settled).all(refused)?;
+            if let (Some(first), Some(blob)) = (planned.first_mut(), blob) {
+                first.sealing.blob = Some(blob.clone());
+            }
             let mut sealed = Vec::with_capacity(planned.len());
             let mut e = entry::of(caller, kind);
             let mut announced = Vec::with_capacity(planned.len());
@@ -307,7 +359,7 @@ impl Engine {
                     p.method.kind(),
                     &patients,
                 );
-                announced.push(Announced { row: s.row.row, version: s.row.version, hash: s.hash });
+                announced.extend(s.announcement());
                 sealed.push(s);
             }
             Ok((sealed, e.into_intent(intent, kind, announced), written))

@@ -198,6 +198,11 @@ fn operations(out: &mut String, surface: &Surface, here: impl Fn(On) -> bool) {
     }
 }
 
+/// How content comes and goes by itself.
+const CONTENT: &str = "Content by itself: POST and PUT in its own media type, with \
+     X-Security-Context; GET gives it back unless a FHIR format is asked for, in parts too (Range). \
+     Searches, histories and bundles leave uploaded content out.";
+
 fn resource(out: &mut String, ty: ResourceType, surface: &Surface) {
     let features = &surface.features;
     out.push_str("{\"type\":\"");
@@ -205,6 +210,10 @@ fn resource(out: &mut String, ty: ResourceType, surface: &Surface) {
     out.push('"');
     if ty.name() == "Subscription" {
         topics(out);
+    }
+    if ty.name() == "Binary" {
+        out.push_str(",\"documentation\":");
+        write_string(out, CONTENT);
     }
     // A Subscription is replaced whole.
     let patched = ty.name() != "Subscription";

@@ -3,6 +3,7 @@
 //! Pure: this crate does no I/O and reads no clock. Whatever it says about a resource
 //! names places ([`Issue::path`]) and never repeats a value.
 
+pub mod attachment;
 mod calendar;
 pub mod capability;
 pub mod class;

@@ -1,22 +1,25 @@
 //! Puts the program together: home, keys, stores, policy, engine, accounts. The one
 //! wiring file.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use arc_swap::{ArcSwap, Guard};
 use jiff::SignedDuration;
 use phial_audit::{DetailKey, EventKind};
 use phial_base::{
-    Clock, Purpose, RequestId, RequestInfo, Rng, Subject, SubjectId, Surface, SystemClock,
-    SystemRng, TenantId,
+    Clock, Purpose, RequestId, RequestInfo, Rng, Sensitive, Subject, SubjectId, Surface,
+    SystemClock, SystemRng, TenantId,
 };
 use phial_crypto::{KeyFile, RootProvider};
 use phial_engine::job::Runner;
-use phial_engine::{Caller, Engine, Settings};
+use phial_engine::{Attachments, Caller, Engine, Settings};
 use phial_identity::{Limits, Tokens};
 use phial_policy::PolicySet;
+use phial_store::blobs::{Bucket, BucketSettings};
 use phial_store::home::{Home, HomeLock};
 use phial_store::keystore::Keystore;
 use phial_store::making::{self, Making};
@@ -95,6 +98,7 @@ impl App {
         let rng: Arc<dyn Rng> = Arc::new(SystemRng::new());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let keystore = open_keystore(&home, &config, &rng, options)?;
+        let options = &Options { bucket: bucket(&config)?, ..options.clone() };
         let indexing = match use_ {
             Use::Alone => Indexing::Local,
             Use::Beside => Indexing::None,
@@ -113,7 +117,13 @@ impl App {
         }
         let sessions = Sessions::open(&home, keystore, Arc::clone(&rng), options)?;
         let limits = limits(&config);
-        let settings = Settings { max_bytes: max_bytes(&config), ..Settings::default() };
+        let attachments = Attachments {
+            max_bytes: config.attachments.max_mib << 20,
+            max_inline: config.attachments.max_inline_kib << 10,
+            scanner: config.attachments.scanner(),
+        };
+        let max_bytes = max_bytes(&config);
+        let settings = Settings { max_bytes, attachments, ..Settings::default() };
         let policy = PolicySet::shipped()?;
         let engine = Engine::new(vessels, policy, Arc::clone(&clock), Arc::clone(&rng), settings);
         engine.set_endpoint_hosts(&config.subscriptions.hosts);
@@ -137,7 +147,7 @@ impl App {
     ) -> anyhow::Result<Report> {
         let home = Home::open(root)?;
         let config = Config::read(&home.config())?;
-        let options = Options::default();
+        let options = Options { bucket: bucket(&config)?, ..Options::default() };
         let rng: Arc<dyn Rng> = Arc::new(SystemRng::new());
         let keystore = open_keystore(&home, &config, &rng, &options)?;
         Ok(phial_store::verify::verify(&home, tenant, &keystore, &rng, checkpoint, &options)?)
@@ -279,6 +289,35 @@ fn limits(config: &Config) -> Limits {
 
 fn max_bytes(config: &Config) -> usize {
     config.http.max_body_mib * 1024 * 1024
+}
+
+/// The bucket that holds attachments, when the configuration names one.
+fn bucket(config: &Config) -> anyhow::Result<Option<Bucket>> {
+    let Some(s3) = &config.attachments.s3 else { return Ok(None) };
+    let secret = private_file(&s3.secret_access_key_file)?;
+    let authority = s3.authority_file.as_ref().map(std::fs::read).transpose()?;
+    let settings = BucketSettings {
+        endpoint: s3.endpoint.clone(),
+        region: s3.region.clone(),
+        bucket: s3.bucket.clone(),
+        prefix: s3.prefix.clone(),
+        access_key_id: s3.access_key_id.clone(),
+        secret_access_key: secret,
+        authority,
+        timeout: Duration::from_secs(s3.timeout_s),
+        retries: 3,
+    };
+    Ok(Some(Bucket::new(settings)?))
+}
+
+/// A secret's text, from a file that is for its owner alone.
+fn private_file(path: &Path) -> anyhow::Result<Sensitive<String>> {
+    let shown = path.display();
+    let about = || format!("attachments.s3.secret_access_key_file {shown} can't be read");
+    let mode = std::fs::metadata(path).with_context(about)?.permissions().mode();
+    anyhow::ensure!(mode & 0o077 == 0, "{shown} may be read by others: run chmod 600 on it");
+    let text = std::fs::read_to_string(path).with_context(about)?;
+    Ok(Sensitive::new(text.trim().to_owned()))
 }
 
 /// Opens the keystore with the root key that the configuration names.

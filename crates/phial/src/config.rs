@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use figment::Figment;
 use figment::providers::{Format, Toml};
+use phial_engine::scan::{Address, Scanner};
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration.
@@ -17,6 +19,7 @@ pub(crate) struct Config {
     pub(crate) keys: Keys,
     pub(crate) tls: Tls,
     pub(crate) subscriptions: Subscriptions,
+    pub(crate) attachments: Attachments,
     pub(crate) fhir: Fhir,
     pub(crate) jobs: Jobs,
     pub(crate) import: Import,
@@ -216,6 +219,97 @@ impl Default for Import {
     }
 }
 
+/// Whether malware is looked for in attachments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Scan {
+    /// It is not.
+    #[default]
+    Off,
+    /// What is not found clean is not stored.
+    Required,
+}
+
+/// `[attachments]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Attachments {
+    /// Largest content that is uploaded by itself, mebibytes.
+    pub(crate) max_mib: u64,
+    /// Largest content inside a resource, kibibytes after decoding.
+    pub(crate) max_inline_kib: u64,
+    /// Longest time for one upload, seconds.
+    pub(crate) timeout_s: u64,
+    pub(crate) scan: Scan,
+    /// Where ClamAV's daemon listens: `unix:/path` or `host:port`.
+    pub(crate) scanner: Option<String>,
+    /// Longest time for a piece to be taken by the scanner, and for its verdict, seconds.
+    pub(crate) scan_timeout_s: u64,
+    /// Why what is scanned may cross a network, unencrypted.
+    pub(crate) scanner_rationale: Option<String>,
+    /// The bucket that holds them; without one they lie under `data/`.
+    pub(crate) s3: Option<S3>,
+}
+
+impl Default for Attachments {
+    fn default() -> Self {
+        Attachments {
+            max_mib: 1024,
+            max_inline_kib: 4096,
+            timeout_s: 3600,
+            scan: Scan::default(),
+            scanner: None,
+            scan_timeout_s: 60,
+            scanner_rationale: None,
+            s3: None,
+        }
+    }
+}
+
+impl Attachments {
+    /// The scanner that is required, if any.
+    pub(crate) fn scanner(&self) -> Option<Scanner> {
+        let address = self.scanner.as_deref().filter(|_| self.scan == Scan::Required)?;
+        let address = match address.strip_prefix("unix:") {
+            Some(path) => Address::Unix(path.into()),
+            None => Address::Tcp(address.to_owned()),
+        };
+        Some(Scanner { address, patience: Duration::from_secs(self.scan_timeout_s) })
+    }
+
+    /// Whether what is scanned leaves this machine.
+    fn scans_elsewhere(&self) -> bool {
+        let host = self.scanner.as_deref().unwrap_or("unix:").rsplit_once(':').map(|(h, _)| h);
+        !matches!(host, Some("unix" | "127.0.0.1" | "localhost" | "[::1]"))
+    }
+}
+
+/// `[attachments.s3]`: an S3-compatible bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct S3 {
+    /// `https://host[:port]`; AWS itself without one.
+    #[serde(default)]
+    pub(crate) endpoint: Option<String>,
+    pub(crate) region: String,
+    pub(crate) bucket: String,
+    /// What the names of all objects begin with.
+    #[serde(default)]
+    pub(crate) prefix: String,
+    pub(crate) access_key_id: String,
+    /// The file that holds the access key's secret, for its owner alone.
+    pub(crate) secret_access_key_file: PathBuf,
+    /// PEM file of a certificate authority to trust beside the system's.
+    #[serde(default)]
+    pub(crate) authority_file: Option<PathBuf>,
+    #[serde(default = "default_s3_timeout")]
+    pub(crate) timeout_s: u64,
+}
+
+fn default_s3_timeout() -> u64 {
+    30
+}
+
 /// A configuration that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
@@ -304,6 +398,26 @@ impl Config {
                 "import.sources",
                 self.import.sources.iter().all(|s| crate::sources::entry(s).is_some()),
             ),
+        if self.attachments.scan == Scan::Required && self.attachments.scanner.is_none() {
+            return Err(ConfigError::Rule(
+                "attachments.scan = \"required\" needs attachments.scanner: unix:/path or host:port"
+                    .to_owned(),
+            ));
+        }
+        if self.attachments.scan == Scan::Required && self.attachments.scans_elsewhere() {
+            let value = self.attachments.scanner.clone().unwrap_or_default();
+            depart(
+                "attachments.scanner",
+                value,
+                &self.attachments.scanner_rationale,
+                "attachments.scanner_rationale",
+            )?;
+        }
+        let positive = [
+            ("attachments.max_mib", (1..=1 << 20).contains(&self.attachments.max_mib)),
+            ("attachments.max_inline_kib", self.attachments.max_inline_kib <= 1 << 20),
+            ("attachments.timeout_s", self.attachments.timeout_s > 0),
+            ("attachments.scan_timeout_s", self.attachments.scan_timeout_s > 0),
             ("session.idle_minutes", self.session.idle_minutes > 0),
             ("session.absolute_hours", self.session.absolute_hours > 0),
             ("keys.backup_retention_days", self.keys.backup_retention_days >= 0),
@@ -386,11 +500,13 @@ impl Config {
             .changes(&new)
             .into_iter()
             .map(|c| c.setting)
-            .filter(|s| NEED_A_RESTART.contains(&s.as_str()))
+            // The stores and the engine are made with these.
+            .filter(|s| NEED_A_RESTART.contains(&s.as_str()) || s.starts_with("attachments."))
             .collect();
         new.keys.root_file.clone_from(&self.keys.root_file);
         new.jobs.keep_hours = self.jobs.keep_hours;
         new.import = self.import.clone();
+        new.attachments.clone_from(&self.attachments);
         (new, waiting)
     }
 }
@@ -416,6 +532,13 @@ pub(crate) const TEMPLATE: &str = "\
 [keys]
 # root_file = \"/etc/phial/root.key\"     # keep the root key on another volume than the data
 # backup_retention_days = 35            # quoted in certificates of destruction
+
+[attachments]
+# max_mib = 1024                        # of a Binary that is uploaded by its content
+# max_inline_kib = 4096                 # of content inside a resource
+# timeout_s = 3600                      # for one upload
+# scan = \"off\"                         # or \"required\": what ClamAV does not pass is not stored
+# scanner = \"unix:/run/clamav/clamd.ctl\"
 
 [tls]
 # certificate = \"/etc/phial/server.pem\" # without one, a development CA is made in tls/
@@ -471,6 +594,23 @@ mod tests {
     }
 
     #[test]
+    fn a_scanner_elsewhere_needs_a_rationale() {
+        let of = |scanner: &str, more: &str| {
+            check(&format!("[attachments]\nscan = \"required\"\nscanner = \"{scanner}\"\n{more}"))
+        };
+        for here in ["unix:/run/clamd.ctl", "127.0.0.1:3310", "localhost:3310", "[::1]:3310"] {
+            assert_eq!(of(here, "").unwrap(), Vec::<String>::new(), "{here}");
+        }
+        for there in ["10.0.0.7:3310", "localhost.example:3310"] {
+            assert!(of(there, "").unwrap_err().contains("scanner_rationale"), "{there}");
+            let why = "scanner_rationale = \"a tunnel of our own\"\n";
+            assert_eq!(of(there, why).unwrap(), ["attachments.scanner"]);
+        }
+        assert!(check("[attachments]\nscan = \"required\"\n").unwrap_err().contains("scanner"));
+        assert!(check("[attachments.s3]\nbucket = \"b\"\n").is_err());
+    }
+
+    #[test]
     fn changes_are_named_and_what_needs_a_restart_stays() {
         let old = Config::default();
         let mut new = old.clone();
@@ -492,6 +632,11 @@ mod tests {
                 "session.idle_minutes"
             ]
         );
+        assert_eq!(names, ["http.max_body_mib", "keys.root_file", "session.idle_minutes"]);
+        let mut other = new.clone();
+        other.attachments.max_mib = 7;
+        let (live, waiting) = old.as_far_as_live(other);
+        assert_eq!((waiting[0].as_str(), live.attachments.max_mib), ("attachments.max_mib", 1024));
         let (live, waiting) = old.as_far_as_live(new);
         assert_eq!(waiting, NEED_A_RESTART);
         assert_eq!((live.http.max_body_mib, live.keys.root_file), (64, None));

@@ -3,6 +3,7 @@
 
 mod answer;
 mod authn;
+mod binary;
 mod bulk;
 mod client;
 mod coding;

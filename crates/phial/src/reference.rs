@@ -204,6 +204,32 @@ const SETTINGS: &[(&str, &str)] = &[
     ),
     ("import.max_mib", "The most that one upload or source may have, mebibytes."),
     ("jobs.rationale", "Why they are kept longer: the audit log quotes it."),
+    ("attachments.max_mib", "Largest content that is uploaded by itself, mebibytes."),
+    ("attachments.max_inline_kib", "Largest content inside a resource, kibibytes after decoding."),
+    (
+        "attachments.timeout_s",
+        "Longest time for one upload, seconds; `http.request_timeout_s` is the longest between two \
+         pieces of it.",
+    ),
+    (
+        "attachments.scan",
+        "`off`, or `required`: what ClamAV does not find clean is not stored (164.308(a)(5)(ii)(B)).",
+    ),
+    ("attachments.scanner", "Where ClamAV's daemon listens: `unix:/path` or `host:port`."),
+    (
+        "attachments.scan_timeout_s",
+        "Longest time for the scanner to take a piece and to answer, seconds.",
+    ),
+    (
+        "attachments.scanner_rationale",
+        "Why the scanner is on another machine: what is scanned crosses the network unencrypted.",
+    ),
+    (
+        "attachments.s3",
+        "An S3-compatible bucket in the place of `data/TENANT/blobs`: a table with `region`, \
+         `bucket`, `access_key_id` and `secret_access_key_file`, and perhaps `endpoint`, `prefix`, \
+         `authority_file` and `timeout_s`.",
+    ),
 ];
 
 fn configuration() -> String {
@@ -221,7 +247,8 @@ fn configuration() -> String {
             let what = SETTINGS.iter().find(|(n, _)| *n == name);
             let what = what.unwrap_or_else(|| panic!("SETTINGS does not say what {name} is for")).1;
             let default = if default.is_null() { String::new() } else { format!("`{default}`") };
-            let when = match NEED_A_RESTART.contains(&name.as_str()) {
+            let restart = section == "attachments" || NEED_A_RESTART.contains(&name.as_str());
+            let when = match restart {
                 true => "at the next start",
                 false => "on reload",
             };

@@ -110,6 +110,8 @@ fn main() {
                 last_updated: now,
                 class_map: 1,
                 plan: pieces.plan.clone(),
+                blob: None,
+                context: None,
             };
             let name = RecordName {
                 tenant: &tenant,

@@ -74,6 +74,24 @@ pub fn write_whole(step: Step, path: &Path, bytes: &[u8]) -> Result<(), Error> {
     durable(step, Part::Sync, path, || sync_dir(dir))
 }
 
+/// Begins a file that is written bit by bit, mode 0600. It is durable with [`end_file`]
+/// and has its name with [`name_file`].
+pub(crate) fn begin_file(path: &Path) -> Result<fs::File, Error> {
+    Ok(fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?)
+}
+
+/// Syncs what was written to a begun file.
+pub(crate) fn end_file(step: Step, path: &Path, file: &fs::File) -> Result<(), Error> {
+    durable(step, Part::Write, path, || Ok(file.sync_all()?))
+}
+
+/// Gives an ended file its name, and syncs the name's directory. A name is given once.
+pub(crate) fn name_file(step: Step, path: &Path, name: &Path) -> Result<(), Error> {
+    let dir = name.parent().ok_or(Error::Invalid("a file needs a directory"))?;
+    durable(step, Part::Name, name, || fs::rename(path, name).map_err(Error::from))?;
+    durable(step, Part::Sync, name, || sync_dir(dir))
+}
+
 fn sync_dir(dir: &Path) -> Result<(), Error> {
     Ok(fs::File::open(dir)?.sync_all()?)
 }

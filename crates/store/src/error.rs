@@ -99,6 +99,8 @@ pub enum Fault {
     Stopped,
     /// No memory.
     Memory,
+    /// Another machine did not do what was asked of it.
+    Remote,
 }
 
 impl fmt::Display for Fault {
@@ -114,6 +116,7 @@ impl fmt::Display for Fault {
             Fault::Busy => f.write_str("too much work is waiting"),
             Fault::Stopped => f.write_str("it has been stopped"),
             Fault::Memory => f.write_str("out of memory"),
+            Fault::Remote => f.write_str("the machine that holds it failed"),
         }
     }
 }

@@ -15,6 +15,15 @@
 //! | 16 or id | logical id |
 //! | 16, or varint and ids | patients |
 //!
+//! Version 3 is the header of a version whose attachment is a blob, or that is to be
+//! treated as another record: the same with 3 in the low 4 bits, and behind it
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 1 | bits: 1 there is a blob, 2 there is a context; one of them at least |
+//! | 16, varint, 20 | name of the blob, length of its text, SHA-1 of its text |
+//! | 1, id | number of the context's type, its logical id |
+//!
 //! Integers are little-endian; varints are LEB128 in their shortest form. A UUID is one
 //! written in lower case, its 16 bytes. An id is a byte 0 and a UUID, or else its length
 //! (1 to 64) and its ASCII bytes. Which intent announced the version is not said here:
@@ -22,10 +31,11 @@
 //!
 //! Refuses whatever it would not have written itself: one header has one encoding.
 
-use phial_base::{ClassSet, DataClass, LabelSet, LogicalId};
+use phial_base::{ClassSet, DataClass, LabelSet, LogicalId, RowId};
 use phial_crypto::PartId;
 use phial_fhir::definitions::ResourceType;
 
+use crate::blobs::BlobRef;
 use crate::error::Error;
 
 /// The part that holds the segment of a data class: 16 + its number.
@@ -35,6 +45,9 @@ pub const fn part_of(class: DataClass) -> PartId {
 }
 
 const FORMAT: u8 = 2;
+const FORMAT_WITH_MORE: u8 = 3;
+const BLOB: u8 = 1;
+const CONTEXT: u8 = 2;
 const FORMAT_BITS: u8 = 0x0f;
 const DELETED: u8 = 0x10;
 const UUID_ID: u8 = 0x20;
@@ -63,6 +76,10 @@ pub struct Header {
     pub class_map: u16,
     /// How its segments are spliced together.
     pub plan: Vec<u8>,
+    /// The blob that holds its attachment. The segment of attachments holds nothing of it.
+    pub blob: Option<BlobRef>,
+    /// The record that this is to be treated as (`Binary.securityContext`).
+    pub context: Option<(ResourceType, LogicalId)>,
 }
 
 impl Header {
@@ -76,8 +93,9 @@ impl Header {
             _ => None,
         };
         let flag = |there: bool, bit: u8| if there { bit } else { 0 };
+        let more = flag(self.blob.is_some(), BLOB) | flag(self.context.is_some(), CONTEXT);
         out.push(
-            FORMAT
+            if more == 0 { FORMAT } else { FORMAT_WITH_MORE }
                 | flag(self.deleted, DELETED)
                 | flag(id.is_some(), UUID_ID)
                 | flag(patient.is_some(), UUID_PATIENT),
@@ -100,6 +118,18 @@ impl Header {
                 }
             }
         }
+        if more != 0 {
+            out.push(more);
+        }
+        if let Some(blob) = &self.blob {
+            out.extend_from_slice(&blob.name.0);
+            put_varint(&mut out, blob.len);
+            out.extend_from_slice(&blob.sha1);
+        }
+        if let Some((ty, id)) = &self.context {
+            out.push(ty.number());
+            put_id(&mut out, id);
+        }
         out
     }
 
@@ -117,7 +147,8 @@ impl Header {
 
 fn read(r: &mut Reader<'_>, plan: &[u8]) -> Option<Header> {
     let first = r.byte()?;
-    if first & FORMAT_BITS != FORMAT
+    let format = first & FORMAT_BITS;
+    if !matches!(format, FORMAT | FORMAT_WITH_MORE)
         || first & !(FORMAT_BITS | DELETED | UUID_ID | UUID_PATIENT) != 0
     {
         return None;
@@ -161,9 +192,35 @@ fn read(r: &mut Reader<'_>, plan: &[u8]) -> Option<Header> {
         }
         patients
     };
+    let more = if format == FORMAT_WITH_MORE { r.byte()? } else { 0 };
+    if more & !(BLOB | CONTEXT) != 0 || (format == FORMAT_WITH_MORE && more == 0) {
+        return None;
+    }
+    let blob = if more & BLOB != 0 {
+        Some(BlobRef { name: RowId(r.array()?), len: r.varint()?, sha1: r.array()? })
+    } else {
+        None
+    };
+    let context = if more & CONTEXT != 0 {
+        Some((ResourceType::from_number(r.byte()?)?, r.id()?))
+    } else {
+        None
+    };
     let deleted = first & DELETED != 0;
     let plan = plan.to_vec();
-    Some(Header { ty, id, patients, labels, classes, deleted, last_updated, class_map, plan })
+    Some(Header {
+        ty,
+        id,
+        patients,
+        labels,
+        classes,
+        deleted,
+        last_updated,
+        class_map,
+        plan,
+        blob,
+        context,
+    })
 }
 
 fn zigzag(n: i64) -> u64 {
@@ -331,6 +388,8 @@ mod tests {
             last_updated: 1_700_000_000_000_000,
             class_map: 1,
             plan: vec![9, 8, 7],
+            blob: None,
+            context: None,
         }
     }
 
@@ -356,6 +415,8 @@ mod tests {
             last_updated: -1,
             class_map: 0x0201,
             plan: vec![],
+            blob: None,
+            context: None,
         };
         assert_eq!(hex::encode(deleted.encode()), "126600000081048380a4bfb0849b0b015000");
         assert_eq!(decoded(&deleted), deleted);
@@ -368,20 +429,48 @@ mod tests {
         assert_eq!(decoded(&one), one);
     }
 
+    fn with_more() -> Header {
+        let blob = BlobRef { name: RowId([0xb1; 16]), len: 70_000, sha1: [0x5a; 20] };
+        let context = Some((ResourceType::from_name("DocumentReference").unwrap(), id("d-1")));
+        Header { blob: Some(blob), context, ..sample() }
+    }
+
+    #[test]
+    fn version_3_is_frozen() {
+        let old: String = FROZEN.split_whitespace().collect();
+        let form = |more: &str| format!("23{}{more}", old.get(2..).unwrap());
+        let blob = format!("{}f0a204{}", "b1".repeat(16), "5a".repeat(20));
+        let context = "2903642d31";
+        let both = with_more();
+        for (h, more) in [
+            (both.clone(), format!("03{blob}{context}")),
+            (Header { context: None, ..both.clone() }, format!("01{blob}")),
+            (Header { blob: None, ..both }, format!("02{context}")),
+        ] {
+            assert_eq!(hex::encode(h.encode()), form(&more));
+            assert_eq!(decoded(&h), h);
+        }
+        // One header has one encoding.
+        for bad in [form("00"), form("04"), form(""), form("01"), format!("{}00", form(&blob))] {
+            assert!(Header::decode(&hex::decode(bad).unwrap(), &[9, 8, 7]).is_err());
+        }
+    }
+
     #[test]
     fn every_prefix_and_every_addition_is_refused() {
-        let bytes = sample().encode();
-        for n in 0..bytes.len() {
-            assert!(Header::decode(&bytes[..n], &[]).is_err(), "{n}");
+        for bytes in [sample().encode(), with_more().encode()] {
+            for n in 0..bytes.len() {
+                assert!(Header::decode(&bytes[..n], &[]).is_err(), "{n}");
+            }
+            assert!(Header::decode(&[&bytes[..], &[0]].concat(), &[]).is_err());
         }
-        assert!(Header::decode(&[&bytes[..], &[0]].concat(), &[]).is_err());
     }
 
     #[test]
     fn unknown_versions_flags_types_and_classes_are_refused() {
         let good = sample().encode();
         assert!(Header::decode(&good, &[]).is_ok());
-        for (at, value) in [(0usize, 0x21u8), (0, 0xa2), (1, 255), (5, 0xf2)] {
+        for (at, value) in [(0usize, 0x21u8), (0, 0x23), (0, 0xa2), (1, 255), (5, 0xf2)] {
             let mut bad = good.clone();
             bad[at] = value;
             assert!(Header::decode(&bad, &[]).is_err(), "{at}");

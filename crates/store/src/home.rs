@@ -107,6 +107,12 @@ impl Home {
         self.root.join("data").join(tenant.as_str()).join("records.db")
     }
 
+    /// The directory of the tenant's blobs.
+    #[must_use]
+    pub fn blobs(&self, tenant: &TenantId) -> PathBuf {
+        self.root.join("data").join(tenant.as_str()).join("blobs")
+    }
+
     /// The tenant's control log.
     #[must_use]
     pub fn control(&self, tenant: &TenantId) -> PathBuf {

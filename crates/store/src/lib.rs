@@ -6,6 +6,7 @@
 //! date or logical id to a durable store outside a seal.
 
 pub mod auditlog;
+pub mod blobs;
 pub mod control;
 mod durable;
 mod error;

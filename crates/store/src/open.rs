@@ -22,6 +22,7 @@ use phial_base::step::Step;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 pub(crate) use self::glance::Glance;
+use crate::blobs::Bucket;
 use crate::durable;
 use crate::error::{Error, Fault};
 
@@ -40,6 +41,8 @@ pub struct Options {
     /// How long a look at whether a file is still in its place is good for, before work
     /// is done on it; `None`: not at all. After a commit it is looked at in any case.
     pub look_good_for: Option<Duration>,
+    /// The bucket that holds attachments; a directory of the home when `None`.
+    pub bucket: Option<Bucket>,
 }
 
 /// What a store's file must contain. Migration number i (from 1) leads to format

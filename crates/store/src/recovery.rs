@@ -15,6 +15,7 @@ use phial_audit::{DetailKey, Entry, EventKind, IntentId, OutcomeCode, Seqs, Writ
 use phial_base::{Clock, Seq};
 
 use crate::auditlog::AuditLog;
+use crate::blobs::{BLOB, Blobs};
 use crate::error::Error;
 use crate::records::RecordLog;
 
@@ -75,6 +76,7 @@ impl Unclosed {
         &self,
         audit: &AuditLog,
         records: &RecordLog,
+        blobs: &Blobs,
         clock: &dyn Clock,
     ) -> Result<Recovered, Error> {
         let known = self.intents().clone();
@@ -83,7 +85,7 @@ impl Unclosed {
         }
         // Intents and outcomes that are on their way are written first.
         audit.flush()?;
-        let done = close(audit, records, clock, &|intent| known.contains(intent))?;
+        let done = close(audit, records, blobs, clock, &|intent| known.contains(intent))?;
         self.intents().retain(|i| !known.contains(i));
         Ok(done)
     }
@@ -126,14 +128,16 @@ impl Drop for Announced<'_> {
 pub fn close_open_intents(
     audit: &AuditLog,
     records: &RecordLog,
+    blobs: &Blobs,
     clock: &dyn Clock,
 ) -> Result<Recovered, Error> {
-    close(audit, records, clock, &|_| true)
+    close(audit, records, blobs, clock, &|_| true)
 }
 
 fn close(
     audit: &AuditLog,
     records: &RecordLog,
+    blobs: &Blobs,
     clock: &dyn Clock,
     wanted: &dyn Fn(&IntentId) -> bool,
 ) -> Result<Recovered, Error> {
@@ -148,9 +152,13 @@ fn close(
     records.settle()?;
     let mut outcomes = Vec::new();
     for (intent, positions) in open {
-        let (action, writes) = announced(audit, &intent, &positions)?;
+        let (action, mut writes) = announced(audit, &intent, &positions)?;
+        let announced_blobs: Vec<_> =
+            writes.extract_if(.., |w| w.version == BLOB).map(|w| w.row).collect();
         let seqs = present(records, &writes)?;
         let fate = if seqs.is_empty() {
+            // Crash before this line: the intent is still open, and so is this work.
+            blobs.remove(&announced_blobs)?;
             done.abandoned += 1;
             Fate::NotStored(OutcomeCode::Unavailable)
         } else {

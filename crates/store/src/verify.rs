@@ -12,12 +12,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use phial_audit::verify::{Finding as AuditFinding, Report as AuditReport, Source, Verifier};
-use phial_audit::{AuditKeys, DetailKey, IntentId, LedgerFinding, NoteVerifier, RecordLedger};
+use phial_audit::{
+    AuditKeys, DetailKey, Expected, IntentId, LedgerFinding, NoteVerifier, RecordLedger,
+};
 use phial_base::{KeyHandle, Rng, RowId, Seq, TenantId, Version};
 use phial_crypto::{RecordName, SecretKey, content_hash};
 use rusqlite::Connection;
 
 use crate::auditlog::{self, Tail, checkpoints, each, open_stored, public_key_beside, tail};
+use crate::blobs::{BLOB, Blobs};
 use crate::control::ControlLog;
 use crate::error::{Error, Fault};
 use crate::home::Home;
@@ -40,6 +43,8 @@ pub enum Store {
     Control,
     /// The outbox.
     Outbox,
+    /// The attachments.
+    Blobs,
 }
 
 impl fmt::Display for Store {
@@ -49,6 +54,7 @@ impl fmt::Display for Store {
             Store::Audit => "audit log",
             Store::Control => "control log",
             Store::Outbox => "outbox",
+            Store::Blobs => "store of attachments",
         })
     }
 }
@@ -119,12 +125,25 @@ pub enum Finding {
         /// The key's handle.
         handle: KeyHandle,
     },
+    /// An attachment does not say which key it is sealed under: its head was altered, or
+    /// it is another's under its name.
+    BlobLocked {
+        /// Its name.
+        name: RowId,
+    },
+    /// An attachment's key is in the keystore no more, and no tombstone says why.
+    BlobKeyMissing {
+        /// Its name.
+        name: RowId,
+        /// The key's handle.
+        handle: KeyHandle,
+    },
 }
 
 impl Finding {
     /// The finding's kind, for reports in JSON.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Finding::StoreMissing { .. } => "store-missing",
             Finding::Damaged { .. } => "store-damaged",
@@ -144,6 +163,12 @@ impl Finding {
             Finding::AuditState { .. } => "audit-state-differs",
             Finding::NoCheckpointBesideKeys => "checkpoint-missing",
             Finding::OtherPublicKey { .. } => "public-key-differs",
+            Finding::Records(l) if l.is_of_blob() => match l {
+                LedgerFinding::Missing { .. } => "attachment-missing",
+                LedgerFinding::NotAnnounced { .. } => "attachment-not-announced",
+                LedgerFinding::Purged { .. } => "attachment-purged-but-there",
+                _ => "attachment-altered",
+            },
             Finding::Records(l) => match l {
                 LedgerFinding::Missing { .. } | LedgerFinding::VersionMissing { .. } => {
                     "record-missing"
@@ -159,6 +184,8 @@ impl Finding {
             Finding::ControlRolledBack { .. } => "control-rolled-back",
             Finding::Locked { .. } => "record-locked",
             Finding::KeyMissing { .. } => "record-key-missing",
+            Finding::BlobLocked { .. } => "attachment-locked",
+            Finding::BlobKeyMissing { .. } => "attachment-key-missing",
         }
     }
 }
@@ -195,6 +222,10 @@ impl fmt::Display for Finding {
                 "key {handle} of version {version} of record {row} (sequence {seq}) is missing, \
                  and no tombstone says why"
             ),
+            Finding::BlobLocked { name } => write!(f, "attachment {name} does not unlock"),
+            Finding::BlobKeyMissing { name, handle } => {
+                write!(f, "key {handle} of attachment {name} is missing, and no tombstone says why")
+            }
         }
     }
 }
@@ -208,6 +239,10 @@ pub struct Report {
     pub versions: u64,
     /// Versions whose key was destroyed, as a tombstone says.
     pub forgotten: u64,
+    /// Attachments beside the record log.
+    pub blobs: u64,
+    /// Their bytes.
+    pub blob_bytes: u64,
     /// Audit entries.
     pub entries: u64,
     /// Signed checkpoints that agreed.
@@ -321,6 +356,13 @@ pub fn verify(
         Some(r) => r.head().or_else(|e| report.unreadable(Store::Records, e).map(|()| Seq(0)))?,
         None => Seq(0),
     };
+    // The same of attachments: what comes after this is not judged.
+    let blobs = Blobs::of(tenant, home.blobs(tenant), options.bucket.as_ref());
+    let before: HashSet<RowId> = blobs
+        .names()
+        .or_else(|e| report.unreadable(Store::Blobs, e).map(|()| vec![]))?
+        .into_iter()
+        .collect();
     let mut outside = auditlog::beside_keys(&home.checkpoint(tenant))?;
     let has_copy = outside.iter().any(|(path, _)| *path == home.checkpoint(tenant));
     outside.extend(external.map(|note| (PathBuf::new(), note.to_owned())));
@@ -364,7 +406,9 @@ pub fn verify(
     report.open_intents = u64::try_from(ledger.open_intents()).unwrap_or(u64::MAX);
     if let Some(records) = records {
         let complete = read.is_some_and(|r| r.complete);
-        self::records(&records, tenant, keystore, head, complete.then_some(ledger), &mut report)?;
+        let ledger = complete.then_some(ledger);
+        let at = (head, &before);
+        self::records(&records, &blobs, tenant, keystore, at, ledger, &mut report)?;
     }
     match ControlLog::open(home, tenant, Arc::clone(keystore), Arc::clone(rng), options)
         .and_then(|c| Ok((c.version()?, c.head()?, c.integrity()?)))
@@ -549,9 +593,10 @@ pub(crate) fn integrity(db: &Connection) -> Result<Vec<String>, Error> {
 /// read, and whether it unlocks.
 fn records(
     log: &RecordLog,
+    blobs: &Blobs,
     tenant: &TenantId,
     keystore: &Keystore,
-    head: Seq,
+    (head, before): (Seq, &HashSet<RowId>),
     ledger: Option<RecordLedger>,
     report: &mut Report,
 ) -> Result<(), Error> {
@@ -604,13 +649,48 @@ fn records(
         // What was not read is not missing; the damage is the finding.
         return report.unreadable(Store::Records, e);
     }
+    if let Err(e) =
+        attachments(blobs, tenant, keystore, &tombstones, &keys.locator, &mut expected, report)
+    {
+        return report.unreadable(Store::Blobs, e);
+    }
     let Some(expected) = expected else { return Ok(()) };
     for finding in expected.finish() {
         match finding {
             // Counted; whether its rows are there or not, recovery says so in the log.
             LedgerFinding::IntentOpen { .. } => {}
             LedgerFinding::NotAnnounced { row, version } if late.contains(&(row, version)) => {}
+            LedgerFinding::NotAnnounced { row, version: BLOB } if !before.contains(&row) => {}
             finding => report.find(Finding::Records(finding)),
+        }
+    }
+    Ok(())
+}
+
+/// Looks at every attachment: against the ledger, and whether its key is there.
+fn attachments(
+    blobs: &Blobs,
+    tenant: &TenantId,
+    keystore: &Keystore,
+    tombstones: &HashSet<KeyHandle>,
+    locator: &SecretKey,
+    expected: &mut Option<Expected>,
+    report: &mut Report,
+) -> Result<(), Error> {
+    for name in blobs.names()? {
+        // One that was purged meanwhile is not there any more.
+        let Some(found) = blobs.examine(name, locator)? else { continue };
+        report.blobs += 1;
+        report.blob_bytes += found.len;
+        if let Some(expected) = expected {
+            expected.check(name, BLOB, Seq(0), &found.hash);
+        }
+        let Some(handle) = found.handle else {
+            report.find(Finding::BlobLocked { name });
+            continue;
+        };
+        if keystore.by_handle(tenant, handle)?.is_none() && !tombstones.contains(&handle) {
+            report.find(Finding::BlobKeyMissing { name, handle });
         }
     }
     Ok(())

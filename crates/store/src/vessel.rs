@@ -5,10 +5,12 @@
 //! It refuses to open a segment without a [`Permit`] that names the very record
 //! version, and it never hands index values out.
 
+mod attachment;
 mod carry;
 mod changes;
 mod overlay;
 mod past;
+mod sealing;
 mod spooled;
 mod unopened;
 mod unseal;
@@ -21,31 +23,32 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use phial_audit::{Entry, EventKind, IntentId, OutcomeCode};
 use phial_base::step::Step;
 use phial_base::{
-    ClassSet, Clock, DataClass, KeyHandle, LabelSet, LogicalId, Rng, RowId, Seq, TenantId, Version,
+    ClassSet, Clock, DataClass, KeyHandle, LogicalId, Rng, RowId, Seq, TenantId, Version,
 };
-use phial_crypto::{RecordKey, RecordName, Text};
+use phial_crypto::RecordName;
 use phial_fhir::definitions::ResourceType;
-use phial_fhir::search::{Extracted, Include, Query};
-use phial_fhir::split::{Mark, Short, Spliced, shorten};
+use phial_fhir::search::{Include, Query};
+use phial_fhir::split::{Mark, Spliced};
 use phial_policy::{Permit, RelationshipSet};
 use zeroize::Zeroizing;
 
 use crate::auditlog::AuditLog;
+use crate::blobs::{Blobs, Staged};
 use crate::control::ControlLog;
 use crate::error::Error;
-use crate::header::{Header, part_of};
+use crate::header::Header;
 use crate::home::Home;
 use crate::index::{Access, Hit, Index, Indexed, Page, PageKey, Viewer};
 use crate::keystore::Keystore;
 use crate::open::Options;
 use crate::outbox::Outbox;
-use crate::records::{NewRow, RecordLog, Row};
+use crate::records::{RecordLog, Row};
 use crate::recovery::{Announced, Fate, Recovered, Unclosed, close_open_intents, outcome};
 pub use carry::{Changed, Content, Ready};
 pub use overlay::Among;
 pub use past::Back;
 use past::Kinds;
-use unopened::known_of;
+pub use sealing::{SealedVersion, Sealing};
 pub use unopened::{Unopened, facts_of};
 
 /// A record version opened under a permit: only the permitted segments were
@@ -76,35 +79,6 @@ impl Opened {
     }
 }
 
-/// Everything needed to seal one new record version.
-pub struct Sealing {
-    /// Type and logical id.
-    pub ty: ResourceType,
-    /// The logical id.
-    pub id: LogicalId,
-    /// The version this will be.
-    pub version: Version,
-    /// The patients it is about, sorted.
-    pub patients: Vec<LogicalId>,
-    /// Its sensitivity labels.
-    pub labels: LabelSet,
-    /// Microseconds since the epoch.
-    pub last_updated: i64,
-    /// What it holds; `None` for a deletion.
-    pub content: Option<Content>,
-    /// The classes that the record had before, kept for a deletion.
-    pub classes: ClassSet,
-}
-
-/// A sealed version, ready to be announced and appended.
-pub struct SealedVersion {
-    /// The row to append.
-    pub row: NewRow,
-    /// SHA-256 of the blob, for the intent.
-    pub hash: [u8; 32],
-    indexed: Indexed,
-}
-
 /// Whether this process keeps an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Indexing {
@@ -129,6 +103,7 @@ pub struct Vessel {
     audit: AuditLog,
     control: ControlLog,
     outbox: Outbox,
+    blobs: Blobs,
     index: RwLock<Option<Arc<Index>>>,
     index_dir: PathBuf,
     spool_dir: PathBuf,
@@ -196,6 +171,7 @@ impl Vessel {
             ControlLog::open(home, tenant, Arc::clone(&keystore), Arc::clone(&rng), options)?;
         let outbox =
             Outbox::create(home, tenant, Arc::clone(&keystore), Arc::clone(&rng), options)?;
+        let blobs = Blobs::of(tenant, home.blobs(tenant), options.bucket.as_ref());
         let index_dir = home.index(tenant);
         let generation = keystore.index_generation(tenant)?;
         let index = match indexing {
@@ -220,6 +196,7 @@ impl Vessel {
             audit,
             control,
             outbox,
+            blobs,
             index: RwLock::new(index),
             index_dir,
             spool_dir: home.spool(tenant),
@@ -351,7 +328,11 @@ impl Vessel {
         if permit.row() != found.row || permit.version() != found.version {
             return Err(Error::WrongPermit);
         }
-        let allowed = permit.classes().and(found.header.classes).and(wanted);
+        let mut allowed = permit.classes().and(found.header.classes).and(wanted);
+        if found.header.blob.is_some() {
+            // What stands there is a blob's, which has a door of its own.
+            allowed = allowed.minus(ClassSet::of(DataClass::Attachment));
+        }
         let Spliced { body, withheld } = found.join(allowed, Mark::Subsetted)?;
         Ok(Opened {
             row: found.row,
@@ -360,68 +341,6 @@ impl Vessel {
             given: allowed,
             withheld,
         })
-    }
-
-    /// Seals one new version. Nothing is stored yet; keys of patients met for the
-    /// first time are.
-    ///
-    /// # Errors
-    /// [`Error`] when keys can't be had.
-    pub fn seal(&self, s: Sealing) -> Result<SealedVersion, Error> {
-        let keys = self.keystore.tenant_keys(&self.tenant)?;
-        let row = phial_crypto::row_id(&keys.row_ids, s.ty.name(), s.id.as_str());
-        let held = self.keystore.record_key(&self.tenant, &s.patients)?;
-        let (plan, segments, classes, values, deleted) = match s.content {
-            Some(Content { split, values }) => {
-                (split.plan, split.segments, split.classes, values, false)
-            }
-            None => (Vec::new(), Vec::new(), s.classes, Extracted::default(), true),
-        };
-        let header = Header {
-            ty: s.ty,
-            id: s.id,
-            patients: s.patients,
-            labels: s.labels,
-            classes,
-            deleted,
-            last_updated: s.last_updated,
-            class_map: phial_fhir::class::CLASS_MAP_VERSION,
-            plan,
-        };
-        let known = known_of(&header);
-        let segments: Vec<(DataClass, Short)> = segments
-            .into_iter()
-            .map(|(class, text)| (class, shorten(&Zeroizing::new(text), &known)))
-            .collect();
-        let parts: Vec<(u8, Text<'_>)> = segments
-            .iter()
-            .map(|(class, s)| (part_of(*class), Text { dense: &s.dense, text: &s.text }))
-            .collect();
-        let name = RecordName { tenant: &self.tenant, row, version: s.version };
-        let key = RecordKey { handle: held.handle, version: held.version, key: &held.key };
-        let blob = phial_crypto::seal_record(
-            &name,
-            &key,
-            &keys.locator,
-            Text { dense: &Zeroizing::new(header.encode()), text: &header.plan },
-            &parts,
-            self.rng.as_ref(),
-        )?;
-        let hash = phial_crypto::content_hash(&blob);
-        let indexed = Indexed {
-            seq: Seq(0),
-            row,
-            version: s.version,
-            ty: header.ty,
-            id: header.id,
-            patients: header.patients,
-            labels: header.labels,
-            classes,
-            deleted,
-            last_updated: s.last_updated,
-            values,
-        };
-        Ok(SealedVersion { row: NewRow { row, version: s.version, blob }, hash, indexed })
     }
 
     /// Begins a write: to be called before its intent is written down. A write that is
@@ -444,10 +363,24 @@ impl Vessel {
         entry: Entry,
         versions: Vec<SealedVersion>,
     ) -> Result<Vec<Seq>, Error> {
-        let (rows, indexed): (Vec<_>, Vec<_>) =
-            versions.into_iter().map(|v| (v.row, v.indexed)).unzip();
+        let mut blobs = Vec::new();
+        let (rows, indexed): (Vec<_>, Vec<_>) = versions
+            .into_iter()
+            .map(|v| {
+                blobs.extend(v.blob);
+                (v.row, v.indexed)
+            })
+            .unzip();
         let count = rows.len();
-        let stored = self.records.append(rows).await;
+        let published = if blobs.is_empty() {
+            Ok(())
+        } else {
+            tokio::task::block_in_place(|| blobs.iter().try_for_each(Staged::publish))
+        };
+        let stored = match published {
+            Ok(()) => self.records.append(rows).await,
+            Err(e) => Err(e),
+        };
         // Crash here: the intent is open, and the record log tells what became of it.
         let fate = match &stored {
             Ok(seqs) => Some(Fate::Stored(seqs.clone())),
@@ -455,7 +388,15 @@ impl Vessel {
             Err(Error::Conflict { .. }) => Some(Fate::NotStored(OutcomeCode::Conflict)),
             Err(_) => Some(Fate::NotStored(OutcomeCode::Unavailable)),
         };
-        if let Some(fate) = fate {
+        let mut known = fate;
+        if matches!(known, Some(Fate::NotStored(_))) && !blobs.is_empty() {
+            let names: Vec<RowId> = blobs.iter().map(|b| b.blob().name).collect();
+            // What can't be deleted now is deleted when the intent is closed.
+            if tokio::task::block_in_place(|| self.blobs.remove(&names)).is_err() {
+                known = None;
+            }
+        }
+        if let Some(fate) = known {
             let closing = outcome(entry, announced.intent(), Some(action), count, &fate);
             if self.audit.append_later(vec![closing]) {
                 announced.closed();
@@ -629,7 +570,8 @@ impl Vessel {
     /// # Errors
     /// [`Error`] when a log can't be read or written.
     pub fn recover(&self) -> Result<Recovered, Error> {
-        close_open_intents(&self.audit, &self.records, self.clock.as_ref())
+        self.blobs.sweep()?;
+        close_open_intents(&self.audit, &self.records, &self.blobs, self.clock.as_ref())
     }
 
     /// The same for writes of this process whose end nobody could say, while others are
@@ -638,7 +580,7 @@ impl Vessel {
     /// # Errors
     /// As [`Vessel::recover`]; they are tried again at the next call.
     pub fn settle(&self) -> Result<Recovered, Error> {
-        self.unclosed.close(&self.audit, &self.records, self.clock.as_ref())
+        self.unclosed.close(&self.audit, &self.records, &self.blobs, self.clock.as_ref())
     }
 
     /// Drops superseded versions from the index once no paging token can name them.

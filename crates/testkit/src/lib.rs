@@ -5,7 +5,9 @@
 //! real program over a home of its own ([`world`]) with invented patients ([`fixture`]),
 //! and kills it a thousand times ([`torture`]).
 
+pub mod bucket;
 pub mod canary;
+pub mod clamd;
 pub mod faults;
 pub mod fixture;
 pub mod points;

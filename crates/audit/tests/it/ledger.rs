@@ -252,3 +252,57 @@ fn an_intent_in_parts_is_one_intent() {
     w.close([3; 16], true, Some(Seqs { first, count: 2000 }));
     assert_eq!(w.findings(), []);
 }
+
+#[test]
+fn a_blob_is_announced_with_its_record_and_has_no_place() {
+    let mut w = World::default();
+    let id = w.announce(&[(1, 1, 10), (101, 0, 20), (2, 1, 11)]);
+    let first = w.put(&[(1, 1, 10), (2, 1, 11)]);
+    w.close(id, true, Some(Seqs { first, count: 2 }));
+    w.rows.push((row(101), Version(0), Seq(0), [20; 32]));
+    let rows = w.rows.clone();
+    let with = |rows: Vec<_>| {
+        let mut w = World::default();
+        let id = w.announce(&[(1, 1, 10), (101, 0, 20), (2, 1, 11)]);
+        w.close(id, true, Some(Seqs { first: Seq(1), count: 2 }));
+        w.rows = rows;
+        w.findings()
+    };
+    assert_eq!(with(rows.clone()), []);
+    assert_eq!(
+        with(rows[..2].to_vec()),
+        [F::Missing { row: row(101), latest: Version(0) }],
+        "a blob that is gone"
+    );
+    let mut altered = rows.clone();
+    altered[2].3[0] ^= 1;
+    let finding = F::Altered { row: row(101), version: Version(0) };
+    assert!(finding.is_of_blob() && finding.to_string().contains("attachment"));
+    assert_eq!(with(altered), [finding]);
+    let mut moved = rows.clone();
+    moved[1].2 = Seq(7);
+    let found = with(moved);
+    assert!(matches!(found[..], [F::Moved { .. }]), "records behind a blob keep their places");
+    let mut more = rows;
+    more.push((row(102), Version(0), Seq(0), [1; 32]));
+    assert_eq!(with(more), [F::NotAnnounced { row: row(102), version: Version(0) }]);
+}
+
+#[test]
+fn a_purged_and_a_given_up_blob_is_not_missed() {
+    let mut w = World::default();
+    let id = w.announce(&[(1, 1, 10), (101, 0, 20)]);
+    w.close(id, true, Some(Seqs { first: Seq(1), count: 1 }));
+    let mut purge = entry(EventKind::Purge);
+    purge.what.push(Target::new(row(1), Some(Version(1)), ""));
+    purge.what.push(Target::new(row(101), None, ""));
+    w.ledger.feed(&purge);
+    assert_eq!(w.findings(), []);
+    let mut w = World::default();
+    let id = w.announce(&[(1, 1, 10), (101, 0, 20)]);
+    w.close(id, true, Some(Seqs { first: Seq(1), count: 1 }));
+    let mut restore = entry(EventKind::Restore);
+    restore.seqs = Some(Seqs { first: Seq(1), count: 1 });
+    w.ledger.feed(&restore);
+    assert_eq!(w.findings(), [], "given up with its record");
+}

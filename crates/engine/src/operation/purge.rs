@@ -162,8 +162,11 @@ impl Engine {
     /// [`Failure::Busy`] when a store or the audit log can't be reached.
     pub async fn sweep(&self, tenant: &Tenant, caller: &Caller) -> Result<usize, Failure> {
         let failed = Self::store_failure(caller);
-        let swept = tokio::task::block_in_place(|| tenant.vessel.unreadable()).map_err(&failed)?;
-        if swept.is_empty() {
+        let (swept, blobs) = tokio::task::block_in_place(|| {
+            Ok((tenant.vessel.unreadable()?, tenant.vessel.unreadable_blobs()?))
+        })
+        .map_err(&failed)?;
+        if swept.is_empty() && blobs.is_empty() {
             if tenant.vessel.index_is_retired() {
                 tokio::task::block_in_place(|| tenant.vessel.rebuild_index()).map_err(&failed)?;
             }
@@ -175,9 +178,12 @@ impl Engine {
         for (row, version) in &swept {
             e.what.push(phial_audit::Target::new(*row, Some(*version), ""));
         }
+        e.what.extend(blobs.iter().map(|name| phial_audit::Target::new(*name, None, "")));
         // Announced before the rows go, so that `verify` knows why they are missing.
         self.record(tenant, caller, vec![e], None).await?;
         tokio::task::block_in_place(|| {
+            // Blobs first: their rows bring the next start here again, should one stay.
+            tenant.vessel.forget_blobs(&blobs)?;
             tenant.vessel.records().delete_versions(&swept)?;
             tenant.vessel.rebuild_index()
         })
@@ -258,7 +264,14 @@ impl Engine {
         let mut job = caller.clone();
         job.subject_mut().roles = vec!["import-client".to_owned()];
         job.request.surface = Surface::Job;
-        for found in self.joint_records(tenant, caller, &joint)? {
+        let mut found = self.joint_records(tenant, caller, &joint)?;
+        // What is to be treated as another record takes its patients from that: later.
+        found.sort_by_key(|f| f.header.context.is_some());
+        for found in found {
+            if found.header.blob.is_some() {
+                self.reseal_attachment(tenant, &job, &found, |doc| without(doc, patient)).await?;
+                continue;
+            }
             let (ty, id, version) = (found.header.ty, found.header.id, found.version);
             let read = self.read(&job, ty, &id).await?;
             let doc = Doc::parse(read.body(), &Limits::default())

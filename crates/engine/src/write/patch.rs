@@ -118,6 +118,9 @@ impl Plan<'_> {
                 last_updated,
                 classes: ready.content.classes(),
                 content: Some(ready.content),
+                blob: None,
+                kept: None,
+                context: old.header.context.clone(),
             },
         }))
     }

@@ -7,10 +7,12 @@ use std::collections::{HashMap, HashSet};
 use phial_audit::{Entry, EventKind};
 use phial_base::{ClassSet, LogicalId, RowId, Version};
 use phial_fhir::Edits;
+use phial_fhir::attachment;
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::{Issue, IssueCode, Severity};
 use phial_fhir::json::Doc;
 use phial_policy::{Action, Facts, RecordRef};
+use phial_store::blobs::BlobRef;
 use phial_store::vessel::{Content, Sealing, Unopened};
 
 use super::overlay::Overlay;
@@ -21,6 +23,7 @@ use crate::caller::Caller;
 use crate::entry;
 use crate::failure::{Failure, Refusal};
 use crate::gate::{Engine, Tenant};
+use crate::interaction::download::stand_in;
 
 /// The planning of one commit.
 pub(crate) struct Plan<'p> {
@@ -115,6 +118,13 @@ impl<'p> Plan<'p> {
                 },
                 (Method::Patch, None) => return Err(Failure::NotFound),
                 (Method::Patch, Some(old)) if old.header.deleted => return Err(Failure::Gone),
+                (Method::Patch, Some(_)) if ty.name() == "Binary" => {
+                    return Err(Failure::Unprocessable(Refusal::new(
+                        IssueCode::NotSupported,
+                        s.write.place.clone(),
+                        "a Binary is replaced, not patched: its content lies apart",
+                    )));
+                }
                 (Method::Patch, Some(old)) => match self.patched(s, row, &old, refused)? {
                     Some(planned) => Ok(planned),
                     None => {
@@ -123,7 +133,7 @@ impl<'p> Plan<'p> {
                     }
                 },
                 (Method::Create | Method::Update, old) => {
-                    self.content(s, row, old, &written, refused)?
+                    self.content(s, row, old, &planned, &written, refused)?
                 }
             };
             match tried {
@@ -219,6 +229,9 @@ impl<'p> Plan<'p> {
                 last_updated,
                 content: None,
                 classes: old.header.classes,
+                blob: None,
+                kept: None,
+                context: old.header.context,
             },
         }
     }
@@ -236,6 +249,7 @@ impl<'p> Plan<'p> {
         s: &Settled,
         row: RowId,
         old: Option<Unopened>,
+        planned: &[Planned],
         written: &[Outcome],
         refused: &mut Entry,
     ) -> Result<Tried, Failure> {
@@ -274,6 +288,8 @@ impl<'p> Plan<'p> {
         if let Some(failure) = failed {
             return Err(failure);
         }
+        let kept = old.as_ref().and_then(|old| kept(doc, old));
+        let text = text.map(|t| if kept.is_some() { attachment::kept(&t, &stand_in()) } else { t });
         let valid = match text
             .and_then(|t| Doc::parse(&t, &phial_fhir::Limits::default()))
             .and_then(phial_fhir::validate)
@@ -299,9 +315,19 @@ impl<'p> Plan<'p> {
         };
         let content = Content::of(&valid);
         let mut patients = phial_fhir::compartment::patients(&valid);
+        let earlier = planned.iter().map(|p| &p.sealing);
+        let inherited = self.engine.inherited(self.tenant, self.caller, &valid, earlier)?;
+        patients.extend(inherited.patients);
         patients.sort();
         patients.dedup();
-        let labels = valid.labels();
+        let labels = valid.labels().or(inherited.labels);
+        if kept.is_some() && old.as_ref().is_some_and(|o| o.header.patients != patients) {
+            return Err(Failure::invalid(
+                IssueCode::BusinessRule,
+                "Binary.securityContext",
+                "the content is sealed for other patients: upload it again with this context",
+            ));
+        }
         let before = old.as_ref().map_or(ClassSet::NONE, |o| o.header.classes);
         let facts = Facts {
             resource_type: ty.name(),
@@ -326,6 +352,9 @@ impl<'p> Plan<'p> {
                 last_updated,
                 classes: content.classes(),
                 content: Some(content),
+                blob: None,
+                kept,
+                context: inherited.context,
             },
         }))
     }
@@ -403,6 +432,12 @@ fn unchanged(write: &Write, id: &LogicalId, old: Option<&Unopened>) -> Written {
         patched: write.method == Method::Patch,
         count: 0,
     }
+}
+
+/// The content that stays when a Binary is written without any: reads leave out what lies
+/// beside the record log, and what was left out is not to be lost.
+fn kept(doc: &Doc, old: &Unopened) -> Option<BlobRef> {
+    old.header.blob.filter(|_| !old.header.deleted && doc.root().member("data").is_none())
 }
 
 fn check_version(write: &Write, old: Option<&Unopened>) -> Result<(), Failure> {

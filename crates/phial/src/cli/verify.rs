@@ -30,8 +30,8 @@ pub(super) fn run(home: &Path, args: &VerifyArgs, out: &Out) -> anyhow::Result<E
     let report = App::verify(home, &args.tenant, checkpoint.as_deref())?;
     let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
     let mut text = format!(
-        "{} records in {} versions, {} audit entries",
-        report.records, report.versions, report.entries
+        "{} records in {} versions, {} attachments, {} audit entries",
+        report.records, report.versions, report.blobs, report.entries
     );
     if findings.is_empty() {
         text.push_str("\nverified: every version is the one that was announced, the log is whole");
@@ -44,6 +44,7 @@ pub(super) fn run(home: &Path, args: &VerifyArgs, out: &Out) -> anyhow::Result<E
         &serde_json::json!({
             "records": report.records,
             "versions": report.versions,
+            "attachments": report.blobs,
             "entries": report.entries,
             "open_intents": report.open_intents,
             "findings": findings,

@@ -170,7 +170,7 @@ pub(crate) fn written(w: &Written, base: &str, body: Option<Bytes>) -> Response<
     response
 }
 
-fn stamp(response: &mut Response<Body>, etag: &str, last_updated: i64) {
+pub(super) fn stamp(response: &mut Response<Body>, etag: &str, last_updated: i64) {
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(etag) {
         headers.insert(header::ETAG, value);

@@ -44,6 +44,14 @@ impl Wants {
     }
 }
 
+impl Wants {
+    /// For content that is nobody's business but its reader's: no format to agree on, no
+    /// layout, no coding.
+    pub(super) fn as_it_is(self) -> Self {
+        Wants { spoken: Some(Spoken::default()), pretty: false, coding: None, ..self }
+    }
+}
+
 fn asks_pretty(query: &str) -> bool {
     query.contains("_pretty")
         && form_urlencoded::parse(query.as_bytes()).any(|(k, v)| k == "_pretty" && v == "true")

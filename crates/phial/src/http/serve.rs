@@ -24,6 +24,7 @@ use phial_fhir::issue::IssueCode;
 use phial_fhir::{Doc, Limits};
 
 use super::authn::authenticate;
+use super::binary;
 use super::coding::Undecoded;
 use super::finish::{Wants, finish};
 use super::health::Health;
@@ -33,6 +34,7 @@ use super::prefer::{Prefer, prefer};
 use super::route::{NoRoute, Route, route, tenant};
 use super::surface::{self, Plain};
 use super::urls;
+use super::writes::written;
 use super::{answer, coding, cors, negotiate, openapi};
 use crate::app::App;
 use crate::config::PhiInUrls;
@@ -49,7 +51,7 @@ pub(super) async fn handle(
     let short = match &asked {
         None | Some((_, Err(_))) => true,
         Some((_, Ok(route))) => {
-            matches!(route, Route::Read(..) | Route::Vread(..))
+            matches!(route, Route::Read(..) | Route::Vread(..)) && !binary::is_download(route)
         }
     };
     if short {
@@ -82,8 +84,17 @@ async fn within_limit(
     request: Request<Body>,
 ) -> Response<Body> {
     let id: RequestId = front.app.engine.new_request_id();
-    let limit = Duration::from_secs(front.app.config().http.request_timeout_s);
+    let found = asked.as_ref().and_then(|(_, route)| route.as_ref().ok());
+    let upload = found.is_some_and(|route| binary::is_upload(route, request.headers()));
+    let query = request.uri().query().unwrap_or("");
+    let native = found.is_some_and(|route| binary::is_native(route, request.headers(), query));
+    let limit = Duration::from_secs({
+        let config = front.app.config();
+        if upload { config.attachments.timeout_s } else { config.http.request_timeout_s }
+    });
     let wants = Wants::of(&front.app.config().http, &request);
+    // Content goes out as it came in.
+    let wants = if native { wants.as_it_is() } else { wants };
     let one_by_one = request.version() < Version::HTTP_2;
     let work = dispatch(front, peer, id, asked, &wants, request);
     let response = match tokio::time::timeout(limit, work).await {
@@ -140,6 +151,7 @@ async fn dispatch(
         return cors::options(methods, wants.origin.is_some());
     }
     let base = base(&parts.headers, &parts.uri, front.address, &tenant_id);
+    let query = parts.uri.query().unwrap_or("");
     if wants.spoken.is_none() {
         return answer::refuse(
             StatusCode::NOT_ACCEPTABLE,
@@ -179,7 +191,6 @@ async fn dispatch(
         );
     }
     let request = Incoming { app, caller, headers: &parts.headers, prefer, base, body };
-    let query = parts.uri.query().unwrap_or("");
     match request.answer(route, query).await {
         Ok(response) => response,
         Err(Stop::Failure(failure)) => fail(&failure),
@@ -285,6 +296,15 @@ impl Incoming<'_> {
     }
 
     async fn answer(self, route: Route, query: &str) -> Result<Response<Body>, Stop> {
+        if binary::is_upload(&route, self.headers) {
+            return self.upload(route).await;
+        }
+        if binary::is_download(&route)
+            && let Some(response) =
+                downloaded(self.app, &self.caller, self.headers, &route, query).await?
+        {
+            return Ok(response);
+        }
         let engine = &self.app.engine;
         match route {
             Route::Capabilities => Err(Failure::NotFound.into()),
@@ -369,6 +389,26 @@ impl Incoming<'_> {
         let pairs = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         let changes = Changes { ty, pairs, base: self.base };
         Ok(answer::released(self.app.engine.changes(&self.caller, changes).await?, None))
+    }
+
+    /// Writes a Binary by its content.
+    async fn upload(self, route: Route) -> Result<Response<Body>, Stop> {
+        let if_match = self.if_match()?;
+        let id = match route {
+            Route::Update(_, id) => Some(id),
+            _ => None,
+        };
+        let (app, caller, base) = (self.app, self.caller, self.base);
+        let uploader =
+            binary::Uploader { app, caller: &caller, headers: self.headers, base: &base };
+        let w = match uploader.upload(id, if_match, self.body).await {
+            Ok(w) => w,
+            Err(refused) => {
+                let response = fail(&refused.failure);
+                return Err(Stop::answer(refused.answer(response)));
+            }
+        };
+        written(app, &caller, &w, &base, self.prefer.returning).await
     }
 
     async fn search(
@@ -534,3 +574,24 @@ fn events_asked(query: &str) -> Result<EventsAsked, Failure> {
     }
     Ok(asked)
 }
+
+/// A Binary's content, by itself or in its JSON; `None` when a plain read will do.
+async fn downloaded(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    route: &Route,
+    query: &str,
+) -> Result<Option<Response<Body>>, Stop> {
+    let which = match route {
+        Route::Read(_, id) => (id, None),
+        Route::Vread(_, id, version) => (id, Some(*version)),
+        _ => return Ok(None),
+    };
+    let native = binary::is_native(route, headers, query);
+    if !native && part_of_one(query)?.is_some() {
+        return Ok(None);
+    }
+    Ok(binary::download(app, caller, headers, which, native).await?)
+}
+

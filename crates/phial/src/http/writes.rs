@@ -167,7 +167,7 @@ fn same_id(doc: &Doc, id: &LogicalId) -> Result<(), Failure> {
 }
 
 /// The answer to a write: by default with the record, when the writer may read it.
-async fn written(
+pub(super) async fn written(
     app: &App,
     caller: &Caller,
     w: &Written,

@@ -2,6 +2,7 @@
 //! byte that was written anywhere (invariants 3 and 8).
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 
 use phial_testkit::canary::{Report, Scanner};
@@ -10,6 +11,7 @@ use phial_testkit::world::{Answer, Server, World, fhir, send, try_send};
 use reqwest::Method;
 use serde_json::json;
 
+use crate::attachments::{path_of, upload};
 use crate::clinic::{clinic, pause};
 
 /// Everything under the world's directory and all that was printed.
@@ -74,6 +76,20 @@ fn work(server: &Server) {
         for role in ["physician", "front-desk", "billing", "interface-engine"] {
             let _ = server.get(role, "Patient/_history?_count=3").expect(200);
             let _ = server.get(role, "_history?_count=30").expect(200);
+        }
+        // Content of its own, small and in several chunks, read in every way.
+        let line = format!("{} {} {} {}\n", p.family, p.ssn, p.street, fixture::NOTE);
+        for lines in [1, 3000] {
+            let sent = line.repeat(lines).into_bytes();
+            let context = crate::attachments::context(p);
+            let written =
+                upload(server, "physician", Some(&context), "text/plain", &sent).expect(201);
+            let path = path_of(&written);
+            assert!(server.get("physician", &path).expect(200).body == sent);
+            let part = server.request("physician", Method::GET, &path);
+            let _ = send(part.header("range", "bytes=5-40")).expect(206);
+            let json = server.request("physician", Method::GET, &path);
+            let _ = send(json.header("accept", "application/fhir+json")).expect(200);
         }
     }
     // Conditions that the entries of a transaction satisfy, about marked people.
@@ -280,6 +296,25 @@ fn fail(server: &Server) -> Vec<u8> {
     }
     let typed = ask("import-client", Method::POST, "Patient").header("content-type", p.family);
     answers.push(send(typed.body(p.street)));
+    // Uploads that are refused, and one that is cut off in the middle.
+    let note = format!("{} {}", p.family, fixture::NOTE);
+    for (role, context, kind) in [
+        ("billing", "Patient/x", "text/plain"),
+        ("physician", p.family, "text/plain"),
+        ("physician", "Patient/x", p.family),
+    ] {
+        answers.push(upload(server, role, Some(context), kind, note.as_bytes()));
+    }
+    let mut tls = crate::attachments::raw(server);
+    let head = format!(
+        "POST /fhir/Binary HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: \
+         text/plain\r\nContent-Length: 900000\r\n\r\n{}",
+        server.authority(),
+        server.token("physician"),
+        note.repeat(2000)
+    );
+    tls.write_all(head.as_bytes()).unwrap();
+    drop(tls);
     let unknown = server.client().get(format!("{}/Patient/{}", server.base(), p.id));
     answers.push(send(unknown.bearer_auth(p.family).header("user-agent", "ua")));
     // A parameter that nobody knows is named to the one who sent it, so these two

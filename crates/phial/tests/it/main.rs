@@ -8,7 +8,9 @@
     reason = "helpers of tests fail by panicking, as tests do"
 )]
 
+mod attachments;
 mod batch;
+mod bucket;
 mod bulk_import;
 mod canary;
 mod capabilities;

@@ -71,6 +71,17 @@ fn patch(server: &Server, role: &str, path: &str, n: usize) -> Answer {
     send(request.header("content-type", "application/json-patch+json").body(patch.to_string()))
 }
 
+/// Content of the patient's, uploaded by itself.
+fn content(server: &Server, role: &str, method: Method, path: &str) -> Answer {
+    let request = if role == NOBODY {
+        server.client().request(method, format!("{}/{path}", server.base()))
+    } else {
+        server.request(role, method, path)
+    };
+    let about = format!("Patient/{}", BY_TEAM.id);
+    send(request.header("content-type", "text/plain").header("x-security-context", about).body("x"))
+}
+
 pub(crate) fn plain() -> String {
     format!("Condition/{}", id("cond", BY_TEAM, 0))
 }
@@ -137,11 +148,13 @@ const ROWS: &[Row] = &[
             ("a condition", |s, r, _| get(s, r, &plain())),
             ("a labelled condition of no own patient", |s, r, _| get(s, r, &labelled())),
             ("what is absent", |s, r, _| get(s, r, "Condition/absent")),
+            ("content of a patient's", |s, r, _| get(s, r, "Binary/content")),
         ],
     },
     Row {
         route: "GET [base]/[type]/[id]/_history/[vid]",
         asks: &[
+            ("content of a patient's", |s, r, _| get(s, r, "Binary/content/_history/1")),
             ("a condition", |s, r, _| get(s, r, &format!("{}/_history/1", plain()))),
             ("a labelled condition of no own patient", |s, r, _| {
                 get(s, r, &format!("{}/_history/1", labelled()))
@@ -220,6 +233,7 @@ const ROWS: &[Row] = &[
                 let condition = new(fixture::condition(UNTIED, 2));
                 ask(s, r, Method::POST, "Condition", Some(&condition))
             }),
+            ("content of a patient's", |s, r, _| content(s, r, Method::POST, "Binary")),
             ("what is not valid", |s, r, _| {
                 let bad = json!({"resourceType": "Condition", "nonsense": 1});
                 ask(s, r, Method::POST, "Condition", Some(&bad))
@@ -235,6 +249,7 @@ const ROWS: &[Row] = &[
             ("a labelled condition of no own patient", |s, r, _| {
                 ask(s, r, Method::PUT, &labelled(), Some(&fixture::condition(UNTIED, 2)))
             }),
+            ("content of a patient's", |s, r, _| content(s, r, Method::PUT, "Binary/content")),
             ("under an id that is free", |s, r, n| {
                 let mut condition = fixture::condition(BY_TEAM, 0);
                 condition["id"] = json!(format!("free-{n}"));
@@ -485,6 +500,7 @@ fn table(world: &mut World) -> String {
     let server = world.serve();
     let mut roles: Vec<&str> = PEOPLE.iter().map(|(_, role, _)| *role).collect();
     roles.extend(["operator", "system-client", NOBODY]);
+    let _ = content(&server, "import-client", Method::PUT, "Binary/content").expect(201);
     let mut asked = Vec::new();
     for row in rows() {
         for (what, ask) in row.asks {

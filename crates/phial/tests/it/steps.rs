@@ -61,6 +61,22 @@ const FORGETTING: Scenario = Scenario {
     before: &[Make, Open, Put("a", 1), Put("b", 2), PutJoint("a", "b"), Search],
     body: &[Destroy("a"), Read("b"), Search],
 };
+const ATTACHING: Scenario = Scenario {
+    name: "attachments",
+    before: &[Make, Open, Put("a", 1), Put("b", 2)],
+    body: &[
+        Attach("a", 1),
+        Attach("b", 2),
+        Attach("a", 3),
+        Flush,
+        Settle,
+        Close,
+        Open,
+        Destroy("a"),
+        Read("b"),
+        Attach("b", 4),
+    ],
+};
 const RESTORING: Scenario = Scenario {
     name: "replaying tombstones",
     before: &[Make, Open, Put("a", 1), Put("b", 2), Search],
@@ -112,6 +128,7 @@ const ALL: &[&Scenario] = &[
     &ACCOUNTS,
     &KEYS,
     &FORGETTING,
+    &ATTACHING,
     &RESTORING,
     &INDEXING,
     &EXPORTING,
@@ -273,6 +290,11 @@ fn rotating_keys_fails_at_every_step_both_ways() {
 #[test]
 fn forgetting_a_patient_fails_at_every_step_both_ways() {
     drive(&FORGETTING);
+}
+
+#[test]
+fn attaching_fails_at_every_step_both_ways() {
+    drive(&ATTACHING);
 }
 
 #[test]

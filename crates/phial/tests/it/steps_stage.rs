@@ -16,7 +16,9 @@ use phial_base::{
     Surface, SystemRng, TenantId, Version,
 };
 use phial_crypto::{KeyFile, RootProvider, SecretKey};
+use phial_engine::interaction::download::{Download, Part};
 use phial_engine::interaction::search::Search;
+use phial_engine::interaction::upload::Upload;
 use phial_engine::{Caller, Engine, Failure, Settings, Write};
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::search::Extracted;
@@ -63,6 +65,8 @@ pub(crate) enum Op {
     PurgeSessions,
     RotateTenant,
     RotateRoot,
+    /// Upload content, to be a Binary of its own and about this patient.
+    Attach(&'static str, u32),
     /// PUT a record about both patients.
     PutJoint(&'static str, &'static str),
     /// Forget a patient.
@@ -107,6 +111,8 @@ pub(crate) struct Model {
     /// Writes asked for by id: no record has more versions.
     tries: BTreeMap<&'static str, u32>,
     once: BTreeSet<&'static str>,
+    /// Patients with content, what it may be, and whether it may be gone.
+    content: BTreeMap<&'static str, BTreeSet<Is>>,
     accounts: BTreeMap<&'static str, bool>,
     rolled_back: bool,
     subscribed: bool,
@@ -317,6 +323,75 @@ impl Stage {
             .map(|_| ())
     }
 
+    /// As a server does with an upload, in pieces.
+    fn attach(&self, name: &str, value: u32) -> Result<(), Failure> {
+        let engine = self.live.as_ref().unwrap().engine.clone();
+        let caller = self.caller("import-client");
+        let upload = Upload {
+            id: Some(id(&format!("content-{name}"))),
+            content_type: "a/b".to_owned(),
+            security_context: Some(format!("Patient/{name}")),
+            if_match: None,
+            if_none_match: false,
+            length: None,
+        };
+        let task = self.runtime.spawn(async move {
+            let mut uploading = engine.upload(&caller, upload).await?;
+            for _ in 0..3 {
+                uploading.write(&vec![value as u8; 30_000]).await?;
+            }
+            uploading.finish().await.map(|_| ())
+        });
+        self.wait(task).unwrap()
+    }
+
+    /// What the content of a patient is now: read whole.
+    fn content(&self, name: &str) -> Result<Is, Failure> {
+        let engine = self.live.as_ref().unwrap().engine.clone();
+        let (caller, id) = (self.caller("import-client"), id(&format!("content-{name}")));
+        let task = self.runtime.spawn(async move {
+            match engine.download(&caller, &id, None, |_| Part::Whole).await {
+                Ok(Download::Content(mut content)) => {
+                    let mut all = Vec::new();
+                    while let Some(piece) = content.stream.piece().unwrap() {
+                        all.extend_from_slice(&piece);
+                    }
+                    assert!(all.len() == 90_000 && all.iter().all(|b| *b == all[0]));
+                    Ok(Is::Value(u32::from(all[0])))
+                }
+                Ok(_) => panic!("no content"),
+                Err(Failure::NotFound | Failure::Gone) => Ok(Is::Absent),
+                Err(e) => Err(e),
+            }
+        });
+        self.wait(task).unwrap()
+    }
+
+    /// How many blobs there are, and how many versions of records name one.
+    fn blobs(&self) -> (usize, usize) {
+        let mut there = 0;
+        let mut dirs = vec![self.root.join("data/default/blobs")];
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+                if entry.path().is_dir() { dirs.push(entry.path()) } else { there += 1 }
+            }
+        }
+        let named = self.vessel(|v| {
+            let mut rows = Vec::new();
+            let log = v.records();
+            log.all(&mut |_, row, version, _| {
+                rows.push((row, version));
+                Ok(())
+            })
+            .unwrap();
+            rows.retain(|(row, version)| {
+                v.find_version(*row, *version).unwrap().is_some_and(|f| f.header.blob.is_some())
+            });
+            rows.len()
+        });
+        (there, named.unwrap())
+    }
+
     fn put_joint(&self, a: &str, b: &str) -> Result<(), Failure> {
         let text = format!(
             r#"{{"resourceType":"Provenance","id":"joint","target":[{{"reference":"Patient/{a}"}},{{"reference":"Patient/{b}"}}],"recorded":"2026-01-01T00:00:00Z","agent":[{{"who":{{"display":"x"}}}}]}}"#
@@ -382,7 +457,16 @@ impl Stage {
     pub(crate) fn begin(&mut self, op: Op) {
         match op {
             Op::Put(name, value) => self.ask(name, Is::Value(value)),
-            Op::Destroy(name) | Op::Replay(name) => self.ask(name, Is::Absent),
+            Op::Destroy(name) | Op::Replay(name) => {
+                self.ask(name, Is::Absent);
+                if let Some(may) = self.model.content.get_mut(name) {
+                    may.insert(Is::Absent);
+                }
+            }
+            Op::Attach(name, value) => {
+                let may = self.model.content.entry(name).or_insert([Is::Absent].into());
+                may.insert(Is::Value(value));
+            }
             _ => {}
         }
     }
@@ -507,6 +591,12 @@ impl Stage {
                 };
                 let key: Arc<dyn RootProvider> = Arc::new(key.map_err(said)?);
                 self.live()?.keystore.rotate_root(key).map(|_| ()).map_err(said)
+            }
+            Op::Attach(name, value) => {
+                self.live()?;
+                self.attach(name, value).map_err(said)?;
+                self.model.content.insert(name, [Is::Value(value)].into());
+                Ok(())
             }
             Op::PutJoint(a, b) => {
                 self.live()?;
@@ -645,6 +735,13 @@ impl Stage {
             let tries = self.model.tries.get(name).copied().unwrap_or(0) as usize;
             assert!(versions.len() <= tries, "{why}: {name} was doubled");
         }
+        for (name, may) in self.model.content.clone() {
+            let is = self.content(name).unwrap_or_else(|e| panic!("{why}: {name}: {e:?}"));
+            assert!(may.contains(&is), "{why}: the content of {name} is {is:?}");
+            self.model.content.insert(name, [is].into());
+        }
+        let (there, named) = self.blobs();
+        assert_eq!(there, named, "{why}: no blob without its record, nor the reverse");
         assert_eq!(self.search(&[("gender", "other")]).unwrap(), present, "{why}");
         for name in &self.model.once {
             let found = self.search(&[("identifier", &format!("urn:once|{name}"))]).unwrap();

@@ -12,7 +12,7 @@ use phial_policy::{Action, Context, Relationship, RelationshipSet};
 use crate::world::{labels, shipped, subject};
 
 /// Types sampled, and whether such a record is about a patient.
-const TYPES: [(&str, bool); 22] = [
+const TYPES: [(&str, bool); 23] = [
     ("Patient", true),
     ("RelatedPerson", true),
     ("Practitioner", false),
@@ -29,6 +29,7 @@ const TYPES: [(&str, bool); 22] = [
     ("Observation", true),
     ("DiagnosticReport", true),
     ("DocumentReference", true),
+    ("Binary", true),
     ("MedicationRequest", true),
     ("Immunization", true),
     ("Coverage", true),

@@ -12,6 +12,7 @@ use phial_base::{
 use phial_crypto::{KeyFile, RecordKey, RecordName, Text, content_hash, seal_record};
 use phial_store::Options;
 use phial_store::auditlog::AuditLog;
+use phial_store::blobs::Blobs;
 use phial_store::home::Home;
 use phial_store::keystore::Keystore;
 use phial_store::records::{NewRow, RecordLog};
@@ -108,6 +109,10 @@ impl World {
 
     pub(crate) fn records(&self) -> RecordLog {
         RecordLog::open(&self.home.records(&self.tenant), &self.options).unwrap()
+    }
+
+    pub(crate) fn blobs(&self) -> Blobs {
+        Blobs::of(&self.tenant, self.home.blobs(&self.tenant), None)
     }
 
     pub(crate) fn read_entry(&self, row: u8, about: &LogicalId) -> Entry {

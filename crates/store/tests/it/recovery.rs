@@ -22,7 +22,7 @@ fn open_intents_are_closed_by_what_the_record_log_holds() {
     }
     assert_eq!(w.verify(None).open_intents, 2);
     let (audit, records) = (w.audit(), w.records());
-    let done = close_open_intents(&audit, &records, &w.clock).unwrap();
+    let done = close_open_intents(&audit, &records, &w.blobs(), &w.clock).unwrap();
     assert_eq!(done, Recovered { committed: 1, abandoned: 1 });
     assert_eq!(audit.open_intents().unwrap(), []);
     let outcomes: Vec<_> = audit
@@ -41,7 +41,10 @@ fn open_intents_are_closed_by_what_the_record_log_holds() {
         ]
     );
     let size = audit.size().unwrap();
-    assert_eq!(close_open_intents(&audit, &records, &w.clock).unwrap(), Recovered::default());
+    assert_eq!(
+        close_open_intents(&audit, &records, &w.blobs(), &w.clock).unwrap(),
+        Recovered::default()
+    );
     assert_eq!(audit.size().unwrap(), size, "a second run says nothing more");
     drop((audit, records));
     let report = w.verify(None);
@@ -57,7 +60,7 @@ fn a_row_other_than_announced_is_not_taken_for_it() {
     let announced = vec![w.seal(RowId([1; 16]), 1, &p, b"announced")];
     audit.append_blocking(vec![w.intent(w.fresh_id(), &announced)], None).unwrap();
     records.append_blocking(vec![w.seal(RowId([1; 16]), 1, &p, b"another")]).unwrap();
-    let done = close_open_intents(&audit, &records, &w.clock).unwrap();
+    let done = close_open_intents(&audit, &records, &w.blobs(), &w.clock).unwrap();
     assert_eq!(done, Recovered { committed: 0, abandoned: 1 });
     drop((audit, records));
     assert_eq!(w.findings(None), ["record-not-announced"]);

@@ -12,6 +12,7 @@ use phial_policy::Action;
 
 use super::{Export, KIND};
 use crate::caller::Caller;
+use crate::codes::needs_codes;
 use crate::condition::form;
 use crate::entry;
 use crate::failure::{Failure, Refusal};
@@ -183,9 +184,13 @@ impl Engine {
                 let all = filters(value)
                     .ok_or_else(|| bad(name, "searches such as Observation?category=laboratory"))?;
                 for (ty, query) in all {
-                    let parsed = parse_query(ty, &form(&query))
+                    let mut parsed = parse_query(ty, &form(&query))
                         .map_err(|issues| Failure::Invalid(Refusal { issues }))?;
                     self.guard_as(caller, &parsed, Action::Export)?;
+                    // Whose value set it is would have to be asked at each restart anew.
+                    if needs_codes(&mut parsed) {
+                        return Err(bad(name, "searches by codes, not by value sets"));
+                    }
                     export.filters.push((ty.name().to_owned(), query));
                 }
             }
