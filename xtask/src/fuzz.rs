@@ -8,11 +8,10 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-const TARGETS: &[&str] =
-    &[
-        "json", "fhirpath", "search", "filter", "page", "patch", "bundle", "envelope", "proof",
-        "ndjson",
-    ];
+const TARGETS: &[&str] = &[
+    "json", "fhirpath", "search", "filter", "page", "patch", "bundle", "envelope", "proof",
+    "ndjson",
+];
 
 pub(crate) fn run(only: Option<&str>, minutes: u64, seed: u64) -> anyhow::Result<()> {
     if !crate::test::has("cargo-fuzz") {

@@ -391,13 +391,6 @@ impl Config {
             let value = self.jobs.keep_hours.to_string();
             depart("jobs.keep_hours", value, &self.jobs.rationale, "jobs.rationale")?;
         }
-        let positive = [
-            ("jobs.keep_hours", self.jobs.keep_hours > 0),
-            ("import.max_mib", (1..=1 << 30).contains(&self.import.max_mib)),
-            (
-                "import.sources",
-                self.import.sources.iter().all(|s| crate::sources::entry(s).is_some()),
-            ),
         if self.attachments.scan == Scan::Required && self.attachments.scanner.is_none() {
             return Err(ConfigError::Rule(
                 "attachments.scan = \"required\" needs attachments.scanner: unix:/path or host:port"
@@ -414,6 +407,12 @@ impl Config {
             )?;
         }
         let positive = [
+            ("jobs.keep_hours", self.jobs.keep_hours > 0),
+            ("import.max_mib", (1..=1 << 30).contains(&self.import.max_mib)),
+            (
+                "import.sources",
+                self.import.sources.iter().all(|s| crate::sources::entry(s).is_some()),
+            ),
             ("attachments.max_mib", (1..=1 << 20).contains(&self.attachments.max_mib)),
             ("attachments.max_inline_kib", self.attachments.max_inline_kib <= 1 << 20),
             ("attachments.timeout_s", self.attachments.timeout_s > 0),

@@ -36,7 +36,6 @@ use crate::auditlog::AuditLog;
 use crate::blobs::{Blobs, Staged};
 use crate::control::ControlLog;
 use crate::error::Error;
-use crate::header::Header;
 use crate::home::Home;
 use crate::index::{Access, Hit, Index, Indexed, Page, PageKey, Viewer};
 use crate::keystore::Keystore;

@@ -176,7 +176,8 @@ impl Uploading {
         let staged: Staged = tokio::task::block_in_place(|| incoming.finish())
             .map_err(Engine::store_failure(&caller))?;
         let write = upload.write(ty)?;
-        let written = engine.write_with(&caller, upload.kind(), vec![write], None, Some(staged)).await?;
+        let written =
+            engine.write_with(&caller, upload.kind(), vec![write], None, Some(staged)).await?;
         written.into_iter().next().ok_or(Failure::NotFound)
     }
 }

@@ -320,9 +320,10 @@ impl Runner {
 /// A failure in one of the words that operators see.
 fn reason_of(failure: &Failure) -> Reason {
     match failure {
-        Failure::Invalid(_) | Failure::Unprocessable(_) | Failure::Conflict { .. } => {
-            Reason::Invalid
-        }
+        Failure::Invalid(_)
+        | Failure::Unprocessable(_)
+        | Failure::TooLarge(_)
+        | Failure::Conflict { .. } => Reason::Invalid,
         Failure::Forbidden(_) | Failure::Unauthenticated => Reason::Forbidden,
         Failure::NotFound | Failure::Gone => Reason::Gone,
         Failure::Busy(_) | Failure::Internal { .. } => Reason::Internal,

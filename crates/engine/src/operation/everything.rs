@@ -350,7 +350,12 @@ fn referred_by(hits: &[Hit], wanted: &Wanted) -> Vec<Include> {
     for source in types {
         for param in params(source) {
             if param.kind() == SearchType::Reference && param.unsearchable().is_none() {
-                all.extend(targets.iter().map(|target| Include { source, param, target: *target }));
+                all.extend(targets.iter().map(|target| Include {
+                    source: Some(source),
+                    param: Some(param),
+                    target: *target,
+                    iterate: false,
+                }));
             }
         }
     }

@@ -173,7 +173,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Failure::Forbidden`] for a role that may not import.
-    pub async fn upload(&self, caller: &Caller, request: String) -> Result<Upload, Failure> {
+    pub async fn upload_ndjson(&self, caller: &Caller, request: String) -> Result<Upload, Failure> {
         self.importing(caller).await?;
         Ok(Upload {
             engine: self.clone(),

@@ -109,7 +109,7 @@ impl Incoming<'_> {
             for (ty, filter) in filters(value).into_iter().flatten() {
                 let pairs: Vec<(String, String)> =
                     form_urlencoded::parse(filter.as_bytes()).into_owned().collect();
-                if let Some(name) = urls::offending(mode, ty, &pairs) {
+                if let Some(name) = urls::offending(mode, &[ty], &pairs) {
                     let text = format!(
                         "{name} identifies people and may not stand in a URL: POST the parameters \
                          (http.phi_in_urls)"
@@ -151,7 +151,7 @@ impl Incoming<'_> {
         let kind = kind.split(';').next().unwrap_or("").trim();
         let request = format!("{base}/$import");
         let job = if matches!(kind, NDJSON | "application/ndjson" | "application/x-ndjson") {
-            let mut upload = app.engine.upload(&caller, request).await?;
+            let mut upload = app.engine.upload_ndjson(&caller, request).await?;
             let most = app.config().import.max_mib << 20;
             match taken(&mut upload, self.body, most).await {
                 Ok(()) => upload.finish().await?,

@@ -594,4 +594,3 @@ async fn downloaded(
     }
     Ok(binary::download(app, caller, headers, which, native).await?)
 }
-

@@ -90,7 +90,8 @@ const PATIENT_EVERYTHING: Claim =
     Claim::Operation("everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything");
 const ENCOUNTER_EVERYTHING: Claim =
     Claim::Operation("everything", "http://hl7.org/fhir/OperationDefinition/Encounter-everything");
-const META: Claim = Claim::Operation("meta", "http://hl7.org/fhir/OperationDefinition/Resource-meta");
+const META: Claim =
+    Claim::Operation("meta", "http://hl7.org/fhir/OperationDefinition/Resource-meta");
 const META_ADD: Claim =
     Claim::Operation("meta-add", "http://hl7.org/fhir/OperationDefinition/Resource-meta-add");
 const META_DELETE: Claim =
@@ -103,8 +104,7 @@ const PATIENT_EXPORT: Claim = Claim::Operation(
 );
 const GROUP_EXPORT: Claim =
     Claim::Operation("export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/group-export");
-const IMPORT: Claim =
-    Claim::Operation("import", "https://github.com/smart-on-fhir/bulk-import");
+const IMPORT: Claim = Claim::Operation("import", "https://github.com/smart-on-fhir/bulk-import");
 const EXPAND: Claim =
     Claim::Operation("expand", "http://hl7.org/fhir/OperationDefinition/ValueSet-expand");
 const IN_VALUE_SET: Claim = Claim::Operation(

@@ -458,7 +458,7 @@ fn subscribed(server: &Server) -> String {
 
 /// All rows, in the order of the routes.
 fn rows() -> impl Iterator<Item = &'static Row> {
-    ROWS.iter().chain(crate::routes_operations::ROWS)
+    ROWS.iter().chain(&crate::routes_operations::ROWS)
 }
 
 /// Status and, of a refusal, the code of its first issue; of a bundle's answer, those of

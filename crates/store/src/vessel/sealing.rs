@@ -9,8 +9,8 @@ use phial_fhir::search::Extracted;
 use phial_fhir::split::{Short, shorten};
 use zeroize::Zeroizing;
 
-use super::{Content, Vessel};
 use super::unopened::known_of;
+use super::{Content, Vessel};
 use crate::blobs::{BLOB, BlobRef, Staged};
 use crate::error::Error;
 use crate::header::{Header, part_of};
