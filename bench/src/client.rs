@@ -49,6 +49,9 @@ pub(crate) fn post_json(path: &str, json: String) -> Ask {
     Ask { line: format!("POST {path}"), kind: "application/fhir+json", body: json, later: false }
 }
 
+/// What is done with an answer: its head, its body, its time in milliseconds.
+type Each<'a> = dyn FnMut(&[u8], &[u8], f64) + 'a;
+
 /// Asks one server as one user.
 #[derive(Clone)]
 pub(crate) struct Client {
@@ -107,20 +110,16 @@ impl Client {
 
     /// One question and its JSON answer.
     pub(crate) fn json(&self, ask: &Ask) -> anyhow::Result<serde_json::Value> {
-        let mut answer = Ok(serde_json::Value::Null);
-        self.serve(1, std::slice::from_ref(ask), None, &mut |body, _| {
-            answer = serde_json::from_slice(body).context("not JSON");
-        })?;
-        answer
+        serde_json::from_slice(&self.whole(ask)?.1).context("not JSON")
     }
 
     /// One question; the head of its answer, and the body.
     pub(crate) fn whole(&self, ask: &Ask) -> anyhow::Result<(String, Vec<u8>)> {
-        let mut connection = self.connect()?;
-        let body = connection.ask(&self.bytes(ask)).with_context(|| ask.line.clone())?;
-        let head = connection.buffer.get(..body.start).unwrap_or_default();
-        let head = String::from_utf8_lossy(head).into_owned();
-        Ok((head, connection.buffer.get(body).unwrap_or_default().to_vec()))
+        let mut answer = (String::new(), Vec::new());
+        self.serve(1, std::slice::from_ref(ask), None, &mut |head, body, _| {
+            answer = (String::from_utf8_lossy(head).into_owned(), body.to_vec());
+        })?;
+        Ok(answer)
     }
 
     /// Asks over `connections` for `took`; the time of each answer in milliseconds.
@@ -132,18 +131,18 @@ impl Client {
         took: Duration,
     ) -> anyhow::Result<Vec<f64>> {
         let mut times = Vec::new();
-        self.serve(connections, asks, Some(took), &mut |_, ms| times.push(ms))?;
+        self.serve(connections, asks, Some(took), &mut |_, _, ms| times.push(ms))?;
         Ok(times)
     }
 
     /// Asks the questions in turn until `took` is over, or one on each connection, and
-    /// gives `each` answer's body and its time in milliseconds.
+    /// gives `each` answer's head and body, and its time in milliseconds.
     fn serve(
         &self,
         connections: usize,
         asks: &[Ask],
         took: Option<Duration>,
-        each: &mut dyn FnMut(&[u8], f64),
+        each: &mut Each<'_>,
     ) -> anyhow::Result<()> {
         let questions: Vec<Vec<u8>> = asks.iter().map(|a| self.bytes(a)).collect();
         ensure!(!questions.is_empty(), "nothing to ask");
@@ -177,7 +176,9 @@ impl Client {
                 connection.send().with_context(line)?;
                 let Some(body) = connection.answer().with_context(line)? else { continue };
                 let took = connection.begun.elapsed().as_secs_f64() * 1000.0;
-                each(connection.buffer.get(body).unwrap_or_default(), took);
+                let (head, body) =
+                    connection.buffer.split_at_checked(body.start).context("no body")?;
+                each(head, body, took);
                 connection.buffer.clear();
                 if end.is_some_and(|end| Instant::now() < end) {
                     let n = question();

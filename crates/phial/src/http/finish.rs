@@ -47,7 +47,7 @@ impl Wants {
 impl Wants {
     /// For content that is nobody's business but its reader's: no format to agree on, no
     /// layout, no coding.
-    pub(super) fn as_it_is(self) -> Self {
+    pub(super) fn unchanged(self) -> Self {
         Wants { spoken: Some(Spoken::default()), pretty: false, coding: None, ..self }
     }
 }
