@@ -631,7 +631,6 @@ mod tests {
                 "session.idle_minutes"
             ]
         );
-        assert_eq!(names, ["http.max_body_mib", "keys.root_file", "session.idle_minutes"]);
         let mut other = new.clone();
         other.attachments.max_mib = 7;
         let (live, waiting) = old.as_far_as_live(other);

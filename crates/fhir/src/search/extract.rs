@@ -518,9 +518,9 @@ impl Out {
 
     /// The later parts of a family name, each of which people search by.
     fn later(&mut self, end: &End, node: Node<'_>, family: &str) {
-        let folded = fold(family);
-        for (at, _) in folded.match_indices(' ') {
-            if let Some(text) = folded.get(at + 1..) {
+        for (at, _) in family.match_indices(' ') {
+            let text = fold(family.get(at..).unwrap_or_default());
+            if !text.is_empty() {
                 self.add(end, node, Term::Later { text: text.into() });
             }
         }

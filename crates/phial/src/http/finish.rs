@@ -52,6 +52,13 @@ impl Wants {
     }
 }
 
+impl Wants {
+    /// For what is in a format of its own, whatever is accepted.
+    pub(super) fn in_its_own(self) -> Self {
+        Wants { spoken: Some(self.spoken.unwrap_or_default()), ..self }
+    }
+}
+
 fn asks_pretty(query: &str) -> bool {
     query.contains("_pretty")
         && form_urlencoded::parse(query.as_bytes()).any(|(k, v)| k == "_pretty" && v == "true")

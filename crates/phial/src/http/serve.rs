@@ -94,7 +94,12 @@ async fn within_limit(
     });
     let wants = Wants::of(&front.app.config().http, &request);
     // Content goes out as it came in.
-    let wants = if native { wants.unchanged() } else { wants };
+    let wants = match found {
+        _ if native => wants.unchanged(),
+        // A job's files are NDJSON.
+        Some(Route::JobFile(..)) => wants.in_its_own(),
+        _ => wants,
+    };
     let one_by_one = request.version() < Version::HTTP_2;
     let work = dispatch(front, peer, id, asked, &wants, request);
     let response = match tokio::time::timeout(limit, work).await {

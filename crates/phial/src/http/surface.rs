@@ -127,8 +127,6 @@ fn job(parts: &Parts) -> Option<String> {
 pub(crate) static ROWS: &[Row] = &[
     row(GET, "/metadata", Unsaid, |_| Some(Route::Capabilities)),
     row(POST, "", System("transaction"), |_| Some(Route::Bundle)),
-    row(GET, "", System("search-system"), |_| Some(Route::SearchSystem(false))),
-    row(POST, "/_search", Unsaid, |_| Some(Route::SearchSystem(true))),
     row(GET, "/[type]/[id]", Type("read"), |p| Some(Route::Read(p.ty?, p.id?))),
     row(GET, "/[type]/[id]/_history/[vid]", Type("vread"), |p| {
         Some(Route::Vread(p.ty?, p.id?, p.version?))
@@ -140,6 +138,8 @@ pub(crate) static ROWS: &[Row] = &[
     row(GET, "/_history", System("history-system"), |_| Some(Route::SystemHistory)),
     row(GET, "/[type]", Type("search-type"), |p| Some(Route::Search(p.ty?, false))),
     row(POST, "/[type]/_search", Unsaid, |p| Some(Route::Search(p.ty?, true))),
+    row(GET, "", System("search-system"), |_| Some(Route::SearchSystem(false))),
+    row(POST, "/_search", Unsaid, |_| Some(Route::SearchSystem(true))),
     row(GET, "/[compartment]/[id]/[type]", Unsaid, |p| {
         Some(Route::Compartment(p.compartment?, p.id?, p.ty?, false))
     }),
@@ -153,38 +153,6 @@ pub(crate) static ROWS: &[Row] = &[
     row(PATCH, "/[type]", Unsaid, |p| Some(Route::PatchWhere(p.ty?))),
     row(DELETE, "/[type]/[id]", Type("delete"), |p| Some(Route::Delete(p.ty?, p.id?))),
     row(DELETE, "/[type]", Claim::ConditionalDelete, |p| Some(Route::DeleteWhere(p.ty?))),
-    row(GET, "/Patient/[id]/$everything", PATIENT_EVERYTHING, |p| {
-        Some(Route::Everything(p.ty?, p.id?, false))
-    }),
-    row(POST, "/Patient/[id]/$everything", PATIENT_EVERYTHING, |p| {
-        Some(Route::Everything(p.ty?, p.id?, true))
-    }),
-    row(GET, "/Encounter/[id]/$everything", ENCOUNTER_EVERYTHING, |p| {
-        Some(Route::Everything(p.ty?, p.id?, false))
-    }),
-    row(POST, "/Encounter/[id]/$everything", ENCOUNTER_EVERYTHING, |p| {
-        Some(Route::Everything(p.ty?, p.id?, true))
-    }),
-    row(GET, "/$meta", META, |_| Some(Route::MetaOfAll)),
-    row(POST, "/$meta", META, |_| Some(Route::MetaOfAll)),
-    row(GET, "/[type]/$meta", META, |p| Some(Route::MetaOfType(p.ty?))),
-    row(POST, "/[type]/$meta", META, |p| Some(Route::MetaOfType(p.ty?))),
-    row(GET, "/[type]/[id]/$meta", META, |p| Some(Route::Meta(p.ty?, p.id?))),
-    row(POST, "/[type]/[id]/$meta", META, |p| Some(Route::Meta(p.ty?, p.id?))),
-    row(POST, "/[type]/[id]/$meta-add", META_ADD, |p| Some(Route::MetaAdd(p.ty?, p.id?))),
-    row(POST, "/[type]/[id]/$meta-delete", META_DELETE, |p| Some(Route::MetaDelete(p.ty?, p.id?))),
-    row(GET, "/$export", EXPORT, |_| Some(Route::ExportSystem(false))),
-    row(POST, "/$export", EXPORT, |_| Some(Route::ExportSystem(true))),
-    row(GET, "/Patient/$export", PATIENT_EXPORT, |_| Some(Route::ExportPatients(false))),
-    row(POST, "/Patient/$export", PATIENT_EXPORT, |_| Some(Route::ExportPatients(true))),
-    row(GET, "/Group/[id]/$export", GROUP_EXPORT, |p| Some(Route::ExportGroup(p.id?, false))),
-    row(POST, "/Group/[id]/$export", GROUP_EXPORT, |p| Some(Route::ExportGroup(p.id?, true))),
-    row(POST, "/$import", IMPORT, |_| Some(Route::Import)),
-    row(GET, "/$job/[job]", Unsaid, |p| Some(Route::JobStatus(job(&p)?))),
-    row(DELETE, "/$job/[job]", Unsaid, |p| Some(Route::JobCancel(job(&p)?))),
-    row(GET, "/$job/[job]/[file]", Unsaid, |p| {
-        Some(Route::JobFile(job(&p)?, p.words.get(1)?.parse().ok()?))
-    }),
     row(GET, "/[type]/[id]/$validate", VALIDATE, |p| {
         Some(Route::Validate(p.ty?, Some(p.id?), false))
     }),
@@ -222,6 +190,38 @@ pub(crate) static ROWS: &[Row] = &[
     }),
     row(GET, "/Subscription/[id]/$status", STATUS, |p| Some(Route::SubscriptionStatus(p.id?))),
     row(GET, "/Subscription/[id]/$events", EVENTS, |p| Some(Route::SubscriptionEvents(p.id?))),
+    row(GET, "/Patient/[id]/$everything", PATIENT_EVERYTHING, |p| {
+        Some(Route::Everything(p.ty?, p.id?, false))
+    }),
+    row(GET, "/Encounter/[id]/$everything", ENCOUNTER_EVERYTHING, |p| {
+        Some(Route::Everything(p.ty?, p.id?, false))
+    }),
+    row(POST, "/Patient/[id]/$everything", PATIENT_EVERYTHING, |p| {
+        Some(Route::Everything(p.ty?, p.id?, true))
+    }),
+    row(POST, "/Encounter/[id]/$everything", ENCOUNTER_EVERYTHING, |p| {
+        Some(Route::Everything(p.ty?, p.id?, true))
+    }),
+    row(GET, "/[type]/[id]/$meta", META, |p| Some(Route::Meta(p.ty?, p.id?))),
+    row(POST, "/[type]/[id]/$meta", META, |p| Some(Route::Meta(p.ty?, p.id?))),
+    row(GET, "/[type]/$meta", META, |p| Some(Route::MetaOfType(p.ty?))),
+    row(POST, "/[type]/$meta", META, |p| Some(Route::MetaOfType(p.ty?))),
+    row(GET, "/$meta", META, |_| Some(Route::MetaOfAll)),
+    row(POST, "/$meta", META, |_| Some(Route::MetaOfAll)),
+    row(POST, "/[type]/[id]/$meta-add", META_ADD, |p| Some(Route::MetaAdd(p.ty?, p.id?))),
+    row(POST, "/[type]/[id]/$meta-delete", META_DELETE, |p| Some(Route::MetaDelete(p.ty?, p.id?))),
+    row(GET, "/$export", EXPORT, |_| Some(Route::ExportSystem(false))),
+    row(POST, "/$export", EXPORT, |_| Some(Route::ExportSystem(true))),
+    row(GET, "/Patient/$export", PATIENT_EXPORT, |_| Some(Route::ExportPatients(false))),
+    row(POST, "/Patient/$export", PATIENT_EXPORT, |_| Some(Route::ExportPatients(true))),
+    row(GET, "/Group/[id]/$export", GROUP_EXPORT, |p| Some(Route::ExportGroup(p.id?, false))),
+    row(POST, "/Group/[id]/$export", GROUP_EXPORT, |p| Some(Route::ExportGroup(p.id?, true))),
+    row(POST, "/$import", IMPORT, |_| Some(Route::Import)),
+    row(GET, "/$job/[job]", Unsaid, |p| Some(Route::JobStatus(job(&p)?))),
+    row(DELETE, "/$job/[job]", Unsaid, |p| Some(Route::JobCancel(job(&p)?))),
+    row(GET, "/$job/[job]/[file]", Unsaid, |p| {
+        Some(Route::JobFile(job(&p)?, p.words.get(1)?.parse().ok()?))
+    }),
 ];
 
 /// A route outside every FHIR base. It asks for no token, and says nothing of anyone.

@@ -157,7 +157,7 @@ fn what_is_asked_for_narrows_it() {
         let refused = server.get(role, &path(BY_TEAM, bad)).expect(400);
         assert_eq!(outcome(&refused).len(), 1, "{bad}");
     }
-    let _ = server.get(role, "Practitioner/prac-field/$everything").expect(405);
+    let _ = server.get(role, "Practitioner/prac-field/$everything").expect(404);
 }
 
 #[test]

@@ -233,7 +233,11 @@ impl Oracle {
                     spans(at).iter().any(|s| time_stands(prefix, asked, *s))
                 }
                 "string" => {
-                    value::strings(at).iter().any(|s| string_stands(modifier, &plain(text), s))
+                    let mut all = value::strings(at);
+                    if modifier.is_none() {
+                        all.extend(value::later_families(at));
+                    }
+                    all.iter().any(|s| string_stands(modifier, &plain(text), s))
                 }
                 "number" => {
                     let (prefix, number) = prefixed(text);

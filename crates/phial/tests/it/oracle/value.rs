@@ -282,6 +282,17 @@ pub(crate) fn number_stands(
     }
 }
 
+/// A family name from each later part on: a search finds those, too (3.1.1.4.8).
+pub(crate) fn later_families(at: &At<'_>) -> Vec<String> {
+    let family = match at.value {
+        Value::Object(members) => members.get("family").and_then(Value::as_str),
+        Value::String(s) if at.way.iter().any(|w| w.starts_with("family")) => Some(s.as_str()),
+        _ => None,
+    };
+    let parts = family.into_iter().flat_map(|f| f.match_indices(' ').map(move |(i, _)| &f[i..]));
+    parts.filter(|part| !fold(part).is_empty()).map(str::to_owned).collect()
+}
+
 /// 3.1.1.4.8
 pub(crate) fn string_stands(modifier: Option<&str>, asked: &str, of: &str) -> bool {
     match modifier {
