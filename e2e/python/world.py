@@ -41,10 +41,14 @@ def patient(family):
     }
 
 
+CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
+
+
 def observation(patient_id, value, day=1):
     return {
         "resourceType": "Observation",
         "status": "final",
+        "category": [{"coding": [{"system": CATEGORY, "code": "vital-signs"}]}],
         "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}]},
         "subject": {"reference": f"Patient/{patient_id}"},
         "effectiveDateTime": f"2024-01-{day:02}",

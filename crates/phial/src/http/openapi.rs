@@ -195,7 +195,8 @@ fn interaction(row: &Row) -> Value {
     });
     let Some(all) = said.as_object_mut() else { return said };
     if let Some(body) = body(row) {
-        all.insert("requestBody".to_owned(), json!({"required": true, "content": body}));
+        let required = !matches!(row.claim, Claim::Operation(..));
+        all.insert("requestBody".to_owned(), json!({"required": required, "content": body}));
     }
     if row.path == "/metadata" {
         all.insert("security".to_owned(), json!([]));
@@ -220,6 +221,11 @@ fn body(row: &Row) -> Option<Value> {
             "application/fhir+json": {"schema": schema("Resource")},
         })),
         Method::POST if row.path.is_empty() => Some(fhir("Bundle")),
+        // Its definition says what an operation takes: of some nothing, and `$validate`
+        // answers what does not hold with what is wrong in it.
+        Method::POST if matches!(row.claim, Claim::Operation(..)) => {
+            Some(json!({"application/fhir+json": {"schema": {}}}))
+        }
         Method::POST | Method::PUT => Some(fhir("Resource")),
         _ => None,
     }
