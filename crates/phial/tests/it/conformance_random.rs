@@ -66,7 +66,9 @@ const DAYS: [&str; 14] = [
 ];
 const NUMBERS: [&str; 13] =
     ["0", "1", "1.0", "1.05", "5.35", "5.4", "5.44", "5.45", "99.5", "100", "100.5", "-7", "0.001"];
-const UNITS: [&str; 3] = ["mg", "g", "mm[Hg]"];
+// None that can be turned into another: the oracle compares codes, and amounts in other units have
+// rows of their own.
+const UNITS: [&str; 3] = ["mg", "s", "mm[Hg]"];
 
 /// What is random is made of these.
 struct Made<'d>(&'d mut Dice);
