@@ -248,7 +248,7 @@ impl Made<'_> {
                     "length",
                     self.some(50, |m| {
                         json!({"value": m.number(), "unit": "min",
-                    "system": "http://unitsofmeasure.org", "code": m.one(&["min", "h"])})
+                    "system": "http://unitsofmeasure.org", "code": "min"})
                     }),
                 );
                 put("partOf", self.some(30, |m| m.reference("Encounter")));
