@@ -2,7 +2,8 @@
 //! caller who must know whether a date exists compares it with [`date_of`] of its number.
 
 /// Days from 1970-01-01 to a date.
-pub(crate) fn days_of(year: i64, month: i64, day: i64) -> i64 {
+#[must_use]
+pub fn days_of(year: i64, month: i64, day: i64) -> i64 {
     // Years are counted from March, so that the leap day ends them.
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
@@ -12,7 +13,8 @@ pub(crate) fn days_of(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// The date of a day since 1970-01-01.
-pub(crate) fn date_of(days: i64) -> (i64, i64, i64) {
+#[must_use]
+pub fn date_of(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let of_era = days.rem_euclid(146_097);

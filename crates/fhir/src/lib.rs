@@ -4,7 +4,7 @@
 //! names places ([`Issue::path`]) and never repeats a value.
 
 pub mod attachment;
-mod calendar;
+pub mod calendar;
 pub mod capability;
 pub mod class;
 pub mod compartment;

@@ -20,6 +20,7 @@
 //! | `list` | pcode and term, or facet; patient 7: versions by date (see `list`) | token, reference, uri; everything about a patient |
 //! | `dat` | pcode, start, sequence, end, patient 7, tag (see `span`) | ranges of time |
 //! | `line` | facet, date, sequence, patient 7, tag (see `timeline`) | codes at a time, over all patients |
+//! | `tagged`, `tally` | how many current versions have a tag; how many settled rows of a facet's timeline are of a month and a tag (see `tally`) | totals |
 //! | `str` | pcode, folded text: versions (see `text`) | prefixes, `:contains` |
 //! | `num` | pcode, value, sequence (see `amount`) | ranges |
 //! | `term`, `system` | number, code or URI | what stands in `list` |
@@ -60,6 +61,7 @@ mod rows;
 mod search;
 mod span;
 mod stored;
+mod tally;
 mod text;
 mod timeline;
 mod values;
@@ -277,7 +279,7 @@ impl Index {
         let applied = db::applied(&conn)?;
         let pool = db::Pool::open(&path, &hex, opts, readers, reader_kib)?;
         let names = std::sync::Arc::new(names);
-        let writer = write::Writer::new(conn, (*names).clone())?;
+        let writer = write::Writer::new(conn, (*names).clone(), opts.rows_wait)?;
         Ok(Index {
             path,
             writer: Mutex::new(writer),

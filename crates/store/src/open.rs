@@ -38,6 +38,9 @@ pub struct Options {
     pub writer_cache_kib: Option<u32>,
     /// Page cache of a reading connection in KiB; 2,048 when `None`.
     pub reader_cache_kib: Option<u32>,
+    /// Rows of the index that wait for their place, at most, give or take a batch: 65,536
+    /// when `None`.
+    pub rows_wait: Option<u32>,
     /// How long a look at whether a file is still in its place is good for, before work
     /// is done on it; `None`: not at all. After a commit it is looked at in any case.
     pub look_good_for: Option<Duration>,

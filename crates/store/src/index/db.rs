@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::open::Options;
 
 /// Raised whenever the meaning of a row changes; another number is a rebuild.
-const FORMAT: i64 = 6;
+const FORMAT: i64 = 7;
 
 /// Chosen by measurement: half the depth of 4,096, and a page still decrypts in
 /// about ten microseconds.
@@ -55,6 +55,8 @@ CREATE TABLE dat(k BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE dat_young(k BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE line(k BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE line_young(k BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE tagged(tag INTEGER PRIMARY KEY, n INTEGER NOT NULL);
+CREATE TABLE tally(k BLOB PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE num(k BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE num_young(k BLOB PRIMARY KEY) WITHOUT ROWID;
 ";

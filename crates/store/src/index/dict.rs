@@ -209,6 +209,11 @@ impl Names {
         self.tags.get(usize::try_from(num).ok()?.checked_sub(1)?)
     }
 
+    /// The tags of a type.
+    pub(super) fn tags_of(&self, ty: u8) -> impl Iterator<Item = (u32, &Tag)> {
+        (1..).zip(&self.tags).filter(move |(_, t)| t.shape.ty.number() == ty)
+    }
+
     /// The codes of a tag's facet.
     pub(super) fn facet(&self, tag: u32) -> &[(u32, i64)] {
         let at = self.tag(tag).and_then(|t| usize::try_from(t.facet).ok()?.checked_sub(1));

@@ -10,7 +10,7 @@ use super::list::{self, ABOUT, Which, facet_term};
 use super::stored::{read_body, res_text, term_text};
 use super::values::Val;
 use super::write::members;
-use super::{Index, amount, db, span, text, timeline, unusable};
+use super::{Index, amount, db, span, tally, text, timeline, unusable};
 use crate::error::Error;
 
 struct Dumper<'a> {
@@ -214,6 +214,9 @@ impl Index {
         let conn = self.readers.reader()?;
         let names = self.names();
         let d = Dumper { index: self, conn: &conn, names: &names, at };
+        if !tally::is_right(&conn, &names)? {
+            return Err(Error::Unusable);
+        }
         let mut tables = Vec::new();
         let mut put = |table: &'static str, mut lines: Vec<String>| {
             lines.sort();

@@ -14,7 +14,7 @@ use super::rows::{Head, Rows};
 use super::stored::{delete_resource, delete_term, fetch, fetch_head, resource};
 use super::values::Val;
 use super::write::{members, patient_type};
-use super::{Index, db, lock, unusable};
+use super::{Index, db, lock, tally, unusable};
 use crate::durable;
 use crate::error::Error;
 use std::sync::PoisonError;
@@ -30,8 +30,13 @@ fn delete_versions(
     used: &mut Used,
 ) -> Result<(), Error> {
     let mut rows = Rows::default();
+    let mut totals = tally::Changes::default();
+    let mut gone = tx.prepare_cached("SELECT 1 FROM gone WHERE vid=?1")?;
     for vid in vids {
         let Some(v) = fetch(tx, names, *vid)? else { continue };
+        if !gone.exists([vid])? {
+            totals.left(tx, names, &v)?;
+        }
         if v.tag != 0 {
             let facet = names.tag(v.tag).map_or(0, |t| t.facet);
             let head = Head {
@@ -58,6 +63,8 @@ fn delete_versions(
         tx.prepare_cached("UPDATE res SET cur=0 WHERE num=?1 AND cur=?2")?
             .execute([v.res, v.seq])?;
     }
+    drop(gone);
+    totals.write(tx)?;
     rows.delete(tx, names)?;
     for vid in vids {
         tx.prepare_cached("DELETE FROM version WHERE vid=?1")?.execute([vid])?;

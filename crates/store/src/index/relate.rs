@@ -153,6 +153,19 @@ impl Related {
         self.ties.get(&patient).copied().unwrap_or_default()
     }
 
+    /// Every set of relationships that the viewer can have to what a record is about: to
+    /// no patient, to one, or to several at once.
+    pub(super) fn sets(&self) -> HashSet<RelationshipSet> {
+        let to_one: HashSet<RelationshipSet> = self.ties.values().copied().collect();
+        let mut all = HashSet::from([RelationshipSet::NONE]);
+        for r in &to_one {
+            let with: Vec<_> = all.iter().map(|other| r.and(*other)).collect();
+            all.extend(with);
+            all.insert(*r);
+        }
+        all
+    }
+
     fn tie(&mut self, patient: i64, r: Relationship) {
         let set = self.ties.entry(patient).or_default();
         *set = set.with(r);

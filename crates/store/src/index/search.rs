@@ -2,8 +2,8 @@
 //! and ranked. Everything that the mask hides is gone before
 //! anything is counted.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::cell::{OnceCell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use phial_base::{ClassSet, DataClass, RowId, Seq, Version as RecordVersion};
@@ -35,6 +35,8 @@ pub(super) struct Run<'a> {
     /// As `masks`, by what the answer depends on.
     by_shape: RefCell<HashMap<(Shape, u8), ClassSet>>,
     sets: RefCell<HashMap<i64, RelationshipSet>>,
+    /// Every set of relationships that can be asked about, once it is needed.
+    all_sets: OnceCell<HashSet<RelationshipSet>>,
 }
 
 impl<'a> Run<'a> {
@@ -55,6 +57,7 @@ impl<'a> Run<'a> {
             masks: RefCell::default(),
             by_shape: RefCell::default(),
             sets: RefCell::default(),
+            all_sets: OnceCell::new(),
         }
     }
 
@@ -78,18 +81,29 @@ impl<'a> Run<'a> {
 
     /// What the viewer sees of a version with this tag and patient column.
     pub(super) fn mask(&self, tag: u32, patient: i64) -> Result<ClassSet, Error> {
-        let Some(t) = self.names.tag(tag) else { return Ok(ClassSet::NONE) };
         let related = self.relationships(patient)?;
+        Ok(self.mask_for(tag, related))
+    }
+
+    /// Every mask that a version with this tag can have for the viewer, whomever it is
+    /// about.
+    pub(super) fn masks(&self, tag: u32) -> HashSet<ClassSet> {
+        let sets = self.all_sets.get_or_init(|| self.related.sets());
+        sets.iter().map(|r| self.mask_for(tag, *r)).collect()
+    }
+
+    fn mask_for(&self, tag: u32, related: RelationshipSet) -> ClassSet {
+        let Some(t) = self.names.tag(tag) else { return ClassSet::NONE };
         let key = (tag, related.bits());
         if let Some(m) = self.masks.borrow().get(&key) {
-            return Ok(*m);
+            return *m;
         }
         // Tags that differ in no more than the form of the values share the answer.
         let same = self.by_shape.borrow().get(&(t.shape, related.bits())).copied();
         let m = same.unwrap_or_else(|| (self.access)(&t.shape, related));
         self.by_shape.borrow_mut().insert((t.shape, related.bits()), m);
         self.masks.borrow_mut().insert(key, m);
-        Ok(m)
+        m
     }
 
     pub(super) fn sees(mask: ClassSet) -> bool {
@@ -413,7 +427,7 @@ impl Index {
             On::Param(p) => need.or(p.classes(q.ty)),
             On::Id | On::LastUpdated => need,
         });
-        let search = Searcher {
+        let mut search = Searcher {
             run: &run,
             ty: q.ty,
             sort: &q.sort,
@@ -424,6 +438,14 @@ impl Index {
             plan,
         };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        if count && let Some(total) = search.kept_total()? {
+            page.total = Some(total);
+            search.count = false;
+            if limit == 0 {
+                return Ok(page);
+            }
+        }
+        let count = search.count;
         // One more than asked tells whether there is another page.
         let wanted = if limit == 0 { 0 } else { limit.saturating_add(1) };
         let mut found = None;
@@ -452,7 +474,9 @@ impl Index {
             Some(found) => found,
             None => {
                 let (found, total) = search.gather(&search.plan.scans, wanted, count)?;
-                page.total = count.then_some(total);
+                if count {
+                    page.total = Some(total);
+                }
                 found
             }
         };

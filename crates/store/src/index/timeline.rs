@@ -33,7 +33,7 @@ impl Moment {
         key
     }
 
-    fn read(key: &[u8]) -> Option<Self> {
+    pub(super) fn read(key: &[u8]) -> Option<Self> {
         let mut c = Cursor(key);
         Some(Moment {
             facet: u32::try_from(c.ordered()?).ok()?,
@@ -81,6 +81,39 @@ pub(super) fn scan(
         let m = Moment::read(key).ok_or(Error::Unusable)?;
         if low <= m.date && m.date <= high { each(m) } else { Ok(true) }
     })
+}
+
+/// Which rows of a timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Settled,
+    Waiting,
+}
+
+/// As [`scan`], upwards, of the rows that have settled or of those that still wait.
+pub(super) fn part(
+    conn: &Connection,
+    part: Part,
+    facet: u32,
+    (low, high): (i64, i64),
+    each: &mut dyn FnMut(Moment) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let sql = match part {
+        Part::Settled => UP.old,
+        Part::Waiting => UP.young,
+    };
+    let mut end = start(facet, high);
+    end.extend_from_slice(&[0xff; 16]);
+    let mut s = conn.prepare_cached(sql)?;
+    let mut rows = s.query([start(facet, low), end])?;
+    while let Some(r) = rows.next()? {
+        let key = r.get_ref(0)?.as_blob().map_err(|_| Error::Unusable)?;
+        let m = Moment::read(key).ok_or(Error::Unusable)?;
+        if low <= m.date && m.date <= high {
+            each(m)?;
+        }
+    }
+    Ok(())
 }
 
 /// Calls `each` with every row.

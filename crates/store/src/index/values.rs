@@ -10,7 +10,7 @@ use crate::error::Error;
 /// Date ranges longer than this (32 days, microseconds) have pcodes of their own, so
 /// that an overlap search looks back no further.
 pub(super) const LONG: i64 = 32 * DAY;
-const DAY: i64 = 86_400_000_000;
+pub(super) const DAY: i64 = 86_400_000_000;
 
 /// No value of the primary date: last in both directions.
 pub(super) const NO_DATE: i64 = i64::MIN;

@@ -51,7 +51,7 @@ fn in_list(list: &List, e: Entry) -> Candidate {
     }
 }
 
-fn on_line(m: Moment) -> Candidate {
+pub(super) fn on_line(m: Moment) -> Candidate {
     Candidate {
         seq: m.seq,
         tag: m.tag,

@@ -16,9 +16,9 @@ use super::era::Eras;
 use super::pack::is_moment;
 use super::predicate::Version;
 use super::rows::{Head, Rows};
-use super::stored::{put_resource, put_term, resource_by_key, terms, write_body};
+use super::stored::{fetch_head, put_resource, put_term, resource_by_key, terms, write_body};
 use super::values::{LONG, NO_DATE, ODD_DATE, SPAN_OTHER, SPANS, Unit, Val, res_key};
-use super::{Index, Indexed, Shape, db, lock, relate, unusable, young};
+use super::{Index, Indexed, Shape, db, lock, relate, tally, unusable, young};
 use crate::durable;
 use crate::error::Error;
 
@@ -114,11 +114,17 @@ struct Changes {
     gone: Vec<(i64, i64)>,
     touched: HashSet<i64>,
     eras: Eras,
+    totals: tally::Changes,
 }
 
 impl Writer {
-    pub(super) fn new(conn: Connection, names: Names) -> Result<Self, Error> {
-        let state = State::new(&conn, names)?;
+    pub(super) fn new(
+        conn: Connection,
+        names: Names,
+        rows_wait: Option<u32>,
+    ) -> Result<Self, Error> {
+        let most = rows_wait.map_or(young::WAITING, i64::from);
+        let state = State::new(&conn, names, most)?;
         Ok(Writer { conn: Some(conn), state, dying: Vec::new() })
     }
 
@@ -129,7 +135,7 @@ impl Writer {
 }
 
 impl State {
-    fn new(conn: &Connection, names: Names) -> Result<Self, Error> {
+    fn new(conn: &Connection, names: Names, most: i64) -> Result<Self, Error> {
         let next = |sql: &str| conn.query_row(sql, [], |r| r.get::<_, i64>(0));
         Ok(State {
             names,
@@ -141,13 +147,13 @@ impl State {
             terms: TwoGenerations::new(CACHED),
             next_term: TwoGenerations::new(4096),
             key: Vec::new(),
-            waiting: young::Waiting::count(conn)?,
+            waiting: young::Waiting::count(conn, most)?,
         })
     }
 
     /// Forgets what an undone transaction may have invented.
     pub(super) fn reset(&mut self, conn: &Connection) -> Result<(), Error> {
-        *self = State::new(conn, Names::load(conn)?)?;
+        *self = State::new(conn, Names::load(conn)?, self.waiting.most)?;
         Ok(())
     }
 
@@ -488,7 +494,11 @@ impl State {
         self.waiting.dat += more.dat;
         self.waiting.line += more.line;
         self.waiting.num += more.num;
-        young::settle(tx, &mut self.waiting, batch.len())?;
+        let (names, totals) = (&self.names, &mut changes.totals);
+        young::settle(tx, &mut self.waiting, batch.len(), &mut |from, to| {
+            totals.settle(tx, names, (from, to))
+        })?;
+        std::mem::take(&mut changes.totals).write(tx)?;
         changes.eras.write(tx)?;
         Ok(changes)
     }
@@ -521,6 +531,9 @@ impl State {
         if prev != 0 {
             supersede(db::vid(ty, prev))?;
             changes.gone.push((prev, seq));
+            if let Some(v) = fetch_head(tx, db::vid(ty, prev))? {
+                changes.totals.left(tx, &self.names, &v)?;
+            }
             if relate::matters(rec.ty) {
                 relate::touched_by_version(
                     tx,
@@ -545,6 +558,7 @@ impl State {
                 Shape { ty: rec.ty, labels: rec.labels, about_patient: !patients.is_empty() };
             let full = Tag { shape, span, own: own.unwrap_or(0), facet };
             tag = self.names.intern_tag(tx, full, &mut self.names_changed)?;
+            changes.totals.came(tag);
             let facet = (facet, self.names.facet(tag).len());
             rows.add(&Head { ty, seq, tag, patient, date, facet }, &vals);
             if relate::matters(rec.ty) {

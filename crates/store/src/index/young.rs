@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::error::Error;
 
 /// Rows that wait, at most, give or take a batch.
-const WAITING: i64 = 65_536;
+pub(super) const WAITING: i64 = 65_536;
 
 /// How many rows wait in each table.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,10 +21,12 @@ pub(super) struct Waiting {
     pub dat: i64,
     pub line: i64,
     pub num: i64,
+    /// More than this, and a table's rows begin to settle.
+    pub most: i64,
 }
 
 impl Waiting {
-    pub(super) fn count(conn: &Connection) -> Result<Self, Error> {
+    pub(super) fn count(conn: &Connection, most: i64) -> Result<Self, Error> {
         let of = |sql: &str| conn.query_row(sql, [], |r| r.get::<_, i64>(0));
         Ok(Waiting {
             res_hash: of("SELECT count(*) FROM res_hash_young")?,
@@ -32,6 +34,7 @@ impl Waiting {
             dat: of("SELECT count(*) FROM dat_young")?,
             line: of("SELECT count(*) FROM line_young")?,
             num: of("SELECT count(*) FROM num_young")?,
+            most,
         })
     }
 }
@@ -81,25 +84,37 @@ const NUM: Moves = Moves {
     take: "DELETE FROM num_young WHERE k>=?1 AND k<=?2",
 };
 
+/// Told between which keys rows are about to settle.
+pub(super) type Leaving<'a, K> = &'a mut dyn FnMut(&K, &K) -> Result<(), Error>;
+
 /// Settles a stretch of each table in which too many rows wait, after a batch of records.
-pub(super) fn settle(conn: &Connection, waiting: &mut Waiting, batch: usize) -> Result<(), Error> {
+/// `leaving` is told between which keys rows of timelines are about to settle.
+pub(super) fn settle(
+    conn: &Connection,
+    waiting: &mut Waiting,
+    batch: usize,
+    leaving: Leaving<'_, Vec<u8>>,
+) -> Result<(), Error> {
     // More than a batch brings, so that the tables get no larger.
     let rows = i64::try_from(batch).unwrap_or(i64::MAX).saturating_mul(4).min(WAITING);
-    if waiting.res_hash > WAITING {
-        waiting.res_hash -= stretch::<i64>(conn, &RES, rows, (i64::MIN, i64::MAX))?;
+    let most = waiting.most;
+    if waiting.res_hash > most {
+        waiting.res_hash -=
+            stretch::<i64>(conn, &RES, rows, (i64::MIN, i64::MAX), &mut |_, _| Ok(()))?;
     }
-    if waiting.term_hash > WAITING {
-        waiting.term_hash -= stretch::<i64>(conn, &TERM, rows, (i64::MIN, i64::MAX))?;
+    if waiting.term_hash > most {
+        waiting.term_hash -=
+            stretch::<i64>(conn, &TERM, rows, (i64::MIN, i64::MAX), &mut |_, _| Ok(()))?;
     }
     let all = || (Vec::new(), vec![0xff; 64]);
-    if waiting.dat > WAITING {
-        waiting.dat -= stretch::<Vec<u8>>(conn, &DAT, rows, all())?;
+    if waiting.dat > most {
+        waiting.dat -= stretch::<Vec<u8>>(conn, &DAT, rows, all(), &mut |_, _| Ok(()))?;
     }
-    if waiting.line > WAITING {
-        waiting.line -= stretch::<Vec<u8>>(conn, &LINE, rows, all())?;
+    if waiting.line > most {
+        waiting.line -= stretch::<Vec<u8>>(conn, &LINE, rows, all(), leaving)?;
     }
-    if waiting.num > WAITING {
-        waiting.num -= stretch::<Vec<u8>>(conn, &NUM, rows, all())?;
+    if waiting.num > most {
+        waiting.num -= stretch::<Vec<u8>>(conn, &NUM, rows, all(), &mut |_, _| Ok(()))?;
     }
     Ok(())
 }
@@ -110,11 +125,13 @@ fn stretch<K: FromSql + ToSql>(
     moves: &Moves,
     rows: i64,
     (first, last): (K, K),
+    leaving: Leaving<'_, K>,
 ) -> Result<i64, Error> {
     let from: K = place(conn, moves.table)?.unwrap_or(first);
     let end: Option<K> =
         conn.prepare_cached(moves.end)?.query_row(params![from, rows], |r| r.get(0)).optional()?;
     let to = end.as_ref().unwrap_or(&last);
+    leaving(&from, to)?;
     conn.prepare_cached(moves.put)?.execute(params![from, to])?;
     let taken = conn.prepare_cached(moves.take)?.execute(params![from, to])?;
     keep_place(conn, moves.table, end)?;
@@ -220,9 +237,9 @@ mod tests {
     fn what_waits_settles_in_stretches_and_nothing_is_lost() {
         let conn = Connection::open_in_memory().unwrap();
         conn.execute_batch(SCHEMA).unwrap();
-        let mut waiting = Waiting::default();
+        let mut waiting = Waiting { most: WAITING, ..Waiting::default() };
         let mix = |n: i64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64.cast_signed()) >> 20;
-        let (mut most, batch) = (0, 4096);
+        let (mut most, mut left, batch) = (0, 0, 4096);
         for round in 0..24 {
             for n in round * batch..(round + 1) * batch {
                 let key = [mix(n).to_be_bytes(), n.to_be_bytes()].concat();
@@ -242,8 +259,13 @@ mod tests {
             waiting.dat += batch;
             waiting.line += batch;
             waiting.num += batch;
-            settle(&conn, &mut waiting, usize::try_from(batch).unwrap()).unwrap();
-            let now = Waiting::count(&conn).unwrap();
+            let mut told = |from: &Vec<u8>, to: &Vec<u8>| {
+                let sql = "SELECT count(*) FROM line_young WHERE k>=?1 AND k<=?2";
+                left += conn.query_row(sql, [from, to], |r| r.get::<_, i64>(0)).unwrap();
+                Ok(())
+            };
+            settle(&conn, &mut waiting, usize::try_from(batch).unwrap(), &mut told).unwrap();
+            let now = Waiting::count(&conn, WAITING).unwrap();
             assert_eq!(
                 (now.res_hash, now.term_hash, now.dat, now.line, now.num),
                 (waiting.res_hash, waiting.term_hash, waiting.dat, waiting.line, waiting.num)
@@ -257,6 +279,7 @@ mod tests {
             };
             let settled = of(table.to_owned());
             assert!(settled > 0, "{table}");
+            assert!(table != "line" || settled == left);
             assert_eq!(settled + of(format!("{table}_young")), 24 * batch, "{table}");
         }
     }

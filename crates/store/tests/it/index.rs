@@ -639,3 +639,87 @@ fn many_facets_and_none_are_searched_alike() {
     assert!(want.len() > 80);
     assert_eq!(pages(&index, &q, &viewer, &everything, end, 23, true).0, want);
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_total_that_is_kept_is_what_is_there(seed in any::<u64>(), batch in 1_usize..60) {
+        let mut d = Dice(seed);
+        let dir = tempfile::tempdir().unwrap();
+        let index = open(&dir);
+        let spans = [0, 1, 1_000, 1_000_000, DAY, 30 * DAY, 31 * DAY, 365 * DAY, 5 * DAY + 7];
+        let token = |code: &str| Term::Token { system: Some("s".into()), code: Some(code.into()) };
+        let own = |code| p("Observation", code).classes(ty("Observation")).iter().next().unwrap();
+        let when = |d: &mut Dice| {
+            let edge = d.of(&[0, 30, 31, 58, 59, 364, 365]) * DAY;
+            edge + match d.below(5) {
+                0 => -1_000_000,
+                1 => 0,
+                2 => 3,
+                3 => 7_000_000,
+                _ => i64::try_from(d.below(20)).unwrap() * DAY,
+            }
+        };
+        let log: Vec<Indexed> = (1..250u64)
+            .map(|n| {
+                let mut values = vec![
+                    (p("Observation", "code"), own("code"), token(d.of(&["a", "b"]))),
+                    (p("Observation", "status"), own("status"), token(d.of(&["final", "no"]))),
+                ];
+                for _ in 0..d.of(&[0, 1, 1, 1, 1, 2]) {
+                    let low = when(&mut d);
+                    let high = low + d.of(&spans);
+                    let date = Term::Date { low, high };
+                    values.push((p("Observation", "date"), own("date"), date));
+                }
+                // Names come again: some are changed, some deleted.
+                let name = format!("n{}", d.below(170));
+                let about = [d.of(&["p", "q", "r"])];
+                let mut v = plain(n, "Observation", &name, &about, values);
+                v.deleted = d.one_in(15);
+                v
+            })
+            .collect();
+        for part in log.chunks(batch) {
+            index.apply(part).unwrap();
+            if d.one_in(4) {
+                index.expire(i64::MAX).unwrap();
+            }
+        }
+        // Whether the tables agree with one another is told too.
+        index.dump().unwrap();
+        let model = Model { log: &log };
+        let (viewer, end) = (Viewer::default(), index.applied());
+        for _ in 0..60 {
+            let mut q = Query::all(ty("Observation"));
+            let mut add = |on, values| {
+                let on = On::Param(p("Observation", on));
+                q.filters.push(Filter { on, modifier: Modifier::None, values });
+            };
+            if !d.one_in(4) {
+                let code = Some(d.of(&["a", "b", "c"]).into());
+                add("code", vec![Operand::Token { system: None, code }]);
+            }
+            for _ in 0..d.below(3) {
+                let prefix = d.of(&[
+                    Prefix::Eq, Prefix::Ne, Prefix::Gt, Prefix::Lt, Prefix::Ge, Prefix::Le,
+                    Prefix::Sa, Prefix::Eb, Prefix::Ap,
+                ]);
+                let low = d.of(&[0, 31 * DAY, 59 * DAY, 40 * DAY, 365 * DAY, 58 * DAY + 7]);
+                let high = low + d.of(&[1, 1_000_000, DAY, 28 * DAY, 31 * DAY, 365 * DAY]);
+                add("date", vec![Operand::Date { prefix, low, high }]);
+            }
+            if d.one_in(5) {
+                q.sort = vec![SortKey { on: On::Param(p("Observation", "date")), descending: true }];
+            }
+            let mask = policy(d.next());
+            let want = model.search(&q, &viewer, &mask, end);
+            let limit = u32::try_from(d.below(3)).unwrap();
+            let page = index.search(&q, &viewer, &mask, end, None, limit, true).unwrap();
+            prop_assert_eq!(page.total, Some(want.len() as u64), "{:?}", q);
+            let first = want.iter().take(usize::try_from(limit).unwrap());
+            prop_assert!(page.hits.iter().map(|h| h.seq).eq(first.copied()), "{:?}", q);
+        }
+    }
+}

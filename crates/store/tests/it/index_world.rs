@@ -19,7 +19,9 @@ pub(crate) fn key(n: u8) -> SecretKey {
 }
 
 pub(crate) fn open(dir: &tempfile::TempDir) -> Index {
-    Index::open(dir.path(), 1, &key(1), &Options::default()).unwrap()
+    // So few that some have settled and some still wait.
+    let options = Options { rows_wait: Some(5), ..Options::default() };
+    Index::open(dir.path(), 1, &key(1), &options).unwrap()
 }
 
 pub(crate) fn ty(name: &str) -> ResourceType {
