@@ -181,6 +181,14 @@ numbered! {
         VendorChanged = 68 "vendor-changed",
         /// A subscriber was notified: what was disclosed by a job on its owner's behalf.
         Notification = 69 "notification",
+        /// An app or a service was registered, changed or removed.
+        ClientChanged = 90 "client-changed",
+        /// Someone let an app act for him, within these scopes.
+        GrantGiven = 91 "grant-given",
+        /// What someone had let an app do was taken back.
+        GrantEnded = 92 "grant-ended",
+        /// An app's or a service's request was refused.
+        ClientRefused = 93 "client-refused",
     }
 }
 
@@ -275,6 +283,10 @@ numbered! {
         /// Which bytes of an attachment were delivered: the first, the last, how many there
         /// are.
         Range = 33 "range",
+        /// The app or service that something is about.
+        Client = 60 "client",
+        /// Scopes, as they were given or refused.
+        Scope = 61 "scope",
     }
 }
 
@@ -466,6 +478,7 @@ impl Entry {
             entry.who.unit.clone_from(&s.unit);
             entry.who.session.clone_from(&s.session);
             entry.who.mfa = s.mfa;
+            entry.who.client = s.client.as_deref().map(str::to_owned);
             entry.purpose = Some(s.purpose);
         }
         entry

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{LogicalId, RequestId, TenantId};
+use crate::{LogicalId, RequestId, Scopes, TenantId};
 
 /// The unique name of an account (164.312(a)(2)(i)): 1 to 64 of `a-z 0-9 . _ @ -`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -145,6 +146,10 @@ pub struct Subject {
     pub mfa: u8,
     /// The session's public handle (never the token).
     pub session: Option<String>,
+    /// The app or service through which the account acts, if any.
+    pub client: Option<Arc<str>>,
+    /// What that app may do of what the account may do; everything when `None`.
+    pub scopes: Option<Arc<Scopes>>,
 }
 
 /// Through which door a request came.

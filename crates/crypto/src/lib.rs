@@ -12,6 +12,7 @@
 //! | `small` | small sealed things |
 //! | `stream` | sealed streams of any length |
 //! | `sign` | Ed25519 |
+//! | `jose` | signatures of JSON Web Tokens |
 //! | `harden` | core dumps off |
 //!
 //! The crate knows nothing of FHIR or SQL. It refuses to say more than "refused"
@@ -24,6 +25,7 @@ mod encode;
 mod error;
 mod harden;
 mod hash;
+mod jose;
 mod key;
 mod key_file;
 mod names;
@@ -38,6 +40,7 @@ mod wrapped;
 pub use error::{Error, KeyFileProblem};
 pub use harden::{Hardening, harden_process};
 pub use hash::{Digest, constant_time_eq, content_hash, hmac_sha256, sha256};
+pub use jose::{Curve, JwsAlg, JwsKey, JwsSigner};
 pub use key::SecretKey;
 pub use key_file::KeyFile;
 pub use names::{key_subject, row_id};

@@ -25,6 +25,7 @@ impl Caller {
         Viewer {
             practitioner: self.subject.practitioner.clone(),
             patient: self.subject.patient.clone(),
+            launch: self.subject.scopes.as_ref().and_then(|s| s.patient().cloned()),
         }
     }
 }

@@ -197,6 +197,13 @@ impl Engine {
             let reason = phial_policy::DenialReason::NotPermitted;
             return Ok(Err(Denial { reason, policies: Arc::from([]) }));
         }
+        if let Ok(permit) = &decided
+            && caller.subject.scopes.as_ref().is_some_and(|s| s.narrows())
+            && !self.is_in_scope(tenant, caller, permit, found)?
+        {
+            let reason = phial_policy::DenialReason::Scope;
+            return Ok(Err(Denial { reason, policies: Arc::from([]) }));
+        }
         Ok(decided)
     }
 
@@ -315,7 +322,10 @@ impl Engine {
     ) -> Result<(), Failure> {
         let tenant = self.home(caller)?;
         let mut e = entry::of(caller, kind);
-        if matches!(kind, EventKind::TokenRefused | EventKind::LoginFailed) {
+        if matches!(
+            kind,
+            EventKind::TokenRefused | EventKind::LoginFailed | EventKind::ClientRefused
+        ) {
             e.outcome = OutcomeCode::Denied;
         }
         for (k, v) in detail {

@@ -34,10 +34,13 @@ mod runner;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use phial_audit::{DetailKey, EventKind, OutcomeCode};
-use phial_base::{Purpose, RequestInfo, Subject, SubjectId, Surface, TenantId, Version};
+use phial_base::{
+    LogicalId, Purpose, RequestInfo, Scope, Scopes, Subject, SubjectId, Surface, TenantId, Version,
+};
 use phial_fhir::issue::IssueCode;
 use phial_store::Error as StoreError;
 use phial_store::control::{ControlLog, Record};
@@ -131,6 +134,39 @@ impl Reason {
     }
 }
 
+/// The app or service through which a job was asked for: its limits hold in every step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Through {
+    /// Its name.
+    pub client: String,
+    /// Its scopes.
+    pub scopes: String,
+    /// The patient whom it was launched for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patient: Option<String>,
+}
+
+impl Through {
+    /// Through which app the subject acts, if any.
+    pub(crate) fn of(subject: &Subject) -> Option<Self> {
+        let scopes = subject.scopes.as_ref()?;
+        Some(Through {
+            client: subject.client.as_deref().unwrap_or_default().to_owned(),
+            scopes: scopes.to_string(),
+            patient: scopes.patient().map(|p| p.as_str().to_owned()),
+        })
+    }
+
+    /// The subject within the app's limits. What can't be read any more gives nothing.
+    fn limit(&self, subject: &mut Subject) {
+        let scopes = self.scopes.split(' ').filter_map(Scope::parse);
+        let patient = self.patient.as_deref().and_then(|p| LogicalId::new(p).ok());
+        subject.scopes = Some(Arc::new(Scopes::new(scopes, patient)));
+        subject.client = Some(self.client.as_str().into());
+    }
+}
+
 /// One job. Field names are part of the control log's content: only append.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -168,6 +204,9 @@ pub struct Job {
     /// Until when what it left is kept, microseconds since the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<i64>,
+    /// The app through which it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub through: Option<Through>,
 }
 
 /// A job with the version that a change of it replaces.
@@ -260,6 +299,12 @@ pub trait Subjects: Send + Sync {
         id: &SubjectId,
         purpose: Purpose,
     ) -> Result<Option<Subject>, StoreError>;
+
+    /// Whether the app or service of this name still stands.
+    ///
+    /// # Errors
+    /// A store's: nothing may be done in its name then.
+    fn client_stands(&self, control: &ControlLog, client: &str) -> Result<bool, StoreError>;
 }
 
 fn read(record: Record) -> Result<Found, StoreError> {
@@ -347,6 +392,7 @@ impl Engine {
             reason: None,
             ended: None,
             until: None,
+            through: Through::of(&caller.subject),
         };
         // Written down before it can act; a crash in between leaves an entry about a job
         // that never was.
@@ -400,7 +446,7 @@ impl Engine {
             device: None,
             surface: Surface::Job,
         };
-        Caller { subject: std::sync::Arc::new(subject), request }
+        Caller { subject: Arc::new(subject), request }
     }
 }
 
@@ -424,6 +470,7 @@ mod tests {
             reason: None,
             ended: None,
             until: None,
+            through: None,
         }
     }
 
@@ -436,6 +483,13 @@ mod tests {
         assert_eq!(serde_json::from_str::<Job>(text).unwrap(), job());
         let back: Value = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_value(job()).unwrap(), back);
+        let through = Through {
+            client: "app".into(),
+            scopes: "system/*.rs".into(),
+            patient: Some("p".into()),
+        };
+        let text = r#"{"client":"app","scopes":"system/*.rs","patient":"p"}"#;
+        assert_eq!(serde_json::to_string(&through).unwrap(), text);
     }
 
     #[test]

@@ -34,6 +34,7 @@ impl Engine {
         query: &Query,
         action: Action,
     ) -> Result<(), Failure> {
+        self.leads_past_scopes(caller, action, query)?;
         let admin = ClassSet::of(DataClass::Administrative);
         let ever =
             |ty: ResourceType| self.policy().ever(&caller.subject, action, ty.name()).or(admin);

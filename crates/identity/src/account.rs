@@ -45,6 +45,8 @@ impl Account {
             purpose,
             mfa: 0,
             session: None,
+            client: None,
+            scopes: None,
         })
     }
 
@@ -149,6 +151,8 @@ impl<'a> Accounts<'a> {
             purpose,
             mfa: 0,
             session: None,
+            client: None,
+            scopes: None,
         }))
     }
 

@@ -22,6 +22,18 @@ pub enum Error {
     /// A record of the control log that is no account.
     #[error("an account in the control log can't be read")]
     Damaged,
+    /// An app or service can't be registered like that.
+    #[error("{0}")]
+    Client(&'static str),
+    /// There is no such app or service, or it was removed.
+    #[error("there is no client of that name")]
+    NoClient,
+    /// A record of the control log that is no client or grant.
+    #[error("a client in the control log can't be read")]
+    DamagedClient,
+    /// A key that signs tokens could not be made or read.
+    #[error("a key that signs tokens can't be made or read")]
+    Signing,
     /// A store failed.
     #[error(transparent)]
     Store(#[from] phial_store::Error),

@@ -6,6 +6,7 @@
 
 mod account;
 mod error;
+pub mod oauth;
 mod token;
 
 pub use account::{Account, Accounts};

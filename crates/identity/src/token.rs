@@ -146,6 +146,8 @@ impl Tokens {
             purpose: session.purpose,
             mfa: session.mfa,
             session: Some(session.handle.clone()),
+            client: None,
+            scopes: None,
         });
         let mut known = self.known();
         if known.len() >= REMEMBERED {

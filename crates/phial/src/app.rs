@@ -17,6 +17,7 @@ use phial_base::{
 use phial_crypto::{KeyFile, RootProvider};
 use phial_engine::job::Runner;
 use phial_engine::{Attachments, Caller, Engine, Settings};
+use phial_identity::oauth::{Apps, Keys, Lives};
 use phial_identity::{Limits, Tokens};
 use phial_policy::PolicySet;
 use phial_store::blobs::{Bucket, BucketSettings};
@@ -25,10 +26,12 @@ use phial_store::keystore::Keystore;
 use phial_store::making::{self, Making};
 use phial_store::open::Options;
 use phial_store::sessions::Sessions;
+use phial_store::tickets::Tickets;
 use phial_store::verify::Report;
 use phial_store::vessel::{Indexing, Vessel};
 
 use crate::config::Config;
+use crate::http::KeySets;
 use crate::jobs;
 
 /// How long a look at a store's file is good for: a file that someone takes away is noticed
@@ -42,6 +45,12 @@ pub(crate) struct App {
     config: ArcSwap<Config>,
     pub(crate) engine: Engine,
     pub(crate) tokens: Tokens,
+    /// What apps and services were given.
+    pub(crate) apps: Apps,
+    /// The keys that sign id_tokens.
+    pub(crate) token_keys: Keys,
+    /// Key sets of clients, fetched.
+    pub(crate) key_sets: KeySets,
     pub(crate) jobs: Runner,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
@@ -115,7 +124,8 @@ impl App {
                 indexing,
             )?);
         }
-        let sessions = Sessions::open(&home, keystore, Arc::clone(&rng), options)?;
+        let sessions = Sessions::open(&home, Arc::clone(&keystore), Arc::clone(&rng), options)?;
+        let tickets = Tickets::open(&home, keystore, Arc::clone(&rng), options)?;
         let limits = limits(&config);
         let attachments = Attachments {
             max_bytes: config.attachments.max_mib << 20,
@@ -131,6 +141,9 @@ impl App {
             jobs: jobs::runner(&engine, &config),
             engine,
             tokens: Tokens::new(sessions, limits),
+            apps: Apps::new(tickets, lives(&config)),
+            token_keys: Keys::default(),
+            key_sets: KeySets::default(),
             home,
             config: ArcSwap::from_pointee(config),
             clock,
@@ -268,6 +281,8 @@ impl App {
                 purpose: Purpose::HOPERAT,
                 mfa: 0,
                 session: None,
+                client: None,
+                scopes: None,
             }),
             request: RequestInfo {
                 id: RequestId(id),
@@ -284,6 +299,15 @@ fn limits(config: &Config) -> Limits {
     Limits {
         idle: SignedDuration::from_mins(config.session.idle_minutes),
         absolute: SignedDuration::from_hours(config.session.absolute_hours),
+    }
+}
+
+fn lives(config: &Config) -> Lives {
+    Lives {
+        access: SignedDuration::from_mins(config.oauth.access_minutes),
+        offline: SignedDuration::from_hours(24 * config.oauth.offline_days),
+        online: SignedDuration::from_hours(config.session.absolute_hours),
+        ..Lives::default()
     }
 }
 

@@ -2,6 +2,7 @@
 //! done; 2: usage.
 
 mod audit;
+mod client;
 mod demo;
 mod doctor;
 mod import;
@@ -73,6 +74,9 @@ enum Command {
     /// Add, list, suspend and resume accounts.
     #[command(subcommand)]
     User(user::UserCommand),
+    /// Register apps and services, show and remove them.
+    #[command(subcommand)]
+    Client(client::ClientCommand),
     /// Show how subscriptions stand.
     #[command(subcommand)]
     Subscription(subscription::SubscriptionCommand),
@@ -119,6 +123,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Synth(args) => synth::run(home, &args, &out),
         Command::Token(args) => token::run(home, &args, &out),
         Command::User(command) => user::run(home, &command, &out),
+        Command::Client(command) => client::run(home, &command, &out),
         Command::Subscription(command) => subscription::run(home, &command, &out),
         Command::Vendor(command) => vendor::run(home, &command, &out),
         Command::Audit(command) => audit::run(home, &command, &out),

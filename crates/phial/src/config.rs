@@ -23,6 +23,7 @@ pub(crate) struct Config {
     pub(crate) fhir: Fhir,
     pub(crate) jobs: Jobs,
     pub(crate) import: Import,
+    pub(crate) oauth: Oauth,
 }
 
 /// `[fhir]`
@@ -74,6 +75,9 @@ pub(crate) struct Http {
     /// Origins whose pages may ask. Needs a rationale.
     pub(crate) cors_origins: Vec<String>,
     pub(crate) cors_rationale: Option<String>,
+    /// The address by which browsers know this server: `https://host[:port]`. Without one,
+    /// pages are for this machine alone.
+    pub(crate) public_url: Option<String>,
     /// Whether answers are compressed when the client asks.
     pub(crate) compression: bool,
     /// Largest request body, mebibytes.
@@ -97,6 +101,7 @@ impl Default for Http {
             phi_in_urls_rationale: None,
             cors_origins: Vec::new(),
             cors_rationale: None,
+            public_url: None,
             compression: true,
             max_body_mib: 32,
             request_timeout_s: 60,
@@ -149,6 +154,8 @@ pub(crate) struct Tls {
     pub(crate) certificate: Option<PathBuf>,
     /// PEM file with its private key.
     pub(crate) key: Option<PathBuf>,
+    /// Whether clients are asked for a certificate: services may prove themselves by one.
+    pub(crate) client_certificates: bool,
 }
 
 /// `[subscriptions]`: whom the server may call, and how long it tries.
@@ -216,6 +223,30 @@ pub(crate) struct Import {
 impl Default for Import {
     fn default() -> Self {
         Import { sources: Vec::new(), max_mib: 10_240 }
+    }
+}
+
+/// `[oauth]`: apps and services.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Oauth {
+    /// The hosts (`HOST` or `HOST:PORT`) that keys of clients may be fetched from. None by
+    /// default.
+    pub(crate) hosts: Vec<String>,
+    /// PEM file with the CAs that may vouch for those hosts; the system's own list, when
+    /// not given.
+    pub(crate) ca: Option<PathBuf>,
+    /// Minutes for which an app's access token holds. More than 60 needs a rationale.
+    pub(crate) access_minutes: i64,
+    /// Days for which an app may refresh its access without its user (`offline_access`).
+    /// More than 366 needs a rationale.
+    pub(crate) offline_days: i64,
+    pub(crate) rationale: Option<String>,
+}
+
+impl Default for Oauth {
+    fn default() -> Self {
+        Oauth { hosts: Vec::new(), ca: None, access_minutes: 10, offline_days: 90, rationale: None }
     }
 }
 
@@ -391,6 +422,14 @@ impl Config {
             let value = self.jobs.keep_hours.to_string();
             depart("jobs.keep_hours", value, &self.jobs.rationale, "jobs.rationale")?;
         }
+        if self.oauth.access_minutes > 60 {
+            let value = self.oauth.access_minutes.to_string();
+            depart("oauth.access_minutes", value, &self.oauth.rationale, "oauth.rationale")?;
+        }
+        if self.oauth.offline_days > 366 {
+            let value = self.oauth.offline_days.to_string();
+            depart("oauth.offline_days", value, &self.oauth.rationale, "oauth.rationale")?;
+        }
         if self.attachments.scan == Scan::Required && self.attachments.scanner.is_none() {
             return Err(ConfigError::Rule(
                 "attachments.scan = \"required\" needs attachments.scanner: unix:/path or host:port"
@@ -419,6 +458,16 @@ impl Config {
             ("attachments.scan_timeout_s", self.attachments.scan_timeout_s > 0),
             ("session.idle_minutes", self.session.idle_minutes > 0),
             ("session.absolute_hours", self.session.absolute_hours > 0),
+            ("oauth.access_minutes", self.oauth.access_minutes > 0),
+            ("oauth.offline_days", (1..=3650).contains(&self.oauth.offline_days)),
+            ("oauth.hosts", self.oauth.hosts.iter().all(|h| phial_engine::is_host(h))),
+            (
+                "http.public_url",
+                self.http
+                    .public_url
+                    .as_ref()
+                    .is_none_or(|u| u.starts_with("https://") && crate::http::is_origin(u)),
+            ),
             ("keys.backup_retention_days", self.keys.backup_retention_days >= 0),
             ("http.max_body_mib", (1..=1024).contains(&self.http.max_body_mib)),
             ("http.request_timeout_s", self.http.request_timeout_s > 0),
@@ -466,8 +515,14 @@ pub(crate) struct Change {
 }
 
 /// Settings that are read once, when the program starts.
-pub(crate) const NEED_A_RESTART: [&str; 4] =
-    ["import.max_mib", "import.sources", "jobs.keep_hours", "keys.root_file"];
+pub(crate) const NEED_A_RESTART: [&str; 6] = [
+    "import.max_mib",
+    "import.sources",
+    "jobs.keep_hours",
+    "keys.root_file",
+    "oauth.access_minutes",
+    "oauth.offline_days",
+];
 
 impl Config {
     /// What is different in `other`.
@@ -504,6 +559,8 @@ impl Config {
             .collect();
         new.keys.root_file.clone_from(&self.keys.root_file);
         new.jobs.keep_hours = self.jobs.keep_hours;
+        new.oauth.access_minutes = self.oauth.access_minutes;
+        new.oauth.offline_days = self.oauth.offline_days;
         new.import = self.import.clone();
         new.attachments.clone_from(&self.attachments);
         (new, waiting)
@@ -518,6 +575,7 @@ pub(crate) const TEMPLATE: &str = "\
 [http]
 # phi_in_urls = \"refuse-identifiers\"   # or \"strict\", or \"allow\" (needs phi_in_urls_rationale)
 # cors_origins = [\"https://app.example\"] # pages that may ask (needs cors_rationale)
+# public_url = \"https://phial.example.org\"  # by which browsers know this server; none: this machine alone
 # compression = true                    # of answers, when the client asks
 # max_body_mib = 32
 # request_timeout_s = 60
@@ -542,6 +600,7 @@ pub(crate) const TEMPLATE: &str = "\
 [tls]
 # certificate = \"/etc/phial/server.pem\" # without one, a development CA is made in tls/
 # key = \"/etc/phial/server.key\"
+# client_certificates = false           # ask for one: services may prove themselves by it
 
 [subscriptions]
 # hosts = [\"ehr.example.org\"]         # whom notifications may go to; nobody by default
@@ -557,6 +616,12 @@ pub(crate) const TEMPLATE: &str = "\
 [import]
 # sources = [\"https://data.example.org/exports/\"]   # where $import may fetch; none: uploads alone
 # max_mib = 10240
+
+[oauth]
+# hosts = [\"apps.example.org\"]         # where keys of apps and services may be fetched from
+# ca = \"/etc/phial/partners.pem\"      # who may vouch for them, if not the system's CAs
+# access_minutes = 10                   # of an app's access token; more than 60 needs a rationale
+# offline_days = 90                     # of offline_access; more than 366 needs a rationale
 ";
 
 #[cfg(test)]
@@ -619,6 +684,8 @@ mod tests {
         new.jobs.keep_hours = 48;
         new.import.sources = vec!["https://data.example.org/".to_owned()];
         new.import.max_mib = 1;
+        new.oauth.access_minutes = 5;
+        new.oauth.offline_days = 7;
         let names: Vec<_> = old.changes(&new).into_iter().map(|c| c.setting).collect();
         assert_eq!(
             names,
@@ -628,6 +695,8 @@ mod tests {
                 "import.sources",
                 "jobs.keep_hours",
                 "keys.root_file",
+                "oauth.access_minutes",
+                "oauth.offline_days",
                 "session.idle_minutes"
             ]
         );

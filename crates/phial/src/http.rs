@@ -14,6 +14,7 @@ mod finish;
 mod health;
 mod listen;
 mod negotiate;
+mod oauth;
 mod openapi;
 mod operations;
 mod prefer;
@@ -32,6 +33,7 @@ pub(crate) use cors::is_origin;
 #[cfg(test)]
 pub(crate) use errors::ERRORS;
 pub(crate) use listen::{Serving, serve};
+pub(crate) use oauth::KeySets;
 #[cfg(test)]
 pub(crate) use openapi::document as openapi;
 pub(crate) use tls::{Described, OFFERED, describe as describe_certificate};

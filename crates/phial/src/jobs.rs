@@ -7,6 +7,7 @@ use phial_engine::job::{Runner, Subjects, Work};
 use phial_engine::operation::export::ExportWork;
 use phial_engine::operation::ndjson::ImportWork;
 use phial_identity::Accounts;
+use phial_identity::oauth::Clients;
 use phial_policy::PolicySet;
 use phial_store::Error as StoreError;
 use phial_store::control::ControlLog;
@@ -44,6 +45,14 @@ impl Subjects for Owners {
             Err(phial_identity::Error::Store(e)) => Err(e),
             // An account that can't be read is nobody.
             Err(_) => Ok(None),
+        }
+    }
+
+    fn client_stands(&self, control: &ControlLog, client: &str) -> Result<bool, StoreError> {
+        match Clients::new(control).find(client) {
+            Ok(found) => Ok(found.is_some_and(|c| c.active)),
+            Err(phial_identity::Error::Store(e)) => Err(e),
+            Err(_) => Ok(false),
         }
     }
 }

@@ -108,6 +108,37 @@ fn audit_events() -> String {
 /// What each setting is for, its range, and when it departs from a safe default.
 const SETTINGS: &[(&str, &str)] = &[
     (
+        "tls.client_certificates",
+        "Whether clients are asked for a certificate, so that services may prove themselves by it \
+         (RFC 8705, `phial client add --certificate`). Browsers may ask their user for one then.",
+    ),
+    (
+        "oauth.hosts",
+        "The hosts (`HOST` or `HOST:PORT`) that keys of apps and services may be fetched from. \
+         None by default.",
+    ),
+    (
+        "oauth.ca",
+        "PEM file with the CAs that may vouch for those hosts; the system's own list, when not \
+         given.",
+    ),
+    (
+        "oauth.access_minutes",
+        "Minutes for which an app's access token holds. More than 60 needs `oauth.rationale`.",
+    ),
+    (
+        "oauth.offline_days",
+        "Days for which an app may refresh its access without its user (`offline_access`). More \
+         than 366 needs `oauth.rationale`.",
+    ),
+    ("oauth.rationale", "Why the settings of this section depart from the safe defaults."),
+    (
+        "http.public_url",
+        "The address by which browsers and apps know this server, `https://host[:port]`. Without \
+         one, pages are for this machine alone, and apps may ask under the names in the \
+         certificate.",
+    ),
+    (
         "fhir.conditional_delete",
         "How many records `DELETE Type?query` may end: `single`, or with `multiple` all that \
          match, at most 1,000.",

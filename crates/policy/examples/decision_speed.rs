@@ -27,6 +27,8 @@ fn main() -> Result<(), Error> {
         purpose: Purpose::TREAT,
         mfa: 2,
         session: None,
+        client: None,
+        scopes: None,
     };
     let ctx = Context::new(RelationshipSet::of(Relationship::CareTeam));
     let types: Vec<&str> = set.resource_types().collect();

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use phial_base::Scopes;
+use phial_base::scope::Letters;
+
 /// Something that a policy permits or forbids.
 ///
 /// The numbers are written into nothing; the names are what policies, `roles.toml`
@@ -96,6 +99,33 @@ impl Action {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|a| a.name() == name)
+    }
+
+    /// The letters of a scope that an app needs for it, all of them; none for what no
+    /// scope gives.
+    #[must_use]
+    pub const fn letters(self) -> Letters {
+        match self {
+            Action::Read | Action::Vread | Action::History => Letters::R,
+            Action::Search => Letters::S,
+            Action::Export => Letters::R.or(Letters::S),
+            Action::Create => Letters::C,
+            Action::Update | Action::Patch => Letters::U,
+            Action::Delete => Letters::D,
+            _ => Letters::NONE,
+        }
+    }
+
+    /// Whether an app with these scopes may begin it, where it is not about one record:
+    /// each record in it is decided by itself.
+    #[must_use]
+    pub fn begun_with(self, scopes: &Scopes) -> bool {
+        let writes = Letters::C.or(Letters::U).or(Letters::D);
+        match self {
+            Action::Transaction => scopes.ever(writes.or(Letters::R).or(Letters::S)),
+            Action::Import => scopes.ever(Letters::C) && scopes.ever(Letters::U),
+            _ => self.letters().each().all(|l| scopes.ever(l)) && !self.letters().is_empty(),
+        }
     }
 
     /// Whether the action is about one record. The others are asked with

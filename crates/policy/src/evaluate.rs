@@ -173,7 +173,7 @@ impl Evaluator {
             labels: names.values("Label", Label::ALL.iter().map(|l| l.code()))?,
             purposes: names.values("Purpose", Purpose::ALL.iter().map(|p| p.code()))?,
             relationships: names
-                .values("Relationship", Relationship::ALL.iter().map(|r| r.name()))?,
+                .values("Relationship", Relationship::of_policies().map(Relationship::name))?,
             surfaces: names.values("Surface", SURFACES.map(surface_name))?,
             subject: names.uid("Subject", "this")?,
             record: names.uid("Record", "this")?,
@@ -204,7 +204,7 @@ impl Evaluator {
                 labels: Label::ALL.into_iter().collect(),
                 about_patient: true,
             }),
-            relationships: RelationshipSet::ALL,
+            relationships: RelationshipSet::ALL.without(Relationship::Launch),
             break_glass: false,
             surface,
         };

@@ -139,6 +139,8 @@ pub enum DenialReason {
     ClassesWithheld,
     /// A policy failed to evaluate.
     EvaluationFailed,
+    /// The app's scopes do not reach the record.
+    Scope,
 }
 
 impl DenialReason {
@@ -155,6 +157,7 @@ impl DenialReason {
             DenialReason::NotPermitted => "not-permitted",
             DenialReason::ClassesWithheld => "classes-withheld",
             DenialReason::EvaluationFailed => "evaluation-failed",
+            DenialReason::Scope => "scope",
         }
     }
 }

@@ -19,18 +19,27 @@ pub enum Relationship {
     Assignment,
     /// The patient.
     SelfPatient,
+    /// The patient whom the app was launched for, whoever uses it. Scopes go by it;
+    /// policies never see it, so it opens nothing by itself.
+    Launch,
 }
 
 impl Relationship {
     /// All relationships.
-    pub const ALL: [Relationship; 6] = [
+    pub const ALL: [Relationship; 7] = [
         Relationship::CareTeam,
         Relationship::Encounter,
         Relationship::Appointment,
         Relationship::GeneralPractitioner,
         Relationship::Assignment,
         Relationship::SelfPatient,
+        Relationship::Launch,
     ];
+
+    /// Those that policies go by.
+    pub fn of_policies() -> impl Iterator<Item = Relationship> {
+        Self::ALL.into_iter().filter(|r| *r != Relationship::Launch)
+    }
 
     /// The name that policies use.
     #[must_use]
@@ -42,6 +51,7 @@ impl Relationship {
             Relationship::GeneralPractitioner => "GeneralPractitioner",
             Relationship::Assignment => "Assignment",
             Relationship::SelfPatient => "SelfPatient",
+            Relationship::Launch => "Launch",
         }
     }
 }
@@ -61,7 +71,7 @@ impl RelationshipSet {
     /// No relationship.
     pub const NONE: RelationshipSet = RelationshipSet(0);
     /// Every relationship.
-    pub const ALL: RelationshipSet = RelationshipSet(0x3f);
+    pub const ALL: RelationshipSet = RelationshipSet(0x7f);
 
     /// The set with exactly one relationship.
     #[must_use]

@@ -5,13 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use moka::sync::Cache;
+use phial_base::scope::About;
 use phial_base::{ClassSet, DataClass, Label, LabelSet, Purpose, Subject};
 
 use crate::evaluate::{Evaluator, Question, Shape};
 use crate::load;
 use crate::mask::{Effect, Explanation, Mask};
 use crate::permit::{Denial, DenialReason, Permit};
-use crate::relationship::RelationshipSet;
+use crate::relationship::{Relationship, RelationshipSet};
 use crate::role::Role;
 use crate::{Action, Context, Error, Facts, RecordRef};
 
@@ -163,7 +164,7 @@ impl PolicySet {
         else {
             return Mask::nothing();
         };
-        if roles == 0 {
+        if roles == 0 || !within_scopes(subject, action, resource_type, about_patient, ctx) {
             return Mask::nothing();
         }
         self.answer(q)
@@ -194,12 +195,19 @@ impl PolicySet {
         let reason = if visible {
             DenialReason::ClassesWithheld
         } else {
-            self.why(subject, action, facts, &mask)
+            self.why(subject, action, facts, &mask, ctx)
         };
         Err(Denial { reason, policies: mask.policies })
     }
 
-    fn why(&self, subject: &Subject, action: Action, facts: &Facts, mask: &Mask) -> DenialReason {
+    fn why(
+        &self,
+        subject: &Subject,
+        action: Action,
+        facts: &Facts,
+        mask: &Mask,
+        ctx: &Context,
+    ) -> DenialReason {
         let known = self.known_roles(subject);
         let claiming = known & self.claims(subject.purpose);
         if known == 0 {
@@ -210,6 +218,8 @@ impl PolicySet {
             DenialReason::Action
         } else if !self.0.types.contains_key(facts.resource_type) {
             DenialReason::ResourceType
+        } else if !within_scopes(subject, action, facts.resource_type, facts.about_patient, ctx) {
+            DenialReason::Scope
         } else if mask.failed {
             DenialReason::EvaluationFailed
         } else if facts.labels.has(Label::Unknown) {
@@ -225,7 +235,7 @@ impl PolicySet {
     /// may rest on this alone.
     #[must_use]
     pub fn lists(&self, subject: &Subject, action: Action) -> bool {
-        self.active_roles(subject, action) != 0
+        self.active_roles(subject, action) != 0 && begun_with_scopes(subject, action)
     }
 
     /// Whether the subject may do an action that is not about records. Always false
@@ -233,7 +243,7 @@ impl PolicySet {
     #[must_use]
     pub fn allows(&self, subject: &Subject, action: Action) -> bool {
         let roles = self.active_roles(subject, action);
-        if roles == 0 || action.on_records() {
+        if roles == 0 || action.on_records() || !begun_with_scopes(subject, action) {
             return false;
         }
         let q = self.question(subject, roles, action, None, &Context::default());
@@ -259,6 +269,12 @@ impl PolicySet {
     /// relationship, and as much of it as with all of them.
     #[must_use]
     pub fn whole_type(&self, subject: &Subject, action: Action, resource_type: &str) -> bool {
+        let narrowed = subject.scopes.as_ref().is_some_and(|scopes| {
+            action.letters().each().any(|l| scopes.narrowed(l, resource_type).is_some())
+        });
+        if narrowed {
+            return false;
+        }
         [false, true].into_iter().all(|about| {
             let without = self.plain(subject, action, resource_type, about, false);
             without.has(DataClass::Administrative)
@@ -386,7 +402,7 @@ impl PolicySet {
             mfa: subject.mfa,
             action,
             record,
-            relationships: ctx.relationships,
+            relationships: ctx.relationships.without(Relationship::Launch),
             break_glass: ctx.break_glass,
             surface: ctx.surface,
         }
@@ -413,4 +429,26 @@ impl PolicySet {
     fn active_roles(&self, subject: &Subject, action: Action) -> u64 {
         self.known_roles(subject) & self.claims(subject.purpose) & self.does(action)
     }
+}
+
+/// Whether the app's scopes, if there is an app, reach records of this shape. An app
+/// never does what is not about records.
+fn within_scopes(
+    subject: &Subject,
+    action: Action,
+    resource_type: &str,
+    about_patient: bool,
+    ctx: &Context,
+) -> bool {
+    let Some(scopes) = &subject.scopes else { return true };
+    let about = match (about_patient, ctx.relationships.has(Relationship::Launch)) {
+        (false, _) => About::Nobody,
+        (true, true) => About::Launched,
+        (true, false) => About::Others,
+    };
+    scopes.admit(action.letters(), resource_type, about)
+}
+
+fn begun_with_scopes(subject: &Subject, action: Action) -> bool {
+    subject.scopes.as_ref().is_none_or(|scopes| action.begun_with(scopes))
 }

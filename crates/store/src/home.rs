@@ -179,6 +179,12 @@ impl Home {
         self.root.join("sessions").join("sessions.db")
     }
 
+    /// The store of tickets: what apps and services were given.
+    #[must_use]
+    pub fn tickets(&self) -> PathBuf {
+        self.root.join("sessions").join("tickets.db")
+    }
+
     /// The directory of certificates and their keys.
     #[must_use]
     pub fn tls(&self) -> PathBuf {

@@ -137,6 +137,8 @@ pub struct Viewer {
     pub practitioner: Option<LogicalId>,
     /// Their Patient record.
     pub patient: Option<LogicalId>,
+    /// The Patient record that the app in between was launched for.
+    pub launch: Option<LogicalId>,
 }
 
 /// A version that a search found.

@@ -22,6 +22,7 @@ pub mod records;
 pub mod recovery;
 pub mod sessions;
 pub mod spool;
+pub mod tickets;
 pub mod verify;
 pub mod vessel;
 

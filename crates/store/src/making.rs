@@ -16,6 +16,7 @@ use crate::home::{Home, HomeLock};
 use crate::keystore::Keystore;
 use crate::open::Options;
 use crate::sessions::Sessions;
+use crate::tickets::Tickets;
 use crate::vessel::Vessel;
 
 /// A home that is being made.
@@ -82,7 +83,8 @@ impl Making {
             Ok(()) | Err(Error::TenantExists) => {}
             Err(e) => return Err(e),
         }
-        Sessions::create(home, keystore, rng, options)?;
+        Sessions::create(home, Arc::clone(&keystore), Arc::clone(&rng), options)?;
+        Tickets::open(home, keystore, rng, options)?;
         home.finish()?;
         Ok(self.home.clone())
     }

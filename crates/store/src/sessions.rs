@@ -495,7 +495,7 @@ fn micros(d: SignedDuration) -> i64 {
 }
 
 /// Base64url without padding (RFC 4648 §5).
-fn base64url(bytes: &[u8]) -> Zeroizing<String> {
+pub(crate) fn base64url(bytes: &[u8]) -> Zeroizing<String> {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut out = Zeroizing::new(String::with_capacity(bytes.len().div_ceil(3) * 4));
     for chunk in bytes.chunks(3) {

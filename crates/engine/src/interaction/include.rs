@@ -62,7 +62,8 @@ impl Engine {
                 .ok_or_else(too_many)?;
             found.extend(referring);
             found.retain(|hit| there.insert(hit.row));
-            if look.older {
+            // What of these a scope's query leaves out must not be gone on from either.
+            if look.older || caller.subject.scopes.as_ref().is_some_and(|s| s.narrows()) {
                 found = self.only_visible(tenant, caller, found)?;
             }
             if added.len() + found.len() > MOST {

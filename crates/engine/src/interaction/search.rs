@@ -162,6 +162,7 @@ impl Engine {
         for query in &mut queries {
             query.compartment = compartment.clone();
             self.guard(caller, query)?;
+            self.narrow(caller, Action::Search, query);
         }
         one_order(&queries)?;
         let mut permits = Vec::new();

@@ -23,6 +23,10 @@ impl Engine {
             .map(|f| f.job)
             .filter(|job| job.kind == kind && job.owner == caller.subject.id)
             .filter(|job| job.purpose == caller.subject.purpose)
+            // One app's job is not another's, nor its user's own.
+            .filter(|job| {
+                job.through.as_ref().map(|t| t.client.as_str()) == caller.subject.client.as_deref()
+            })
             .ok_or(Failure::NotFound)
     }
 

@@ -191,6 +191,14 @@ impl Runner {
             return self.end(tenant, found).await;
         };
         owner.mfa = found.job.mfa;
+        if let Some(through) = &found.job.through {
+            let control = tenant.vessel.control();
+            if !self.0.subjects.client_stands(control, &through.client).map_err(failed)? {
+                found.job.state = State::Stopped;
+                return self.end(tenant, found).await;
+            }
+            through.limit(&mut owner);
+        }
         let caller = engine.as_owner(owner);
         if found.job.state == State::Waiting {
             found.job.state = State::Running;
@@ -313,6 +321,8 @@ impl Runner {
             purpose: job.purpose,
             mfa: job.mfa,
             session: None,
+            client: None,
+            scopes: None,
         })
     }
 }

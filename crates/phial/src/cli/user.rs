@@ -169,7 +169,9 @@ async fn set_active(app: &App, args: &NameArgs, active: bool, out: &Out) -> anyh
     accounts.change(&account)?;
     changed(app, &caller, &account).await?;
     if !active {
-        app.tokens.sessions().revoke_user(&args.tenant.tenant, &args.name, app.clock.now())?;
+        let now = app.clock.now();
+        app.tokens.sessions().revoke_user(&args.tenant.tenant, &args.name, now)?;
+        app.apps.withdraw(&args.tenant.tenant, Some(&args.name), None, now)?;
     }
     out.result(&format!("{} is {state}", account.id), &serde_json::to_value(&account)?);
     Ok(())

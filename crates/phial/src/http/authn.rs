@@ -6,14 +6,17 @@ use axum::http::{HeaderMap, header};
 use phial_audit::{DetailKey, EventKind};
 use phial_base::{RequestInfo, Subject, SubjectId, TenantId};
 use phial_engine::{Caller, Failure};
+use phial_store::tickets::TicketKind;
 
 use crate::app::App;
 
-/// Recognises who asks. A refusal is written down, durably, before it is answered.
+/// Recognises who asks, by a token of a person or of an app; `certificate` is the SHA-256
+/// of the one that the connection was made with. A refusal is written down, durably, before it is answered.
 pub(crate) async fn authenticate(
     app: &App,
     tenant: &TenantId,
     headers: &HeaderMap,
+    certificate: Option<&str>,
     request: RequestInfo,
 ) -> Result<Caller, Failure> {
     let found = app.engine.tenant(tenant).ok_or(Failure::Unauthenticated)?;
@@ -23,13 +26,13 @@ pub(crate) async fn authenticate(
         .and_then(|v| v.to_str().ok())
         .and_then(|v| v.strip_prefix("Bearer ").or_else(|| v.strip_prefix("bearer ")));
     if let Some(token) = token {
-        let recognised = app.tokens.recognise(
-            found.vessel.control(),
-            app.engine.policy(),
-            tenant,
-            token.trim(),
-            request.at,
-        );
+        let (control, policy) = (found.vessel.control(), app.engine.policy());
+        let token = token.trim();
+        let recognised = if token.starts_with(TicketKind::Access.prefix()) {
+            app.apps.recognise(control, policy, tenant, token, certificate, request.at)
+        } else {
+            app.tokens.recognise(control, policy, tenant, token, request.at)
+        };
         match recognised {
             Ok(Some(subject)) => return Ok(Caller { subject, request }),
             Ok(None) => {}
@@ -50,7 +53,7 @@ pub(crate) async fn authenticate(
     Err(Failure::Unauthenticated)
 }
 
-fn nobody(tenant: &TenantId) -> Result<Subject, Failure> {
+pub(super) fn nobody(tenant: &TenantId) -> Result<Subject, Failure> {
     Ok(Subject {
         tenant: tenant.clone(),
         id: SubjectId::new("nobody").map_err(|_| Failure::Unauthenticated)?,
@@ -61,5 +64,7 @@ fn nobody(tenant: &TenantId) -> Result<Subject, Failure> {
         purpose: phial_base::Purpose::HOPERAT,
         mfa: 0,
         session: None,
+        client: None,
+        scopes: None,
     })
 }

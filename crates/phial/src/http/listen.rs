@@ -20,6 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::health::Health;
+use super::oauth::PeerCertificate;
 use super::readers::Readers;
 use super::serve::handle;
 use super::tls::Certificates;
@@ -40,6 +41,31 @@ pub(crate) struct Front {
     /// Where everything runs that may take long, so that it keeps no read waiting.
     pub(crate) long: tokio::runtime::Handle,
     open: Open,
+}
+
+impl Front {
+    /// The origin that this server is asked under, when it goes by that name: the one of
+    /// `http.public_url`, or without that one, a name that its certificate vouches for.
+    pub(crate) fn origin(
+        &self,
+        headers: &axum::http::HeaderMap,
+        uri: &axum::http::Uri,
+    ) -> Option<String> {
+        let host = headers
+            .get(axum::http::header::HOST)
+            .and_then(|v| v.to_str().ok())
+            .or_else(|| uri.authority().map(axum::http::uri::Authority::as_str))?;
+        if let Some(url) = &self.app.config().http.public_url {
+            return (url.strip_prefix("https://") == Some(host)).then(|| url.clone());
+        }
+        let is_port = |p: &str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit());
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if is_port(port) => name,
+            _ => host,
+        };
+        let name = name.trim_start_matches('[').trim_end_matches(']');
+        self.certificates.vouch_for(name).then(|| format!("https://{host}"))
+    }
 }
 
 /// Connections that are open.
@@ -181,10 +207,17 @@ async fn connection(
     let acceptor = TlsAcceptor::from(front.certificates.current());
     let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await;
     let Ok(Ok(stream)) = handshake else { return };
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|all| all.first());
+    let certificate = certificate.map(|c| hex::encode(phial_crypto::sha256(c)));
+    let certificate = certificate.map(|c| PeerCertificate(c.into()));
     let service = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| {
         let front = Arc::clone(front);
+        let certificate = certificate.clone();
         async move {
-            let request = request.map(Body::new);
+            let mut request = request.map(Body::new);
+            if let Some(certificate) = certificate {
+                request.extensions_mut().insert(certificate);
+            }
             Ok::<_, std::convert::Infallible>(handle(&front, peer, request).await)
         }
     });

@@ -10,6 +10,7 @@ use axum::http::Method;
 use phial_fhir::capability::stored_types;
 use serde_json::{Map, Value, json};
 
+use super::oauth::{ENDPOINTS, EndpointRow};
 use super::surface::{Claim, PLAIN, Plain, ROWS, Row};
 
 /// The document as it is served.
@@ -23,6 +24,14 @@ pub(crate) fn document() -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for row in PLAIN {
         paths.insert(row.path.to_owned(), json!({"get": plain(row.route, row.about)}));
+    }
+    for row in ENDPOINTS {
+        let path = paths.entry(row.path.to_owned()).or_insert_with(|| json!({}));
+        if let Some(all) = path.as_object_mut() {
+            for method in row.methods {
+                all.insert(method.as_str().to_ascii_lowercase(), endpoint(row, method));
+            }
+        }
     }
     for row in ROWS {
         let (path, parameters) = path(row);
@@ -146,6 +155,34 @@ fn plain(route: Plain, about: &str) -> Value {
         "security": [],
         "responses": responses,
     })
+}
+
+/// An endpoint of the authorization server.
+fn endpoint(row: &EndpointRow, method: &Method) -> Value {
+    let object = json!({"application/json": {"schema": {"type": "object"}}});
+    let refused = json!({
+        "description": "Refused: `error` is a code of RFC 6749, `error_description` says why.",
+        "content": object,
+    });
+    let mut said = json!({
+        "operationId": format!("{} {}", method, row.path),
+        "summary": row.about,
+        "security": [],
+        "responses": {
+            "200": {"description": "Done.", "content": object},
+            "400": refused, "401": refused, "403": refused, "404": refused, "421": refused,
+            "503": {"$ref": "#/components/responses/Refused"},
+        },
+    });
+    if *method == Method::POST
+        && let Some(said) = said.as_object_mut()
+    {
+        let form = json!({"application/x-www-form-urlencoded": {
+            "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+        }});
+        said.insert("requestBody".to_owned(), json!({"required": true, "content": form}));
+    }
+    said
 }
 
 /// A row's path in OpenAPI's form, and the parameters in it.

@@ -360,6 +360,9 @@ mod tests {
         let golden = include_str!("../../tests/golden/routes.txt");
         let golden: Vec<&str> = golden.lines().filter_map(|l| l.strip_prefix("## ")).collect();
         let mut rows: Vec<String> = PLAIN.iter().map(|r| format!("GET {}", r.path)).collect();
+        for row in super::super::oauth::ENDPOINTS {
+            rows.extend(row.methods.iter().map(|m| format!("{m} {}", row.path)));
+        }
         rows.extend(ROWS.iter().map(|r| format!("{} [base]{}", r.method, r.path)));
         assert_eq!(golden, rows, "add the route to crates/phial/tests/it/routes.rs");
     }

@@ -30,12 +30,13 @@ use super::finish::{Wants, finish};
 use super::health::Health;
 use super::listen::Front;
 use super::negotiate::BodyIs;
+use super::oauth::PeerCertificate;
 use super::prefer::{Prefer, prefer};
 use super::route::{NoRoute, Route, route, tenant};
 use super::surface::{self, Plain};
 use super::urls;
 use super::writes::written;
-use super::{answer, coding, cors, negotiate, openapi};
+use super::{answer, coding, cors, negotiate, oauth, openapi};
 use crate::app::App;
 use crate::config::PhiInUrls;
 
@@ -49,6 +50,7 @@ pub(super) async fn handle(
     let asked =
         tenant(request.uri().path()).map(|(tenant, rest)| (tenant, route(request.method(), rest)));
     let short = match &asked {
+        _ if oauth::find(request.uri().path()).is_some() => false,
         None | Some((_, Err(_))) => true,
         Some((_, Ok(route))) => {
             matches!(route, Route::Read(..) | Route::Vread(..)) && !binary::is_download(route)
@@ -131,6 +133,9 @@ async fn dispatch(
     request: Request<Body>,
 ) -> Response<Body> {
     let app: &App = &front.app;
+    if let Some(found) = oauth::find(request.uri().path()) {
+        return oauth::answer(front, peer, id, found, wants, request).await;
+    }
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     if let Some(route) = surface::plain(path) {
@@ -179,7 +184,8 @@ async fn dispatch(
             .map(|v| v.chars().take(128).collect()),
         surface: Surface::Fhir,
     };
-    let caller = match authenticate(app, &tenant_id, &parts.headers, info).await {
+    let certificate = parts.extensions.get::<PeerCertificate>().map(|c| &*c.0);
+    let caller = match authenticate(app, &tenant_id, &parts.headers, certificate, info).await {
         Ok(caller) => caller,
         Err(failure) => return fail(&failure),
     };
@@ -214,7 +220,7 @@ async fn outside(front: &Front, route: Plain, method: &Method, wants: &Wants) ->
     }
 }
 
-fn fail(failure: &Failure) -> Response<Body> {
+pub(super) fn fail(failure: &Failure) -> Response<Body> {
     match failure {
         // The chain of causes holds codes and names of stores, never a value.
         Failure::Internal { incident, source } => {

@@ -16,8 +16,10 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::ServerConfig;
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 
 use super::x509::{About, about};
 use crate::app::App;
@@ -142,7 +144,7 @@ pub(crate) struct Described {
 /// # Errors
 /// When a file can't be read, or they do not fit each other.
 pub(crate) fn describe(tls: &Tls, dir: &Path) -> anyhow::Result<Described> {
-    Ok(Described { about: read(paths(tls, dir))?.about })
+    Ok(Described { about: read(paths(tls, dir), tls.client_certificates)?.about })
 }
 
 /// The files of certificate and key.
@@ -203,6 +205,13 @@ impl Certificates {
         self.current.store(Arc::new(loaded));
     }
 
+    /// Whether the one in use names this host. A wildcard names none: it says whose
+    /// servers these may be, not which one this is.
+    pub(crate) fn vouch_for(&self, host: &str) -> bool {
+        let loaded = self.current.load();
+        loaded.about.iter().flat_map(|a| &a.names).any(|n| n.eq_ignore_ascii_case(host))
+    }
+
     /// The fingerprint of the one in use.
     pub(crate) fn fingerprint(&self) -> String {
         self.current.load().fingerprint.clone()
@@ -213,10 +222,10 @@ fn load(tls: &Tls, dir: &Path, ip: IpAddr, now: Timestamp) -> anyhow::Result<Loa
     if tls.certificate.is_none() {
         dev_ca(dir, ip, now)?;
     }
-    read(paths(tls, dir))
+    read(paths(tls, dir), tls.client_certificates)
 }
 
-fn read([certificate, key]: [PathBuf; 2]) -> anyhow::Result<Loaded> {
+fn read([certificate, key]: [PathBuf; 2], ask: bool) -> anyhow::Result<Loaded> {
     // Before the reading: what is replaced meanwhile counts as changed.
     let stamps = [stamp(&certificate), stamp(&key)];
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&certificate)
@@ -227,13 +236,72 @@ fn read([certificate, key]: [PathBuf; 2]) -> anyhow::Result<Loaded> {
     let about = about(first);
     let key = PrivateKeyDer::from_pem_file(&key).with_context(|| "tls.key can't be read as PEM")?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&OFFERED)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .context("the certificate and the key do not fit")?;
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&OFFERED)?;
+    let builder = if ask {
+        builder.with_client_cert_verifier(Arc::new(Presented(provider)))
+    } else {
+        builder.with_no_client_auth()
+    };
+    let mut config =
+        builder.with_single_cert(chain, key).context("the certificate and the key do not fit")?;
+    if ask {
+        // A resumed session is not asked for its certificate again: whoever has its ticket
+        // would have the certificate's name without its key.
+        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Loaded { config: Arc::new(config), stamps, fingerprint, about })
+}
+
+/// Takes any certificate that the client has the key of, or none (RFC 8705 section 2.2).
+/// Nothing follows from having one: who it stands for is in the register of clients, by
+/// its SHA-256, and only there.
+#[derive(Debug)]
+struct Presented(Arc<rustls::crypto::CryptoProvider>);
+
+impl ClientCertVerifier for Presented {
+    fn root_hint_subjects(&self) -> &[rustls::DistinguishedName] {
+        &[]
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 #[cfg(test)]

@@ -99,6 +99,8 @@ impl Bench {
                 purpose: Purpose::HOPERAT,
                 mfa: 0,
                 session: None,
+                client: None,
+                scopes: None,
             }),
             request: RequestInfo {
                 id: RequestId([7; 16]),

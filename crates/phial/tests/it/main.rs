@@ -48,6 +48,7 @@ mod roles;
 mod roles_fields;
 mod routes;
 mod routes_operations;
+mod services;
 mod steps;
 mod steps_stage;
 mod subscriptions;

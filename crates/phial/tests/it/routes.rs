@@ -122,6 +122,45 @@ const ROWS: &[Row] = &[
         asks: &[("as it is", |s, r, _| get(s, r, "../openapi.json"))],
     },
     Row {
+        route: "GET /.well-known/smart-configuration",
+        asks: &[("as it is", |s, r, _| get(s, r, "../.well-known/smart-configuration"))],
+    },
+    Row {
+        route: "GET /fhir/.well-known/smart-configuration",
+        asks: &[("as it is", |s, r, _| get(s, r, ".well-known/smart-configuration"))],
+    },
+    Row {
+        route: "GET /.well-known/openid-configuration",
+        asks: &[("as it is", |s, r, _| get(s, r, "../.well-known/openid-configuration"))],
+    },
+    Row { route: "GET /oauth/jwks", asks: &[("as it is", |s, r, _| get(s, r, "../oauth/jwks"))] },
+    Row {
+        route: "POST /oauth/token",
+        asks: &[("for a client that there is not", |s, _, _| {
+            form(s, NOBODY, "../oauth/token", "grant_type=client_credentials&client_id=x")
+        })],
+    },
+    Row {
+        route: "POST /oauth/introspect",
+        asks: &[("by a client that there is not", |s, _, _| {
+            form(s, NOBODY, "../oauth/introspect", "token=x&client_id=x")
+        })],
+    },
+    Row {
+        route: "POST /oauth/revoke",
+        asks: &[("by a client that there is not", |s, _, _| {
+            form(s, NOBODY, "../oauth/revoke", "token=x&client_id=x")
+        })],
+    },
+    Row {
+        route: "GET /oauth/userinfo",
+        asks: &[("with a token of no app", |s, r, _| get(s, r, "../oauth/userinfo"))],
+    },
+    Row {
+        route: "POST /oauth/userinfo",
+        asks: &[("with a token of no app", |s, r, _| form(s, r, "../oauth/userinfo", ""))],
+    },
+    Row {
         route: "GET [base]/metadata",
         asks: &[("the capability statement", |s, r, _| get(s, r, "metadata"))],
     },

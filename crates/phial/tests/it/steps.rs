@@ -51,6 +51,11 @@ const ACCOUNTS: Scenario = Scenario {
     before: &[Make, Open],
     body: &[AddAccount("ana"), Suspend("ana"), Issue, Use, Revoke, PurgeSessions, Issue, Use],
 };
+const TICKETS: Scenario = Scenario {
+    name: "tickets of apps",
+    before: &[Make, Open],
+    body: &[Mark, Ticket, Exchange, Exchange, Withdraw],
+};
 const KEYS: Scenario = Scenario {
     name: "rotating keys",
     before: &[Make, Open, Put("a", 1)],
@@ -126,6 +131,7 @@ const ALL: &[&Scenario] = &[
     &MAKING,
     &WRITING,
     &ACCOUNTS,
+    &TICKETS,
     &KEYS,
     &FORGETTING,
     &ATTACHING,
@@ -280,6 +286,11 @@ fn writing_fails_at_every_step_both_ways() {
 #[test]
 fn accounts_and_tokens_fail_at_every_step_both_ways() {
     drive(&ACCOUNTS);
+}
+
+#[test]
+fn tickets_fail_at_every_step_both_ways() {
+    drive(&TICKETS);
 }
 
 #[test]

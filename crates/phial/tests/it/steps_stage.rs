@@ -1,8 +1,10 @@
 //! A home in this process whose durable steps are watched, the work that scenarios are
 //! made of, and what must hold of the stores afterwards.
 
+mod asking;
 mod jobs;
 mod subscriber;
+mod tickets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,7 +19,6 @@ use phial_base::{
 };
 use phial_crypto::{KeyFile, RootProvider, SecretKey};
 use phial_engine::interaction::download::{Download, Part};
-use phial_engine::interaction::search::Search;
 use phial_engine::interaction::upload::Upload;
 use phial_engine::{Caller, Engine, Failure, Settings, Write};
 use phial_fhir::definitions::ResourceType;
@@ -30,6 +31,7 @@ use phial_store::index::{Index, Indexed};
 use phial_store::keystore::{Keystore, Tombstone};
 use phial_store::making::{self, Making};
 use phial_store::sessions::{NewSession, Sessions};
+use phial_store::tickets::Tickets;
 use phial_store::vessel::{Indexing, Vessel};
 use phial_testkit::faults::{Faults, VFS};
 use phial_testkit::points::Points;
@@ -63,6 +65,14 @@ pub(crate) enum Op {
     Use,
     Revoke,
     PurgeSessions,
+    /// A refresh token of an app.
+    Ticket,
+    /// Another one for it.
+    Exchange,
+    /// Everything that was given is withdrawn.
+    Withdraw,
+    /// An assertion is marked as used.
+    Mark,
     RotateTenant,
     RotateRoot,
     /// Upload content, to be a Binary of its own and about this patient.
@@ -123,6 +133,7 @@ pub(crate) struct Model {
 struct Live {
     engine: Engine,
     sessions: Sessions,
+    tickets: Tickets,
     keystore: Arc<Keystore>,
 }
 
@@ -138,6 +149,7 @@ pub(crate) struct Stage {
     runtime: tokio::runtime::Runtime,
     live: Option<Live>,
     token: Option<(String, String)>,
+    ticket: Option<String>,
     pub(crate) model: Model,
 }
 
@@ -183,6 +195,7 @@ impl Stage {
             runtime: runtime.unwrap(),
             live: None,
             token: None,
+            ticket: None,
             model: Model::default(),
         }
     }
@@ -213,6 +226,8 @@ impl Stage {
                 purpose: Purpose::HOPERAT,
                 mfa: 0,
                 session: None,
+                client: None,
+                scopes: None,
             }),
             request: RequestInfo {
                 id: RequestId(request),
@@ -270,6 +285,9 @@ impl Stage {
         let sessions =
             Sessions::open(&home, Arc::clone(&keystore), Arc::clone(&self.rng), &self.options)
                 .map_err(said)?;
+        let tickets =
+            Tickets::open(&home, Arc::clone(&keystore), Arc::clone(&self.rng), &self.options)
+                .map_err(said)?;
         let engine = Engine::new(
             vessels,
             PolicySet::shipped().unwrap(),
@@ -287,7 +305,7 @@ impl Stage {
                 self.wait(async { engine.sweep(&tenant, &caller).await }).map_err(said)?;
             }
         }
-        self.live = Some(Live { engine, sessions, keystore });
+        self.live = Some(Live { engine, sessions, tickets, keystore });
         Ok(())
     }
 
@@ -392,17 +410,6 @@ impl Stage {
         (there, named.unwrap())
     }
 
-    fn put_joint(&self, a: &str, b: &str) -> Result<(), Failure> {
-        let text = format!(
-            r#"{{"resourceType":"Provenance","id":"joint","target":[{{"reference":"Patient/{a}"}},{{"reference":"Patient/{b}"}}],"recorded":"2026-01-01T00:00:00Z","agent":[{{"who":{{"display":"x"}}}}]}}"#
-        );
-        let doc = Doc::parse(text.as_bytes(), &Limits::default()).unwrap();
-        let engine = &self.live.as_ref().unwrap().engine;
-        let caller = self.caller("import-client");
-        let ty = ResourceType::from_name("Provenance").unwrap();
-        self.wait(engine.write(&caller, Write::update(ty, id("joint"), doc), None)).map(|_| ())
-    }
-
     /// What a read says of a patient now.
     fn is(&self, name: &str) -> Result<Is, Failure> {
         let engine = &self.live.as_ref().unwrap().engine;
@@ -416,24 +423,6 @@ impl Stage {
             Err(Failure::NotFound | Failure::Gone) => Ok(Is::Absent),
             Err(e) => Err(e),
         }
-    }
-
-    fn search(&self, pairs: &[(&str, &str)]) -> Result<usize, String> {
-        let engine = self.live()?.engine.clone();
-        let search = Search {
-            ty: patient(),
-            pairs: pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-            compartment: None,
-            base: "https://here/fhir".to_owned(),
-            lenient: false,
-        };
-        let caller = self.caller("import-client");
-        let task = self
-            .runtime
-            .spawn(async move { engine.search(&caller, search).await.map(|r| r.body().to_vec()) });
-        let found = self.wait(task).unwrap().map_err(said)?;
-        let json: serde_json::Value = serde_json::from_slice(&found).unwrap();
-        Ok(json["entry"].as_array().map_or(0, Vec::len))
     }
 
     fn write(&mut self, name: &'static str, becomes: Is, done: Result<(), Failure>) -> Done {
@@ -574,6 +563,10 @@ impl Stage {
                     other => Err(format!("a withdrawn token is good: {other:?}")),
                 }
             }
+            Op::Ticket => self.new_ticket(),
+            Op::Exchange => self.exchange(),
+            Op::Withdraw => self.withdraw(),
+            Op::Mark => self.mark(),
             Op::PurgeSessions => {
                 self.live()?.sessions.purge(self.clock.now()).map(|_| ()).map_err(said)
             }

@@ -28,6 +28,8 @@ pub(crate) fn subject(roles: &[&str], purpose: Purpose) -> Subject {
         purpose,
         mfa: 0,
         session: None,
+        client: None,
+        scopes: None,
     }
 }
 

@@ -335,6 +335,12 @@ impl Reading<'_> {
     }
 }
 
+/// The patients whom the viewer itself names, and how.
+fn tied_by_name(viewer: &Viewer) -> impl Iterator<Item = (&LogicalId, Relationship)> {
+    let own = viewer.patient.as_ref().map(|id| (id, Relationship::SelfPatient));
+    own.into_iter().chain(viewer.launch.as_ref().map(|id| (id, Relationship::Launch)))
+}
+
 impl Index {
     /// The viewer's relationships as of everything applied.
     pub(super) fn related(&self, viewer: &Viewer) -> Result<Arc<Related>, Error> {
@@ -357,9 +363,9 @@ impl Index {
                 reading.practitioner(id, &mut related)?;
                 keep &= !related.rests_on.is_empty();
             }
-            if let Some(id) = &viewer.patient {
+            for (id, tie) in tied_by_name(viewer) {
                 match resource(&conn, patient_type(), id.as_str())? {
-                    Some(p) => related.tie(p, Relationship::SelfPatient),
+                    Some(p) => related.tie(p, tie),
                     None => keep = false,
                 }
             }
@@ -405,11 +411,10 @@ impl Index {
         for p in patients {
             let one = match resource(&conn, patient_type(), p.as_str())? {
                 Some(n) => related.of(n),
-                // Not mentioned anywhere yet: the patient alone can be tied to it.
-                None if viewer.patient.as_ref() == Some(p) => {
-                    RelationshipSet::of(Relationship::SelfPatient)
-                }
-                None => RelationshipSet::NONE,
+                // Not mentioned anywhere yet: only who is named by it can be tied to it.
+                None => tied_by_name(viewer)
+                    .filter(|(id, _)| *id == p)
+                    .fold(RelationshipSet::NONE, |all, (_, tie)| all.with(tie)),
             };
             all = all.and(one);
         }

@@ -220,7 +220,7 @@ fn code(c: &str) -> Term {
 const ADMIN: DataClass = DataClass::Administrative;
 
 fn doctor() -> Viewer {
-    Viewer { practitioner: Some(id("dr")), patient: None }
+    Viewer { practitioner: Some(id("dr")), ..Viewer::default() }
 }
 
 #[track_caller]

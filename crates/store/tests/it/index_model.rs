@@ -217,6 +217,9 @@ impl Model<'_> {
         if viewer.patient.as_ref() == Some(patient) {
             out = out.with(Relationship::SelfPatient);
         }
+        if viewer.launch.as_ref() == Some(patient) {
+            out = out.with(Relationship::Launch);
+        }
         let Some(me) = &viewer.practitioner else { return out };
         let now = self.current(Seq(u64::MAX));
         let refs = |v: &Indexed, code: &str, ty: &str, id: &str| {

@@ -613,6 +613,7 @@ pub(crate) fn viewer(seed: u64) -> Viewer {
     Viewer {
         practitioner: (!d.one_in(4)).then(|| id(d.of(&["dr1", "dr2", "nobody"]))),
         patient: d.one_in(3).then(|| id(d.of(&["p1", "p2", "p9"]))),
+        launch: d.one_in(3).then(|| id(d.of(&["p1", "p2", "p9"]))),
     }
 }
 

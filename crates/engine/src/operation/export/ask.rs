@@ -246,7 +246,7 @@ impl Engine {
         roles.sort();
         let tie =
             |id: &Option<LogicalId>| id.as_ref().map(|i| i.as_str().to_owned()).unwrap_or_default();
-        let parts = [
+        let mut parts = vec![
             hex::encode(self.policy().hash()),
             roles.join(","),
             s.unit.clone().unwrap_or_default(),
@@ -255,6 +255,11 @@ impl Engine {
             s.purpose.code().to_owned(),
             s.mfa.to_string(),
         ];
+        if let Some(scopes) = &s.scopes {
+            parts.push(s.client.as_deref().unwrap_or_default().to_owned());
+            parts.push(scopes.to_string());
+            parts.push(tie(&scopes.patient().cloned()));
+        }
         hex::encode(phial_crypto::sha256(parts.join("\n").as_bytes()))
     }
 }

@@ -165,9 +165,10 @@ impl Engine {
         query: &str,
     ) -> Result<HashSet<RowId>, Failure> {
         let failed = Self::store_failure(caller);
-        let query =
+        let mut query =
             parse_query(ty, &form(query)).map_err(|issues| Failure::Invalid(Refusal { issues }))?;
         self.guard_as(caller, &query, Action::Export)?;
+        self.narrow(caller, Action::Export, &mut query);
         let now = tenant.vessel.catch_up().map_err(&failed)?;
         // The index remembers what was current for some minutes. An export that began
         // before that is filtered by what is current now.

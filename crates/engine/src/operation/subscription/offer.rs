@@ -100,6 +100,12 @@ impl Engine {
             let terms = before.and_then(|p| p.terms).ok_or(Failure::NotFound)?;
             return Ok(Ok((valid, Offered { terms, kept: true })));
         }
+        if caller.subject.scopes.is_some() {
+            // Its owner's role would stand behind it when it tells, not the app's scopes.
+            return Err(Failure::forbidden(
+                "an app can't own a subscription: let its user or service account ask by itself",
+            ));
+        }
         if others >= MOST {
             return Err(Failure::forbidden("there are as many subscriptions as this server takes"));
         }

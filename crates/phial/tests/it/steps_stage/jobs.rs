@@ -25,6 +25,10 @@ impl Subjects for Exporter {
     ) -> Result<Option<Subject>, phial_store::Error> {
         Ok(Some(Subject::clone(&self.0)))
     }
+
+    fn client_stands(&self, _: &ControlLog, _: &str) -> Result<bool, phial_store::Error> {
+        Ok(false)
+    }
 }
 
 impl Stage {

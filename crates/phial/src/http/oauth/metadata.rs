@@ -1,0 +1,77 @@
+//! What clients find out before they ask: SMART's configuration
+//! (<https://hl7.org/fhir/smart-app-launch/STU2.2/conformance.html>), OpenID Connect
+//! Discovery 1.0, and the public keys of id_tokens. All of it is for everyone.
+
+use axum::body::Body;
+use axum::http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Ask, Ends, json_answer};
+
+/// SMART's capabilities that are there; what is not is not claimed.
+const CAPABILITIES: [&str; 2] = ["client-confidential-asymmetric", "permission-v2"];
+
+const SCOPES: [&str; 2] = ["system/*.cruds", "system/*.rs"];
+
+/// What both documents say.
+fn common(ask: &Ask<'_>) -> Value {
+    let at = |path: &str| format!("{}{path}", ask.root);
+    json!({
+        "issuer": ask.root,
+        "jwks_uri": at("/oauth/jwks"),
+        "token_endpoint": at("/oauth/token"),
+        "introspection_endpoint": at("/oauth/introspect"),
+        "revocation_endpoint": at("/oauth/revoke"),
+        "userinfo_endpoint": at("/oauth/userinfo"),
+        "grant_types_supported": ["client_credentials"],
+        "response_types_supported": [],
+        "scopes_supported": SCOPES,
+        "code_challenge_methods_supported": ["S256"],
+        "token_endpoint_auth_methods_supported": [
+            "private_key_jwt", "client_secret_basic", "client_secret_post",
+            "self_signed_tls_client_auth", "none",
+        ],
+        "token_endpoint_auth_signing_alg_values_supported": ["RS384", "ES384"],
+        "tls_client_certificate_bound_access_tokens": true,
+    })
+}
+
+pub(super) fn smart(ask: &Ask<'_>) -> Result<Response<Body>, Ends> {
+    let mut said = common(ask);
+    if let Some(said) = said.as_object_mut() {
+        said.insert("capabilities".to_owned(), json!(CAPABILITIES));
+    }
+    Ok(json_answer(StatusCode::OK, &said))
+}
+
+pub(super) fn openid(ask: &Ask<'_>) -> Result<Response<Body>, Ends> {
+    let mut said = common(ask);
+    if let Some(said) = said.as_object_mut() {
+        said.insert("subject_types_supported".to_owned(), json!(["public"]));
+        let algs = json!(["RS256", "ES384"]);
+        said.insert("id_token_signing_alg_values_supported".to_owned(), algs);
+        let claims = json!([
+            "iss",
+            "sub",
+            "aud",
+            "exp",
+            "iat",
+            "auth_time",
+            "nonce",
+            "acr",
+            "fhirUser",
+            "profile"
+        ]);
+        said.insert("claims_supported".to_owned(), claims);
+        said.insert("request_parameter_supported".to_owned(), json!(false));
+        said.insert("request_uri_parameter_supported".to_owned(), json!(false));
+        said.insert("claims_parameter_supported".to_owned(), json!(false));
+    }
+    Ok(json_answer(StatusCode::OK, &said))
+}
+
+pub(super) fn jwks(ask: &Ask<'_>) -> Result<Response<Body>, Ends> {
+    let all = ask.app.token_keys.published(ask.control(), ask.app.rng.as_ref(), ask.info.at)?;
+    let keys: Vec<Value> = all.iter().map(|k| k.jwk.written()).collect();
+    Ok(json_answer(StatusCode::OK, &json!({"keys": keys})))
+}
