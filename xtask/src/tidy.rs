@@ -34,6 +34,8 @@ const ROOMS: &[(&[&str], &[&str], &str)] = &[
     ),
     (&["object_store"], &["phial-store"], "buckets are a store"),
     (&["cedar-policy"], &["phial-policy"], "Cedar stays behind one leaf crate"),
+    (&["argon2"], &["phial-identity"], "passwords are identity's"),
+    (&["maud"], &["phial"], "pages are the program's"),
     (&["tokio"], &["phial-store", "phial-engine", "phial", "phial-bench"], "pure cores do no I/O"),
 ];
 

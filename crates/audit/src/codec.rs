@@ -44,6 +44,7 @@ const fn surface_number(s: Surface) -> u8 {
         Surface::Fhir => 1,
         Surface::Cli => 2,
         Surface::Job => 3,
+        Surface::Page => 4,
     }
 }
 
@@ -52,6 +53,7 @@ const fn surface_of(n: u8) -> Option<Surface> {
         1 => Some(Surface::Fhir),
         2 => Some(Surface::Cli),
         3 => Some(Surface::Job),
+        4 => Some(Surface::Page),
         _ => None,
     }
 }

@@ -181,6 +181,22 @@ numbered! {
         VendorChanged = 68 "vendor-changed",
         /// A subscriber was notified: what was disclosed by a job on its owner's behalf.
         Notification = 69 "notification",
+
+        /// Someone was invited to set the first factors of an account, or new ones.
+        Invited = 80 "invited",
+        /// A factor was added to an account: which kind is in `factor`.
+        FactorAdded = 81 "factor-added",
+        /// A factor was taken away from an account.
+        FactorRemoved = 82 "factor-removed",
+        /// A password was set.
+        PasswordChanged = 83 "password-changed",
+        /// Someone who was logged in proved once more to be who he is.
+        Reauthenticated = 84 "reauthenticated",
+        /// Attempts to log in were refused unlooked at: too many came from one network.
+        Throttled = 85 "throttled",
+        /// Someone looked at what an account may do, and signed that it is still right.
+        AccessReviewed = 86 "access-reviewed",
+
         /// An app or a service was registered, changed or removed.
         ClientChanged = 90 "client-changed",
         /// Someone let an app act for him, within these scopes.
@@ -283,6 +299,8 @@ numbered! {
         /// Which bytes of an attachment were delivered: the first, the last, how many there
         /// are.
         Range = 33 "range",
+        /// Which kinds of factors: password, passkey, totp, recovery.
+        Factor = 40 "factor",
         /// The app or service that something is about.
         Client = 60 "client",
         /// Scopes, as they were given or refused.

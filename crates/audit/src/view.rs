@@ -29,6 +29,7 @@ const fn surface(s: Surface) -> &'static str {
         Surface::Fhir => "fhir",
         Surface::Cli => "cli",
         Surface::Job => "job",
+        Surface::Page => "page",
     }
 }
 

@@ -162,6 +162,8 @@ pub enum Surface {
     Cli,
     /// A background job.
     Job,
+    /// A page for people.
+    Page,
 }
 
 /// Where, when and under which number a request came.

@@ -64,6 +64,18 @@ pub fn hmac_sha256(key: &SecretKey, parts: &[&[u8]]) -> [u8; 32] {
     tag
 }
 
+/// HMAC-SHA-1 (RFC 2104) of `message`: only for one-time codes (RFC 6238), whose
+/// authenticator apps know no other. A MAC needs no safety against collisions.
+#[must_use]
+pub fn hmac_sha1(key: &[u8], message: &[u8]) -> [u8; 20] {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key), message);
+    let mut out = [0u8; 20];
+    for (to, from) in out.iter_mut().zip(tag.as_ref()) {
+        *to = *from;
+    }
+    out
+}
+
 /// Whether `a` equals `b`, in a time that depends on their lengths only.
 #[must_use]
 pub fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
@@ -82,6 +94,19 @@ fn fixed(bytes: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hmac_sha1_is_the_published_one() {
+        // RFC 2202, cases 1 and 2.
+        assert_eq!(
+            hex::encode(hmac_sha1(&[0x0b; 20], b"Hi There")),
+            "b617318655057264e28bc0b6fb378c8ef146be00"
+        );
+        assert_eq!(
+            hex::encode(hmac_sha1(b"Jefe", b"what do ya want for nothing?")),
+            "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"
+        );
+    }
 
     #[test]
     fn sha256_is_the_published_one() {

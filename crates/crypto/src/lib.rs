@@ -23,6 +23,7 @@
 mod aead;
 mod encode;
 mod error;
+mod foreign;
 mod harden;
 mod hash;
 mod jose;
@@ -38,8 +39,9 @@ mod stream;
 mod wrapped;
 
 pub use error::{Error, KeyFileProblem};
+pub use foreign::ForeignKey;
 pub use harden::{Hardening, harden_process};
-pub use hash::{Digest, constant_time_eq, content_hash, hmac_sha256, sha256};
+pub use hash::{Digest, constant_time_eq, content_hash, hmac_sha1, hmac_sha256, sha256};
 pub use jose::{Curve, JwsAlg, JwsKey, JwsSigner};
 pub use key::SecretKey;
 pub use key_file::KeyFile;

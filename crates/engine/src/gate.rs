@@ -324,7 +324,11 @@ impl Engine {
         let mut e = entry::of(caller, kind);
         if matches!(
             kind,
-            EventKind::TokenRefused | EventKind::LoginFailed | EventKind::ClientRefused
+            EventKind::TokenRefused
+                | EventKind::LoginFailed
+                | EventKind::Throttled
+                | EventKind::Denied
+                | EventKind::ClientRefused
         ) {
             e.outcome = OutcomeCode::Denied;
         }

@@ -28,9 +28,48 @@ pub struct Account {
     pub patient: Option<String>,
     /// False once suspended: none of its sessions opens anything.
     pub active: bool,
+    /// What the person is called, for colleagues who look after accounts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// True once terminated: it stays suspended for good, and its id is nobody else's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
 }
 
 impl Account {
+    /// A new account with these roles, active.
+    #[must_use]
+    pub fn new(id: SubjectId, roles: Vec<String>) -> Self {
+        Account {
+            id,
+            roles,
+            unit: None,
+            practitioner: None,
+            patient: None,
+            active: true,
+            name: None,
+            ended: false,
+        }
+    }
+
+    /// Nobody changes what he himself may do, nor signs for it.
+    ///
+    /// # Errors
+    /// [`Error::OwnAccount`]
+    pub fn is_not(id: &SubjectId, by: &SubjectId) -> Result<(), Error> {
+        if id == by { Err(Error::OwnAccount) } else { Ok(()) }
+    }
+
+    /// How it stands, in a word.
+    #[must_use]
+    pub fn standing(&self) -> &'static str {
+        match (self.ended, self.active) {
+            (true, _) => "ended",
+            (false, true) => "active",
+            (false, false) => "suspended",
+        }
+    }
+
     /// Who acts when a job acts on this account's behalf, for a purpose that a session of
     /// it once began with. `None` once it is suspended or ended.
     #[must_use]
@@ -87,12 +126,17 @@ impl<'a> Accounts<'a> {
     /// Replaces an account's roles and standing.
     ///
     /// # Errors
-    /// [`Error::NoAccount`] and those of [`Accounts::add`].
+    /// [`Error::NoAccount`], [`Error::Ended`], and those of [`Accounts::add`].
     pub fn change(&self, account: &Account) -> Result<(), Error> {
         self.check(account)?;
         let Some(current) = self.control.get(KIND, account.id.as_str())? else {
             return Err(Error::NoAccount);
         };
+        let before: Account =
+            serde_json::from_value(current.value.clone()).map_err(|_| Error::Damaged)?;
+        if before.ended {
+            return Err(Error::Ended);
+        }
         self.write(account, Some(current.version))
     }
 
@@ -101,6 +145,9 @@ impl<'a> Accounts<'a> {
             return Err(Error::NoRole);
         }
         let known: Vec<&str> = self.policy.roles().map(|r| &*r.name).collect();
+        if account.ended && account.active {
+            return Err(Error::Ended);
+        }
         match account.roles.iter().find(|r| !known.contains(&r.as_str())) {
             Some(bad) => Err(Error::UnknownRole(bad.clone(), known.join(", "))),
             None => Ok(()),

@@ -34,6 +34,21 @@ pub enum Error {
     /// A key that signs tokens could not be made or read.
     #[error("a key that signs tokens can't be made or read")]
     Signing,
+    /// Somebody else changed the same thing again and again.
+    #[error("somebody else changes this account right now: try again")]
+    Busy,
+    /// The last second factor can't be taken away.
+    #[error("this is the last passkey or authenticator app: add another one first")]
+    LastFactor,
+    /// There is no such factor.
+    #[error("there is no such passkey or authenticator app")]
+    NoFactor,
+    /// Nobody may do this to his own account.
+    #[error("nobody may do this to the own account: someone else has to")]
+    OwnAccount,
+    /// An account that was ended stays so.
+    #[error("this account was ended for good: give the person a new one")]
+    Ended,
     /// A store failed.
     #[error(transparent)]
     Store(#[from] phial_store::Error),

@@ -18,6 +18,7 @@ use phial_crypto::{KeyFile, RootProvider};
 use phial_engine::job::Runner;
 use phial_engine::{Attachments, Caller, Engine, Settings};
 use phial_identity::oauth::{Apps, Keys, Lives};
+use phial_identity::throttle::Throttle;
 use phial_identity::{Limits, Tokens};
 use phial_policy::PolicySet;
 use phial_store::blobs::{Bucket, BucketSettings};
@@ -32,6 +33,7 @@ use phial_store::vessel::{Indexing, Vessel};
 
 use crate::config::Config;
 use crate::http::KeySets;
+use crate::http::{Answered, Hashing};
 use crate::jobs;
 
 /// How long a look at a store's file is good for: a file that someone takes away is noticed
@@ -51,6 +53,10 @@ pub(crate) struct App {
     pub(crate) token_keys: Keys,
     /// Key sets of clients, fetched.
     pub(crate) key_sets: KeySets,
+    pub(crate) throttle: Throttle,
+    pub(crate) hashing: Hashing,
+    /// Answers to passkey challenges that were used, until they are too old anyway.
+    pub(crate) answered: Answered,
     pub(crate) jobs: Runner,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
@@ -144,6 +150,9 @@ impl App {
             apps: Apps::new(tickets, lives(&config)),
             token_keys: Keys::default(),
             key_sets: KeySets::default(),
+            throttle: Throttle::default(),
+            hashing: Hashing::default(),
+            answered: Answered::default(),
             home,
             config: ArcSwap::from_pointee(config),
             clock,
@@ -299,6 +308,12 @@ fn limits(config: &Config) -> Limits {
     Limits {
         idle: SignedDuration::from_mins(config.session.idle_minutes),
         absolute: SignedDuration::from_hours(config.session.absolute_hours),
+        idle_by_role: config
+            .session
+            .idle_by_role
+            .iter()
+            .map(|(role, minutes)| (role.clone(), SignedDuration::from_mins(*minutes)))
+            .collect(),
     }
 }
 

@@ -11,6 +11,7 @@ mod init;
 mod job;
 mod keys;
 mod out;
+mod review;
 mod serve;
 mod subscription;
 mod synth;
@@ -71,12 +72,15 @@ enum Command {
     Synth(synth::SynthArgs),
     /// Issue a short-lived bearer token for an account.
     Token(token::TokenArgs),
-    /// Add, list, suspend and resume accounts.
+    /// Add, invite, list, suspend and end accounts.
     #[command(subcommand)]
     User(user::UserCommand),
     /// Register apps and services, show and remove them.
     #[command(subcommand)]
     Client(client::ClientCommand),
+    /// Look at who may do what, and sign that it is still right.
+    #[command(subcommand)]
+    Review(review::ReviewCommand),
     /// Show how subscriptions stand.
     #[command(subcommand)]
     Subscription(subscription::SubscriptionCommand),
@@ -124,6 +128,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Token(args) => token::run(home, &args, &out),
         Command::User(command) => user::run(home, &command, &out),
         Command::Client(command) => client::run(home, &command, &out),
+        Command::Review(command) => review::run(home, &command, &out),
         Command::Subscription(command) => subscription::run(home, &command, &out),
         Command::Vendor(command) => vendor::run(home, &command, &out),
         Command::Audit(command) => audit::run(home, &command, &out),

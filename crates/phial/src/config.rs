@@ -24,6 +24,7 @@ pub(crate) struct Config {
     pub(crate) jobs: Jobs,
     pub(crate) import: Import,
     pub(crate) oauth: Oauth,
+    pub(crate) review: Review,
 }
 
 /// `[fhir]`
@@ -120,12 +121,31 @@ pub(crate) struct Session {
     pub(crate) idle_minutes: i64,
     /// Hours after which a session ends in any case. More than 24 needs a rationale.
     pub(crate) absolute_hours: i64,
+    /// `idle_minutes` for holders of a role. Longer than `idle_minutes` needs a rationale.
+    pub(crate) idle_by_role: BTreeMap<String, i64>,
     pub(crate) rationale: Option<String>,
 }
 
 impl Default for Session {
     fn default() -> Self {
-        Session { idle_minutes: 15, absolute_hours: 12, rationale: None }
+        let idle_by_role = BTreeMap::new();
+        Session { idle_minutes: 15, absolute_hours: 12, idle_by_role, rationale: None }
+    }
+}
+
+/// `[review]` (164.308(a)(4)(ii)(C))
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Review {
+    /// Days after which somebody has to look at each account again. More than 366 needs a
+    /// rationale.
+    pub(crate) period_days: i64,
+    pub(crate) rationale: Option<String>,
+}
+
+impl Default for Review {
+    fn default() -> Self {
+        Review { period_days: 90, rationale: None }
     }
 }
 
@@ -418,6 +438,22 @@ impl Config {
             let value = self.session.absolute_hours.to_string();
             depart("session.absolute_hours", value, &self.session.rationale, "session.rationale")?;
         }
+        let longer = |(_, minutes): &(&String, &i64)| **minutes > self.session.idle_minutes;
+        let longer: Vec<String> = self
+            .session
+            .idle_by_role
+            .iter()
+            .filter(longer)
+            .map(|(role, minutes)| format!("{role}={minutes}"))
+            .collect();
+        if !longer.is_empty() {
+            let value = longer.join(" ");
+            depart("session.idle_by_role", value, &self.session.rationale, "session.rationale")?;
+        }
+        if self.review.period_days > 366 {
+            let value = self.review.period_days.to_string();
+            depart("review.period_days", value, &self.review.rationale, "review.rationale")?;
+        }
         if self.jobs.keep_hours > 168 {
             let value = self.jobs.keep_hours.to_string();
             depart("jobs.keep_hours", value, &self.jobs.rationale, "jobs.rationale")?;
@@ -461,6 +497,8 @@ impl Config {
             ("oauth.access_minutes", self.oauth.access_minutes > 0),
             ("oauth.offline_days", (1..=3650).contains(&self.oauth.offline_days)),
             ("oauth.hosts", self.oauth.hosts.iter().all(|h| phial_engine::is_host(h))),
+            ("session.idle_by_role", self.session.idle_by_role.values().all(|m| *m > 0)),
+            ("review.period_days", self.review.period_days > 0),
             (
                 "http.public_url",
                 self.http
@@ -585,6 +623,10 @@ pub(crate) const TEMPLATE: &str = "\
 [session]
 # idle_minutes = 15                     # more than 30 needs a rationale
 # absolute_hours = 12                   # more than 24 needs a rationale
+# idle_by_role = { nurse = 10 }         # longer than idle_minutes needs a rationale
+
+[review]
+# period_days = 90                      # after which each account is to be looked at again
 
 [keys]
 # root_file = \"/etc/phial/root.key\"     # keep the root key on another volume than the data

@@ -17,6 +17,7 @@ mod negotiate;
 mod oauth;
 mod openapi;
 mod operations;
+mod pages;
 mod prefer;
 mod pretty;
 mod readers;
@@ -36,4 +37,6 @@ pub(crate) use listen::{Serving, serve};
 pub(crate) use oauth::KeySets;
 #[cfg(test)]
 pub(crate) use openapi::document as openapi;
+pub(crate) use pages::hashing::Hashing;
+pub(crate) use pages::passkeys::Answered;
 pub(crate) use tls::{Described, OFFERED, describe as describe_certificate};

@@ -157,6 +157,12 @@ const SETTINGS: &[(&str, &str)] = &[
     ),
     ("http.cors_rationale", "Why pages of other origins may ask: the audit log quotes it."),
     (
+        "http.public_url",
+        "The address by which browsers know this server: `https://host` or `https://host:port`. \
+         Pages, links in invitations and passkeys belong to it. Without one, pages are for this \
+         machine alone: `https://localhost:PORT`.",
+    ),
+    (
         "http.compression",
         "Whether answers are compressed (zstd, gzip, br) when the client asks. Bodies that come \
          compressed are read in any case.",
@@ -183,7 +189,18 @@ const SETTINGS: &[(&str, &str)] = &[
         "session.absolute_hours",
         "Hours after which a session ends in any case. More than 24 needs `session.rationale`.",
     ),
+    (
+        "session.idle_by_role",
+        "`session.idle_minutes` for holders of a role: `{ nurse = 10 }`. Of several roles the \
+         shortest counts. Longer than `session.idle_minutes` needs `session.rationale`.",
+    ),
     ("session.rationale", "Why sessions last longer: the audit log quotes it."),
+    (
+        "review.period_days",
+        "Days after which somebody has to look again at what each account may do \
+         (164.308(a)(4)(ii)(C)). More than 366 needs `review.rationale`.",
+    ),
+    ("review.rationale", "Why it is looked at less often: the audit log quotes it."),
     ("keys.root_file", "The root key's file, if it is kept elsewhere than in `keys/`."),
     (
         "keys.backup_retention_days",

@@ -17,7 +17,7 @@ use crate::mask::{Effect, Mask, ObligationSet, Satisfied};
 use crate::relationship::{Relationship, RelationshipSet};
 use crate::{Action, Error};
 
-const SURFACES: [Surface; 3] = [Surface::Fhir, Surface::Cli, Surface::Job];
+const SURFACES: [Surface; 4] = [Surface::Fhir, Surface::Cli, Surface::Job, Surface::Page];
 
 /// What is known of the record in question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -154,6 +154,7 @@ const fn surface_name(s: Surface) -> &'static str {
         Surface::Fhir => "fhir",
         Surface::Cli => "cli",
         Surface::Job => "job",
+        Surface::Page => "page",
     }
 }
 

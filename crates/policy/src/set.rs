@@ -426,7 +426,13 @@ impl PolicySet {
 
     /// The subject's roles that are known, may claim the purpose and may do the
     /// action. Compiled in: no policy file can give a role a purpose back.
+    ///
+    /// Nor can any give one to a log-in that showed one factor of two (164.312(d)): it holds
+    /// no role. A local token (0) was issued at the machine itself and is another matter.
     fn active_roles(&self, subject: &Subject, action: Action) -> u64 {
+        if subject.mfa == 1 {
+            return 0;
+        }
         self.known_roles(subject) & self.claims(subject.purpose) & self.does(action)
     }
 }

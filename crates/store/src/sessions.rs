@@ -1,12 +1,17 @@
-//! The sessions store: bearer tokens and what they stand for (164.312(a)(2)(iii),
-//! 164.312(d)).
+//! The sessions store: bearer tokens and log-ins, and what they stand for
+//! (164.312(a)(2)(iii), 164.312(d)).
 //!
 //! It owns `sessions/sessions.db`. A token is 32 random bytes and is never stored:
 //! rows are found by its SHA-256. Who holds it and why lies sealed under the
 //! tenant's sessions key; the file shows tenant, times and opaque handles. It
 //! refuses a token that is unknown, withdrawn, idle for too long or past its end,
 //! and does not say which. Roles are not kept here: they are looked up at each
-//! use, so that a change holds at once.
+//! use, so that a change holds at once. Beside the sessions lie what else changes at
+//! every log-in (design §4): the browsers that accounts logged in from ([`browsers`])
+//! and counters ([`counters`]).
+
+pub mod browsers;
+pub mod counters;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -41,7 +46,8 @@ use crate::open::{Db, Glance, Options, Schema, Slot, create_store, open_store};
 const SCHEMA: Schema = Schema {
     store: "sessions",
     page_size: 4096,
-    migrations: &["CREATE TABLE session(
+    migrations: &[
+        "CREATE TABLE session(
         hash BLOB PRIMARY KEY CHECK(length(hash) = 32),
         handle BLOB NOT NULL UNIQUE CHECK(length(handle) = 8),
         tenant TEXT NOT NULL,
@@ -54,7 +60,10 @@ const SCHEMA: Schema = Schema {
         sealed BLOB NOT NULL
     ) WITHOUT ROWID;
     CREATE INDEX session_holder ON session(tenant, holder);
-    CREATE INDEX session_expires ON session(expires);"],
+    CREATE INDEX session_expires ON session(expires);",
+        browsers::TABLE,
+        counters::TABLE,
+    ],
 };
 
 /// How tokens begin, so that scanners for leaked secrets can know them.
@@ -63,6 +72,9 @@ pub const TOKEN_PREFIX: &str = "phial_";
 const TOUCH: SignedDuration = SignedDuration::from_secs(30);
 /// Sessions remembered between lookups.
 const REMEMBERED: usize = 10_000;
+
+/// The counter whose time says when an account last began a session.
+const LAST: &[u8] = b"last session";
 
 /// What a new session is to stand for.
 #[derive(Clone, Debug)]
@@ -75,10 +87,26 @@ pub struct NewSession {
     pub purpose: Purpose,
     /// Strength of the authentication, as in `Subject::mfa`.
     pub mfa: u8,
+    /// The log-in that it is, when it is to live in a browser's cookie.
+    pub login: Option<Login>,
     /// It ends after so long without use.
     pub idle: SignedDuration,
     /// It ends so long after its beginning in any case.
     pub absolute: SignedDuration,
+}
+
+/// A log-in: a session that lives in a browser's cookie and never in a header.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// The browser that it is bound to: its public name, 32 hexadecimal digits.
+    pub browser: String,
+    /// Which factors were shown: `password totp`.
+    pub how: String,
+    /// When somebody last proved to be the account's person.
+    pub proven: Timestamp,
+    /// The invitation that it came by, while the first factors are being set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invitation: Option<String>,
 }
 
 /// A token just made. It can't be shown again.
@@ -110,6 +138,8 @@ pub struct SessionRow {
     pub purpose: Purpose,
     /// Strength of the authentication.
     pub mfa: u8,
+    /// The log-in that it is, when it lives in a browser's cookie.
+    pub login: Option<Login>,
     /// When it began.
     pub created: Timestamp,
     /// When its use was last written down.
@@ -142,6 +172,8 @@ struct Content {
     user: SubjectId,
     purpose: Purpose,
     mfa: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    login: Option<Login>,
 }
 
 struct State {
@@ -226,11 +258,16 @@ impl Sessions {
         self.rng.fill(&mut handle);
         let hash = phial_crypto::sha256(token.as_bytes());
         let keys = self.keystore.tenant_keys(&new.tenant)?;
-        let content = Content { user: new.user.clone(), purpose: new.purpose, mfa: new.mfa };
+        let content = Content {
+            user: new.user.clone(),
+            purpose: new.purpose,
+            mfa: new.mfa,
+            login: new.login.clone(),
+        };
         let mut content = serde_json::to_vec(&content)
             .map_err(|_| Error::Invalid("a session that can't be encoded"))?;
         // Equal lengths, so that the file does not tell accounts apart by their names.
-        content.resize(content.len().next_multiple_of(256), b' ');
+        content.resize(content.len().next_multiple_of(512), b' ');
         let content = Zeroizing::new(content);
         let sealed = phial_crypto::seal_small(
             &keys.sessions,
@@ -239,6 +276,7 @@ impl Sessions {
             self.rng.as_ref(),
         );
         let holder = holder(&keys.sessions, &new.user);
+        let last = self.counter_name(&new.tenant, &[LAST, new.user.as_str().as_bytes()])?;
         self.state().slot.with(|db| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             purge(&tx, now)?;
@@ -254,6 +292,12 @@ impl Sessions {
                     micros(new.idle),
                     sealed
                 ],
+            )?;
+            // In the same commit, so that a review can tell when an account was last used
+            // once the session is gone.
+            tx.execute(
+                "INSERT OR REPLACE INTO counter VALUES(?1, ?2, 1, ?3, ?4)",
+                params![new.tenant.as_str(), last, now.as_microsecond(), i64::MAX],
             )?;
             durable::commit(Step::SessionIssue, tx)
         })?;
@@ -334,6 +378,84 @@ impl Sessions {
         found
     }
 
+    /// The living session of a token, without counting as its use.
+    ///
+    /// # Errors
+    /// As [`Sessions::lookup`].
+    pub fn peek(&self, token: &str, now: Timestamp) -> Result<Option<SessionRow>, Error> {
+        if token.len() != TOKEN_PREFIX.len() + 43 || !token.starts_with(TOKEN_PREFIX) {
+            return Ok(None);
+        }
+        let hash = phial_crypto::sha256(token.as_bytes());
+        let mut state = self.state();
+        let found = state.slot.with(|db| self.read(db, &hash))?;
+        Ok(found.filter(|row| row.is_alive(now)))
+    }
+
+    /// An HMAC under the tenant's sessions key: for values that this program gives out
+    /// and knows again. The first part names the use.
+    ///
+    /// # Errors
+    /// When the keys can't be had.
+    pub fn mac(&self, tenant: &TenantId, parts: &[&[u8]]) -> Result<[u8; 32], Error> {
+        let keys = self.keystore.tenant_keys(tenant)?;
+        let mut all: Vec<&[u8]> = vec![b"sessions mac"];
+        all.extend_from_slice(parts);
+        Ok(phial_crypto::hmac_sha256(&keys.sessions, &all))
+    }
+
+    /// Seals a secret that other stores keep, under the tenant's sessions key.
+    ///
+    /// # Errors
+    /// When the keys can't be had.
+    pub fn seal(
+        &self,
+        tenant: &TenantId,
+        about: &[&[u8]],
+        secret: &[u8],
+    ) -> Result<Vec<u8>, Error> {
+        let keys = self.keystore.tenant_keys(tenant)?;
+        let mut aad: Vec<&[u8]> = vec![b"sessions secret", tenant.as_str().as_bytes()];
+        aad.extend_from_slice(about);
+        Ok(phial_crypto::seal_small(&keys.sessions, &aad, secret, self.rng.as_ref()))
+    }
+
+    /// Opens what [`Sessions::seal`] sealed about the same thing.
+    ///
+    /// # Errors
+    /// When the keys can't be had, or it was altered.
+    pub fn unseal(
+        &self,
+        tenant: &TenantId,
+        about: &[&[u8]],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let keys = self.keystore.tenant_keys(tenant)?;
+        let mut aad: Vec<&[u8]> = vec![b"sessions secret", tenant.as_str().as_bytes()];
+        aad.extend_from_slice(about);
+        Ok(phial_crypto::open_small(&keys.sessions, &aad, sealed)?)
+    }
+
+    /// When the account last began a session or had a token issued; `None` if never.
+    ///
+    /// # Errors
+    /// When keys or the store can't be had.
+    pub fn last_began(
+        &self,
+        tenant: &TenantId,
+        user: &SubjectId,
+    ) -> Result<Option<Timestamp>, Error> {
+        let last = self.counter(tenant, &[LAST, user.as_str().as_bytes()])?;
+        Ok((last.value > 0).then(|| Timestamp::from_microsecond(last.at).ok()).flatten())
+    }
+
+    /// Random bytes.
+    pub fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0u8; N];
+        self.rng.fill(&mut bytes);
+        bytes
+    }
+
     fn read(&self, db: &Db, hash: &[u8; 32]) -> Result<Option<SessionRow>, Error> {
         let raw = db
             .prepare_cached(
@@ -364,6 +486,7 @@ impl Sessions {
             user: content.user,
             purpose: content.purpose,
             mfa: content.mfa,
+            login: content.login,
             created: at(raw.created)?,
             last_used: at(raw.last_used)?,
             expires: at(raw.expires)?,
@@ -471,6 +594,8 @@ fn raw_row(r: &rusqlite::Row<'_>) -> rusqlite::Result<RawRow> {
 }
 
 fn purge(db: &rusqlite::Connection, now: Timestamp) -> rusqlite::Result<usize> {
+    browsers::purge(db, now)?;
+    counters::purge(db, now)?;
     db.execute(
         "DELETE FROM session WHERE expires <= ?1 OR revoked IS NOT NULL OR last_used + idle <= ?1",
         [now.as_microsecond()],
@@ -482,7 +607,11 @@ fn aad<'a>(tenant: &'a TenantId, hash: &'a [u8; 32], handle: &'a [u8; 8]) -> [&'
 }
 
 fn holder(key: &phial_crypto::SecretKey, user: &SubjectId) -> [u8; 16] {
-    let mac = phial_crypto::hmac_sha256(key, &[b"session holder", user.as_str().as_bytes()]);
+    short(phial_crypto::hmac_sha256(key, &[b"session holder", user.as_str().as_bytes()]))
+}
+
+/// The first half of a MAC: enough to find a row by.
+fn short(mac: [u8; 32]) -> [u8; 16] {
     let mut out = [0u8; 16];
     for (to, from) in out.iter_mut().zip(mac) {
         *to = from;

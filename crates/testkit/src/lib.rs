@@ -5,6 +5,7 @@
 //! real program over a home of its own ([`world`]) with invented patients ([`fixture`]),
 //! and kills it a thousand times ([`torture`]).
 
+pub mod browser;
 pub mod bucket;
 pub mod canary;
 pub mod clamd;

@@ -327,7 +327,7 @@ pub fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
-/// A client that trusts this CA and nothing else.
+/// A client that trusts this CA and nothing else, and follows no redirect.
 ///
 /// # Panics
 /// When the file holds no certificate.
@@ -355,6 +355,7 @@ pub fn client_with(ca: &Path, versions: &[&'static rustls::SupportedProtocolVers
     Client::builder()
         .tls_backend_preconfigured(tls)
         .https_only(true)
+        .redirect(reqwest::redirect::Policy::none())
         .timeout(PATIENCE)
         .build()
         .unwrap()

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use clap::Args;
 use phial_base::{SubjectId, TenantId};
-use phial_identity::Account;
+use phial_identity::{Account, VALID};
 use phial_synth::World;
 
 use super::out::Out;
-use super::{serve, synth, token, user};
+use super::{init, serve, synth, token, user};
 use crate::app::{App, Use};
-use crate::http;
+use crate::{http, people};
 
 /// A throwaway server: a fresh home, about 100 synthetic patients, one user per
 /// role, and a tour of commands to paste into another terminal.
@@ -46,17 +46,19 @@ pub(super) fn run(args: &DemoArgs, out: &Out) -> anyhow::Result<ExitCode> {
             tenant.vessel.catch_up()?;
         }
         let serving = http::serve(Arc::clone(&app), args.listen).await?;
+        let page = log_in_page(&app, serving.address()).await?;
         let tour = tour(&app, &root, serving.address(), &world, &tokens)?;
         let value = serde_json::json!({
             "base": format!("https://{}/fhir", serving.address()),
             "ca": root.join("tls").join("ca.pem"),
             "home": root,
+            "pages": page,
             "stored": stored,
             "tokens": tokens.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
             "tour": tour.iter().map(|s| serde_json::json!({ "what": s.what, "command": s.command })).collect::<Vec<_>>(),
         });
         let told = serve::Told::listen()?;
-        out.result(&print(&tour, stored, serving.address()), &value);
+        out.result(&print(&tour, stored, serving.address(), &page), &value);
         told.serve_until_the_end(&app, &serving, out).await
     })?;
     home.close()?;
@@ -71,18 +73,21 @@ async fn people(app: &App, world: &World) -> anyhow::Result<Vec<(String, String)
     for role in roles {
         let practitioner =
             world.staff().iter().find(|s| s.role == role).map(|s| s.practitioner.clone());
-        let account = Account {
-            id: SubjectId::new(&format!("demo-{role}"))?,
-            roles: vec![role.clone()],
-            unit: None,
-            practitioner,
-            patient: None,
-            active: true,
-        };
+        let id = SubjectId::new(&format!("demo-{role}"))?;
+        let account = Account { practitioner, ..Account::new(id, vec![role.clone()]) };
         user::add(app, &tenant, &account).await?;
         tokens.push((role, token::for_user(app, &account.id).await?));
     }
     Ok(tokens)
+}
+
+/// The link by which the demo's administrator sets a password and a second factor, and
+/// then logs in to the pages.
+async fn log_in_page(app: &App, address: SocketAddr) -> anyhow::Result<String> {
+    let caller = user::operator(app, &TenantId::default_tenant());
+    let name = SubjectId::new(&format!("demo-{}", init::administrator(app)))?;
+    let (path, _) = people::invite(app, &caller, &name, false, VALID).await?;
+    Ok(format!("https://localhost:{}{path}", address.port()))
 }
 
 /// One step of the tour.
@@ -188,10 +193,12 @@ fn byte_of_a_record(app: &App, root: &Path) -> anyhow::Result<(u64, u8)> {
     Ok((at as u64, !old))
 }
 
-fn print(tour: &[Step], stored: usize, address: SocketAddr) -> String {
+fn print(tour: &[Step], stored: usize, address: SocketAddr, page: &str) -> String {
     let mut text = format!(
         "\n{stored} resources are sealed and served at https://{address}/fhir (TLS, development \
-         CA).\nPaste these into another terminal; stop with Ctrl-C, and all of it is gone.\n"
+         CA).\nPages: log in at https://localhost:{}/login; the administrator's account is set up \
+         by\n  {page}\nPaste these into another terminal; stop with Ctrl-C, and all of it is gone.\n",
+        address.port()
     );
     for (i, step) in tour.iter().enumerate() {
         text.push_str(&format!("\n# {}. {}\n{}\n", i + 1, step.what, step.command));

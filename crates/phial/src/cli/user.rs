@@ -5,13 +5,15 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use phial_audit::{DetailKey, EventKind};
+use jiff::SignedDuration;
 use phial_base::{LogicalId, SubjectId, Surface, TenantId};
 use phial_engine::Caller;
-use phial_identity::{Account, Accounts};
+use phial_identity::{Account, Accounts, Factors};
+use phial_store::sessions::SessionRow;
 
 use super::out::Out;
-use crate::app::{App, Use, into_anyhow};
+use crate::app::{App, Use};
+use crate::people::{self, Standing};
 
 #[derive(Subcommand)]
 pub(crate) enum UserCommand {
@@ -23,6 +25,15 @@ pub(crate) enum UserCommand {
     Suspend(NameArgs),
     /// Let a suspended account act again.
     Resume(NameArgs),
+    /// Terminate an account for good: its sessions end at once, and its name stays taken.
+    Terminate(NameArgs),
+    /// Make a link by which a person sets password and second factor, once. It is shown
+    /// this one time: give it in person, or by a way that only this person reads.
+    Invite(InviteArgs),
+    /// Show by what an account proves itself: kinds, names and dates, no secret.
+    Factors(NameArgs),
+    /// Show where an account is logged in, or end that.
+    Sessions(SessionsArgs),
     /// Show the roles that there are.
     Roles,
 }
@@ -43,6 +54,31 @@ pub(crate) struct NameArgs {
 }
 
 #[derive(Args)]
+pub(crate) struct InviteArgs {
+    #[command(flatten)]
+    who: NameArgs,
+    /// Take away the factors that the account has when the link is used: for somebody who
+    /// lost them all. Be sure of who it is (SP 800-63B-4 §4.2).
+    #[arg(long)]
+    anew: bool,
+    /// For how many hours it is good, 1 to 336.
+    #[arg(long, default_value_t = 72, value_name = "HOURS", value_parser = clap::value_parser!(u16).range(1..=336))]
+    hours: u16,
+}
+
+#[derive(Args)]
+pub(crate) struct SessionsArgs {
+    #[command(flatten)]
+    who: NameArgs,
+    /// End the one with this handle.
+    #[arg(long, value_name = "HANDLE", conflicts_with = "end_all")]
+    end: Option<String>,
+    /// End all of them.
+    #[arg(long)]
+    end_all: bool,
+}
+
+#[derive(Args)]
 pub(crate) struct AddArgs {
     /// A unique name: a-z 0-9 . _ @ -
     name: SubjectId,
@@ -56,6 +92,9 @@ pub(crate) struct AddArgs {
     /// Organisational unit.
     #[arg(long)]
     unit: Option<String>,
+    /// What the person is called, for colleagues who look after accounts.
+    #[arg(long = "name", value_name = "TEXT")]
+    called: Option<String>,
     #[command(flatten)]
     tenant: TenantArgs,
 }
@@ -78,12 +117,10 @@ pub(super) fn run(home: &Path, command: &UserCommand, out: &Out) -> anyhow::Resu
             UserCommand::Roles => {}
             UserCommand::Add(args) => {
                 let account = Account {
-                    id: args.name.clone(),
-                    roles: args.roles.clone(),
                     unit: args.unit.clone(),
                     practitioner: args.practitioner.as_ref().map(|p| p.as_str().to_owned()),
-                    patient: None,
-                    active: true,
+                    name: args.called.clone(),
+                    ..Account::new(args.name.clone(), args.roles.clone())
                 };
                 add(&app, &args.tenant.tenant, &account).await?;
                 out.result(
@@ -97,82 +134,125 @@ pub(super) fn run(home: &Path, command: &UserCommand, out: &Out) -> anyhow::Resu
                 let lines: Vec<String> = all
                     .iter()
                     .map(|a| {
-                        let state = if a.active { "active" } else { "suspended" };
-                        format!("{:<24} {:<10} {}", a.id.as_str(), state, a.roles.join(", "))
+                        let (id, state) = (a.id.as_str(), a.standing());
+                        format!("{id:<24} {state:<10} {}", a.roles.join(", "))
                     })
                     .collect();
                 out.result(&lines.join("\n"), &serde_json::to_value(&all)?);
             }
-            UserCommand::Suspend(args) => set_active(&app, args, false, out).await?,
-            UserCommand::Resume(args) => set_active(&app, args, true, out).await?,
+            UserCommand::Invite(args) => {
+                let hours = SignedDuration::from_hours(i64::from(args.hours));
+                let caller = operator(&app, &args.who.tenant.tenant);
+                let made = people::invite(&app, &caller, &args.who.name, args.anew, hours).await;
+                let (path, until) = made?;
+                let link = format!("{}{path}", origin(&app));
+                out.result(
+                    &format!("{link}\nIt works once, until {until}. Nobody can show it again."),
+                    &serde_json::json!({ "link": link, "path": path, "until": until.to_string() }),
+                );
+            }
+            UserCommand::Factors(args) => factors(&app, args, out)?,
+            UserCommand::Sessions(args) => sessions(&app, args, out).await?,
+            UserCommand::Suspend(args) => stand(&app, args, Standing::Suspended, out).await?,
+            UserCommand::Resume(args) => stand(&app, args, Standing::Active, out).await?,
+            UserCommand::Terminate(args) => stand(&app, args, Standing::Ended, out).await?,
         }
         anyhow::Ok(())
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Adds an account; the log says so before it can act.
+/// The address by which browsers know the server.
+pub(super) fn origin(app: &App) -> String {
+    let local = || "https://localhost:8443".to_owned();
+    app.config().http.public_url.clone().unwrap_or_else(local)
+}
+
+fn factors(app: &App, args: &NameArgs, out: &Out) -> anyhow::Result<()> {
+    let tenant = app.engine.tenant(&args.tenant.tenant).context("there is no such tenant")?;
+    let account = people::find(app, &operator(app, &args.tenant.tenant), &args.name)?;
+    let sessions = app.tokens.sessions();
+    let found =
+        Factors::new(tenant.vessel.control(), sessions, &args.tenant.tenant).of(&account.id)?;
+    let mut lines = Vec::new();
+    if let Some(since) = &found.password_since {
+        lines.push(format!("password           since {since}"));
+    }
+    lines.extend(
+        found.passkeys.iter().map(|p| format!("passkey            {}  added {}", p.name, p.added)),
+    );
+    lines.extend(
+        found.totp.iter().map(|t| format!("authenticator app  {}  added {}", t.name, t.added)),
+    );
+    lines.push(format!("recovery codes     {} left", found.recovery.len()));
+    let named = |name: &str, added: &str| serde_json::json!({ "name": name, "added": added });
+    let value = serde_json::json!({
+        "user": account.id.as_str(),
+        "password_since": found.password_since,
+        "passkeys": found.passkeys.iter().map(|p| named(&p.name, &p.added)).collect::<Vec<_>>(),
+        "apps": found.totp.iter().map(|t| named(&t.name, &t.added)).collect::<Vec<_>>(),
+        "recovery_codes": found.recovery.len(),
+    });
+    out.result(&lines.join("\n"), &value);
+    Ok(())
+}
+
+async fn sessions(app: &App, args: &SessionsArgs, out: &Out) -> anyhow::Result<()> {
+    let (user, tenant) = (&args.who.name, &args.who.tenant.tenant);
+    let caller = operator(app, tenant);
+    let account = people::find(app, &caller, user)?;
+    if args.end_all {
+        let ended = people::end_sessions(app, &caller, &account.id).await?;
+        out.result(&format!("{ended} ended"), &serde_json::json!({ "ended": ended }));
+        return Ok(());
+    }
+    let store = app.tokens.sessions();
+    let now = app.clock.now();
+    let all = store.list(tenant)?;
+    let living: Vec<_> = all.iter().filter(|s| s.user == *user && s.is_alive(now)).collect();
+    if let Some(handle) = &args.end {
+        anyhow::ensure!(
+            living.iter().any(|s| s.handle == *handle),
+            "the account has no living session of that handle"
+        );
+        let ended = people::end_session(app, &caller, user, handle).await?;
+        out.result("ended", &serde_json::json!({ "ended": u8::from(ended) }));
+        return Ok(());
+    }
+    let how = |s: &SessionRow| s.login.as_ref().map_or("token".to_owned(), |l| l.how.clone());
+    let lines: Vec<String> = living
+        .iter()
+        .map(|s| format!("{}  {:<18} since {}  used {}", s.handle, how(s), s.created, s.last_used))
+        .collect();
+    let value: Vec<_> = living
+        .iter()
+        .map(|s| {
+            serde_json::json!({
+                "handle": s.handle, "how": how(s), "created": s.created.to_string(),
+                "last_used": s.last_used.to_string(), "expires": s.expires.to_string(),
+            })
+        })
+        .collect();
+    out.result(&lines.join("\n"), &value.into());
+    Ok(())
+}
+
+/// Adds an account, by the operator.
 pub(super) async fn add(app: &App, tenant: &TenantId, account: &Account) -> anyhow::Result<()> {
-    let found = app.engine.tenant(tenant).context("there is no such tenant")?;
+    people::add(app, &operator(app, tenant), account).await
+}
+
+/// Whoever runs commands on this machine.
+pub(super) fn operator(app: &App, tenant: &TenantId) -> Caller {
     let mut caller = app.local("operator", &["operator"], Surface::Cli);
     caller.subject_mut().tenant = tenant.clone();
-    app.engine
-        .record_event(
-            &caller,
-            EventKind::UserAdded,
-            &[
-                (DetailKey::Account, account.id.to_string()),
-                (DetailKey::RolesAfter, account.roles.join(",")),
-            ],
-        )
-        .await
-        .map_err(into_anyhow)?;
-    Accounts::new(found.vessel.control(), app.engine.policy()).add(account)?;
-    changed(app, &caller, account).await
+    caller
 }
 
-/// Writes down the control log as it stands after a change, so that `verify` shows a
-/// control log that was rolled back.
-async fn changed(app: &App, caller: &Caller, account: &Account) -> anyhow::Result<()> {
-    let tenant = app.engine.tenant(&caller.subject.tenant).context("there is no such tenant")?;
-    let state = if account.active { "active" } else { "suspended" };
-    app.engine
-        .record_event(
-            caller,
-            EventKind::UserChanged,
-            &[
-                (DetailKey::Account, account.id.to_string()),
-                (DetailKey::Value, state.to_owned()),
-                (DetailKey::ControlHead, tenant.vessel.control().head()?),
-            ],
-        )
-        .await
-        .map_err(into_anyhow)
-}
-
-async fn set_active(app: &App, args: &NameArgs, active: bool, out: &Out) -> anyhow::Result<()> {
-    let tenant = app.engine.tenant(&args.tenant.tenant).context("there is no such tenant")?;
-    let accounts = Accounts::new(tenant.vessel.control(), app.engine.policy());
-    let mut account = accounts.find(&args.name)?.ok_or(phial_identity::Error::NoAccount)?;
-    account.active = active;
-    let mut caller = app.local("operator", &["operator"], Surface::Cli);
-    caller.subject_mut().tenant = args.tenant.tenant.clone();
-    let state = if active { "active" } else { "suspended" };
-    app.engine
-        .record_event(
-            &caller,
-            EventKind::UserChanged,
-            &[(DetailKey::Account, account.id.to_string()), (DetailKey::Value, state.to_owned())],
-        )
-        .await
-        .map_err(into_anyhow)?;
-    accounts.change(&account)?;
-    changed(app, &caller, &account).await?;
-    if !active {
-        let now = app.clock.now();
-        app.tokens.sessions().revoke_user(&args.tenant.tenant, &args.name, now)?;
-        app.apps.withdraw(&args.tenant.tenant, Some(&args.name), None, now)?;
-    }
-    out.result(&format!("{} is {state}", account.id), &serde_json::to_value(&account)?);
+async fn stand(app: &App, args: &NameArgs, standing: Standing, out: &Out) -> anyhow::Result<()> {
+    let caller = operator(app, &args.tenant.tenant);
+    let account = people::stand(app, &caller, &args.name, standing).await?;
+    let text = format!("{} is {}", account.id, account.standing());
+    out.result(&text, &serde_json::to_value(&account)?);
     Ok(())
 }

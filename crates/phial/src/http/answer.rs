@@ -29,11 +29,18 @@ const fn always(name: &'static str, value: &'static str) -> (HeaderName, HeaderV
 }
 
 pub(crate) fn harden(response: &mut Response<Body>, id: RequestId) {
+    let page = response.extensions().get::<super::pages::layout::IsPage>().cloned();
     let headers = response.headers_mut();
     // These, the request's number, and what HTTP adds by itself.
     headers.reserve(ALWAYS.len() + 4);
     for (name, value) in &ALWAYS {
         headers.insert(name, value.clone());
+    }
+    if let Some(page) = page {
+        headers.insert(header::CONTENT_SECURITY_POLICY, page.policy());
+        for (name, value) in &super::pages::layout::PAGE_HEADERS {
+            headers.insert(name, value.clone());
+        }
     }
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         headers.insert(&REQUEST_ID, value);

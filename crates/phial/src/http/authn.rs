@@ -53,7 +53,7 @@ pub(crate) async fn authenticate(
     Err(Failure::Unauthenticated)
 }
 
-pub(super) fn nobody(tenant: &TenantId) -> Result<Subject, Failure> {
+pub(crate) fn nobody(tenant: &TenantId) -> Result<Subject, Failure> {
     Ok(Subject {
         tenant: tenant.clone(),
         id: SubjectId::new("nobody").map_err(|_| Failure::Unauthenticated)?,

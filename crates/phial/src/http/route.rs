@@ -231,7 +231,7 @@ fn nothing_at(path: &[&str]) -> NoRoute {
 
 #[cfg(test)]
 mod tests {
-    use super::super::surface::PLAIN;
+    use super::super::surface::{PAGES, PLAIN};
     use super::*;
 
     fn check(method: &str, path: &str, expected: &str) {
@@ -363,6 +363,7 @@ mod tests {
         for row in super::super::oauth::ENDPOINTS {
             rows.extend(row.methods.iter().map(|m| format!("{m} {}", row.path)));
         }
+        rows.extend(PAGES.iter().map(|r| format!("{} {}", r.method, r.path)));
         rows.extend(ROWS.iter().map(|r| format!("{} [base]{}", r.method, r.path)));
         assert_eq!(golden, rows, "add the route to crates/phial/tests/it/routes.rs");
     }

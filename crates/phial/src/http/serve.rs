@@ -36,7 +36,7 @@ use super::route::{NoRoute, Route, route, tenant};
 use super::surface::{self, Plain};
 use super::urls;
 use super::writes::written;
-use super::{answer, coding, cors, negotiate, oauth, openapi};
+use super::{answer, coding, cors, negotiate, oauth, openapi, pages};
 use crate::app::App;
 use crate::config::PhiInUrls;
 
@@ -51,7 +51,9 @@ pub(super) async fn handle(
         tenant(request.uri().path()).map(|(tenant, rest)| (tenant, route(request.method(), rest)));
     let short = match &asked {
         _ if oauth::find(request.uri().path()).is_some() => false,
-        None | Some((_, Err(_))) => true,
+        // A page may wait for a password to be judged.
+        None => !surface::is_page(request.uri().path()),
+        Some((_, Err(_))) => true,
         Some((_, Ok(route))) => {
             matches!(route, Route::Read(..) | Route::Vread(..)) && !binary::is_download(route)
         }
@@ -136,6 +138,11 @@ async fn dispatch(
     if let Some(found) = oauth::find(request.uri().path()) {
         return oauth::answer(front, peer, id, found, wants, request).await;
     }
+    if request.uri().path_and_query().is_none_or(|p| p.as_str().len() <= MAX_URL)
+        && let Some(found) = pages::find(request.uri().path())
+    {
+        return pages::answer(front, peer, id, found, request).await;
+    }
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     if let Some(route) = surface::plain(path) {
@@ -177,11 +184,7 @@ async fn dispatch(
         id,
         at: app.clock.now(),
         ip: Some(peer.ip()),
-        device: parts
-            .headers
-            .get(header::USER_AGENT)
-            .and_then(|v| v.to_str().ok())
-            .map(|v| v.chars().take(128).collect()),
+        device: device(&parts.headers),
         surface: Surface::Fhir,
     };
     let certificate = parts.extensions.get::<PeerCertificate>().map(|c| &*c.0);
@@ -218,6 +221,12 @@ async fn outside(front: &Front, route: Plain, method: &Method, wants: &Wants) ->
         (_, Plain::Ready) => front.health.ready(&front.app).await,
         (_, Plain::OpenApi) => answer::plain(StatusCode::OK, openapi::served()),
     }
+}
+
+/// The client's own name for itself.
+pub(super) fn device(headers: &HeaderMap) -> Option<String> {
+    let named = headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok());
+    named.map(|v| v.chars().take(128).collect())
 }
 
 pub(super) fn fail(failure: &Failure) -> Response<Body> {

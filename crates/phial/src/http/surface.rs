@@ -263,6 +263,77 @@ pub(crate) fn plain(path: &str) -> Option<Plain> {
     PLAIN.iter().find(|row| row.path == path).map(|row| row.route)
 }
 
+/// How a row outside the FHIR bases is taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A page that is looked at.
+    Page,
+    /// A form of a page: answered only when a page of ours was its origin.
+    Form,
+    /// A file of the pages.
+    Asset,
+    /// For programs: no cookie counts, no origin is asked for.
+    Api,
+}
+
+/// A row outside the FHIR bases that is served to each tenant: below `/` for the default
+/// one, below `/t/TENANT/` for others.
+pub(crate) struct PageRow {
+    pub(crate) method: Method,
+    /// `[word]` stands for any one segment.
+    pub(crate) path: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) answer: Handler,
+}
+
+const fn page(method: Method, path: &'static str, kind: Kind, answer: Handler) -> PageRow {
+    PageRow { method, path, kind, answer }
+}
+
+use super::pages::{
+    Handler, account, again, assets, enrol, home, invite, login, passkeys, people, review, second,
+};
+
+/// The pages for people, and what belongs to them.
+pub(crate) static PAGES: &[PageRow] = &[
+    page(GET, "/", Kind::Page, |v| Box::pin(home::show(v))),
+    page(GET, "/assets/[name]", Kind::Asset, |v| Box::pin(assets::file(v))),
+    page(GET, "/login", Kind::Page, |v| Box::pin(login::show(v))),
+    page(POST, "/login", Kind::Form, |v| Box::pin(login::submit(v))),
+    page(POST, "/login/passkey", Kind::Form, |v| Box::pin(passkeys::submit(v))),
+    page(GET, "/login/second", Kind::Page, |v| Box::pin(second::show(v))),
+    page(POST, "/login/second", Kind::Form, |v| Box::pin(second::submit(v))),
+    page(GET, "/login/again", Kind::Page, |v| Box::pin(again::show(v))),
+    page(POST, "/login/again", Kind::Form, |v| Box::pin(again::submit(v))),
+    page(GET, "/login/ended", Kind::Page, |v| Box::pin(login::ended(v))),
+    page(POST, "/logout", Kind::Form, |v| Box::pin(login::log_out(v))),
+    page(GET, "/invite/[token]", Kind::Page, |v| Box::pin(invite::show(v))),
+    page(POST, "/invite/[token]", Kind::Form, |v| Box::pin(invite::submit(v))),
+    page(GET, "/account", Kind::Page, |v| Box::pin(account::show(v))),
+    page(POST, "/account/password", Kind::Form, |v| Box::pin(account::password(v))),
+    page(GET, "/account/enrol", Kind::Page, |v| Box::pin(enrol::show(v))),
+    page(POST, "/account/enrol/passkey", Kind::Form, |v| Box::pin(enrol::passkey(v))),
+    page(POST, "/account/enrol/totp", Kind::Form, |v| Box::pin(enrol::totp(v))),
+    page(POST, "/account/factor/remove", Kind::Form, |v| Box::pin(account::remove(v))),
+    page(POST, "/account/codes", Kind::Form, |v| Box::pin(account::codes(v))),
+    page(POST, "/account/sessions/end", Kind::Form, |v| Box::pin(account::end_session(v))),
+    page(POST, "/account/browsers/forget", Kind::Form, |v| Box::pin(account::forget(v))),
+    page(GET, "/admin/people", Kind::Page, |v| Box::pin(people::list(v))),
+    page(POST, "/admin/people", Kind::Form, |v| Box::pin(people::add(v))),
+    page(GET, "/admin/people/[user]", Kind::Page, |v| Box::pin(people::show(v))),
+    page(POST, "/admin/people/[user]/roles", Kind::Form, |v| Box::pin(people::roles(v))),
+    page(POST, "/admin/people/[user]/standing", Kind::Form, |v| Box::pin(people::standing(v))),
+    page(POST, "/admin/people/[user]/invite", Kind::Form, |v| Box::pin(people::invite(v))),
+    page(POST, "/admin/people/[user]/sessions", Kind::Form, |v| Box::pin(people::sessions(v))),
+    page(GET, "/admin/review", Kind::Page, |v| Box::pin(review::show(v))),
+    page(POST, "/admin/review/[user]", Kind::Form, |v| Box::pin(review::sign(v))),
+];
+
+/// Whether a page is at this path, for any method.
+pub(crate) fn is_page(path: &str) -> bool {
+    super::pages::find(path).is_some()
+}
+
 /// What is claimed beside the rows: headers and rules of rows that are there anyway.
 /// `what_is_claimed_is_served` (crates/phial/tests/it/capabilities.rs) tries each.
 const FEATURES: Features = Features {

@@ -38,7 +38,7 @@ fn every_answer_carries_the_security_headers() {
         server.get("physician", "metadata").expect(200),
         send(server.client().get(format!("{}/Patient", server.base()))).expect(401),
         send(server.request("physician", Method::PATCH, "Patient/x")).expect(415),
-        send(server.client().get(format!("https://{}/", server.authority()))).expect(404),
+        send(server.client().get(format!("https://{}/absent", server.authority()))).expect(404),
     ];
     let mut numbers = std::collections::BTreeSet::new();
     for a in &answers {

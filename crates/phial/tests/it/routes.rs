@@ -497,12 +497,21 @@ fn subscribed(server: &Server) -> String {
 
 /// All rows, in the order of the routes.
 fn rows() -> impl Iterator<Item = &'static Row> {
-    ROWS.iter().chain(&crate::routes_operations::ROWS)
+    let first = ROWS.iter().position(|r| r.route == "GET [base]/metadata").unwrap();
+    let (plain, fhir) = ROWS.split_at(first);
+    plain.iter().chain(crate::routes_pages::ROWS).chain(fhir).chain(&crate::routes_operations::ROWS)
 }
 
 /// Status and, of a refusal, the code of its first issue; of a bundle's answer, those of
 /// its one entry.
 fn shown(answer: &Answer) -> String {
+    let to = answer.header("location");
+    if answer.status == 303 {
+        return format!("303 to {}", to.split('?').next().unwrap());
+    }
+    if answer.header("content-type").starts_with("text/html") {
+        return answer.status.to_string();
+    }
     is_documented(answer);
     let json = answer.json();
     let entry = &json["entry"][0]["response"];
@@ -537,6 +546,7 @@ fn table(world: &mut World) -> String {
     world.user("olaf", "operator", None);
     world.user("sys", "system-client", None);
     let server = world.serve();
+    crate::routes_pages::log_everybody_in(world, &server);
     let mut roles: Vec<&str> = PEOPLE.iter().map(|(_, role, _)| *role).collect();
     roles.extend(["operator", "system-client", NOBODY]);
     let _ = content(&server, "import-client", Method::PUT, "Binary/content").expect(201);
@@ -552,7 +562,7 @@ fn table(world: &mut World) -> String {
     }
     // Outcomes are written behind the answers: an end in order waits for them.
     let _ = server.stop().expect(0);
-    let log = world.ok(&["audit", "tail", "-n", "5000"]);
+    let log = world.ok(&["audit", "tail", "-n", "20000"]);
     let log = log.as_array().unwrap();
     let mut out = String::from(
         "# Who may use which route, what the others are answered, and what is written down.\n\

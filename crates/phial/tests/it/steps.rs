@@ -49,7 +49,20 @@ const WRITING: Scenario = Scenario {
 const ACCOUNTS: Scenario = Scenario {
     name: "accounts and tokens",
     before: &[Make, Open],
-    body: &[AddAccount("ana"), Suspend("ana"), Issue, Use, Revoke, PurgeSessions, Issue, Use],
+    body: &[
+        AddAccount("ana"),
+        Suspend("ana"),
+        Issue,
+        Use,
+        Revoke,
+        PurgeSessions,
+        Issue,
+        Use,
+        KnowBrowser,
+        Count,
+        UseCode,
+        ForgetBrowsers,
+    ],
 };
 const TICKETS: Scenario = Scenario {
     name: "tickets of apps",

@@ -3,6 +3,7 @@
 
 mod asking;
 mod jobs;
+mod sessions;
 mod subscriber;
 mod tickets;
 
@@ -30,7 +31,7 @@ use phial_store::home::Home;
 use phial_store::index::{Index, Indexed};
 use phial_store::keystore::{Keystore, Tombstone};
 use phial_store::making::{self, Making};
-use phial_store::sessions::{NewSession, Sessions};
+use phial_store::sessions::Sessions;
 use phial_store::tickets::Tickets;
 use phial_store::vessel::{Indexing, Vessel};
 use phial_testkit::faults::{Faults, VFS};
@@ -73,6 +74,14 @@ pub(crate) enum Op {
     Withdraw,
     /// An assertion is marked as used.
     Mark,
+    /// The account logged in from a browser.
+    KnowBrowser,
+    /// Its browsers are forgotten.
+    ForgetBrowsers,
+    /// A wrong guess is written down.
+    Count,
+    /// A one-time code is used: the step of this moment.
+    UseCode,
     RotateTenant,
     RotateRoot,
     /// Upload content, to be a Binary of its own and about this patient.
@@ -461,7 +470,6 @@ impl Stage {
     }
 
     pub(crate) fn run(&mut self, op: Op) -> Done {
-        let tenant = self.tenant();
         match op {
             Op::Make => {
                 if Home::open(&self.root).is_ok() {
@@ -530,46 +538,18 @@ impl Stage {
                 self.model.accounts.insert(name, false);
                 Ok(())
             }
-            Op::Issue => {
-                let new = NewSession {
-                    tenant,
-                    user: SubjectId::new("ana").unwrap(),
-                    purpose: Purpose::TREAT,
-                    mfa: 0,
-                    idle: SignedDuration::from_mins(15),
-                    absolute: SignedDuration::from_hours(8),
-                };
-                let now = self.clock.now();
-                let issued = self.live()?.sessions.issue(&new, now).map_err(said)?;
-                self.token = Some((issued.token.as_str().to_owned(), issued.handle));
-                Ok(())
-            }
-            Op::Use => {
-                self.clock.advance(SignedDuration::from_secs(31));
-                let (token, _) = self.token.clone().ok_or("no token")?;
-                let found = self.live()?.sessions.lookup(&token, self.clock.now());
-                match found {
-                    Ok(Some(_)) => Ok(()),
-                    other => Err(said(other)),
-                }
-            }
-            Op::Revoke => {
-                let (token, handle) = self.token.clone().ok_or("no token")?;
-                let now = self.clock.now();
-                let sessions = &self.live()?.sessions;
-                sessions.revoke(&tenant, &handle, now).map_err(said)?;
-                match sessions.lookup(&token, now) {
-                    Ok(None) => Ok(()),
-                    other => Err(format!("a withdrawn token is good: {other:?}")),
-                }
-            }
             Op::Ticket => self.new_ticket(),
             Op::Exchange => self.exchange(),
             Op::Withdraw => self.withdraw(),
             Op::Mark => self.mark(),
-            Op::PurgeSessions => {
-                self.live()?.sessions.purge(self.clock.now()).map(|_| ()).map_err(said)
-            }
+            Op::Issue
+            | Op::Use
+            | Op::Revoke
+            | Op::PurgeSessions
+            | Op::KnowBrowser
+            | Op::ForgetBrowsers
+            | Op::Count
+            | Op::UseCode => self.session(op),
             Op::RotateTenant => {
                 let caller = self.caller("operator");
                 let engine = self.live()?.engine.clone();

@@ -167,6 +167,7 @@ fn sessions_and_control_log_fail_closed_and_resume() {
         user: SubjectId::new("ana").unwrap(),
         purpose: Purpose::TREAT,
         mfa: 0,
+        login: None,
         idle: SignedDuration::from_mins(15),
         absolute: SignedDuration::from_hours(8),
     };

@@ -15,6 +15,7 @@ fn new_session(w: &World, user: &str) -> NewSession {
         user: SubjectId::new(user).unwrap(),
         purpose: Purpose::TREAT,
         mfa: 0,
+        login: None,
         idle: SignedDuration::from_mins(15),
         absolute: SignedDuration::from_hours(8),
     }
