@@ -6,6 +6,7 @@ mod audit;
 mod client;
 mod data;
 mod export;
+mod login;
 mod made;
 mod report;
 mod scale;
@@ -39,7 +40,7 @@ struct Args {
     /// Synthetic patients, without --import.
     #[arg(long, default_value_t = 1000)]
     patients: u32,
-    /// Only these: import, read, search, name, bundle, audit, scale; separated by commas.
+    /// Only these: import, read, search, name, bundle, login, audit, scale; separated by commas.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Resources of the large store in the rows about size; 0 leaves them out. It takes
@@ -169,6 +170,9 @@ fn run(args: &Args) -> anyhow::Result<()> {
             20_000.0,
             "resources/s",
         ));
+    }
+    if wanted("login") {
+        rows.extend(login::rows(&args.phial, &home, &server, args.seconds)?);
     }
     rows.push(Row::limit(
         "memory",

@@ -61,6 +61,12 @@ pub(crate) fn token(phial: &Path, home: &Path, user: &str) -> anyhow::Result<Str
     out.pointer("/token").and_then(|t| t.as_str()).map(str::to_owned).context("no token")
 }
 
+/// The link of a new invitation.
+pub(crate) fn invite(phial: &Path, home: &Path, user: &str) -> anyhow::Result<String> {
+    let out = json(phial, home, &["user", "invite", user])?;
+    out.pointer("/link").and_then(|t| t.as_str()).map(str::to_owned).context("no link")
+}
+
 const STORES: &[&str] = &["data", "keys", "audit", "index", "sessions"];
 
 /// Bytes on disk of all stores and the index, per resource, with each store's share.

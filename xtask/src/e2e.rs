@@ -20,6 +20,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("node", "fhir_kit_client.mjs"),
     ("node", "medplum.mjs"),
     ("node", "smart.mjs"),
+    ("node", "browser_people.mjs"),
     ("python", "fuzz.py"),
 ];
 
@@ -70,7 +71,7 @@ pub(crate) fn run(only: Option<&str>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Python with venv, Node and npm; by apt where they are missing.
+/// Python with venv, Node and npm, Chromium and oathtool; by apt where they are missing.
 fn tools() -> anyhow::Result<()> {
     let mut missing = Vec::new();
     let venv = Command::new("python3").args(["-c", "import venv, ensurepip"]).output();
@@ -82,6 +83,11 @@ fn tools() -> anyhow::Result<()> {
     }
     if !has("npm") {
         missing.push("npm");
+    }
+    for tool in ["chromium", "oathtool"] {
+        if !has(tool) {
+            missing.push(tool);
+        }
     }
     if !missing.is_empty() {
         apt_install(&missing)?;
@@ -211,6 +217,8 @@ impl Home {
             command.env("NODE_EXTRA_CA_CERTS", ca).env("REQUESTS_CA_BUNDLE", ca);
             command.env("SSL_CERT_FILE", ca);
         }
+        // Scripts that drive a browser make homes of their own.
+        command.env("PHIAL_PROGRAM", &self.program);
         command.envs(self.tokens.iter().map(|(name, token)| (name, token)))
     }
 
