@@ -36,7 +36,14 @@ fn json(phial: &Path, home: &Path, args: &[&str]) -> anyhow::Result<serde_json::
 }
 
 pub(crate) fn init(phial: &Path, home: &Path) -> anyhow::Result<()> {
-    json(phial, home, &["init"]).map(|_| ())
+    json(phial, home, &["init"])?;
+    // A load generator reads more patients than a person does; they are counted all the same.
+    let config = home.join("phial.toml");
+    let mut text = std::fs::read_to_string(&config)?;
+    text.push_str(
+        "\n[caps]\npatients = { physician = 1000000000 }\nrationale = \"a load generator\"\n",
+    );
+    Ok(std::fs::write(&config, text)?)
 }
 
 pub(crate) fn import(

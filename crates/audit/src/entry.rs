@@ -181,6 +181,16 @@ numbered! {
         VendorChanged = 68 "vendor-changed",
         /// A subscriber was notified: what was disclosed by a job on its owner's behalf.
         Notification = 69 "notification",
+        /// Who is tied to which patient, or a restriction, was written down or ended.
+        AccessChanged = 70 "access-changed",
+        /// Emergency access was reviewed and signed, or the list of it was looked at.
+        EmergencyReviewed = 71 "emergency-reviewed",
+        /// Privacy officers were alerted.
+        AlertRaised = 72 "alert-raised",
+        /// Somebody saw an alert.
+        AlertSeen = 73 "alert-seen",
+        /// Somebody reached the cap on how much they may read, or was let read more.
+        Cap = 74 "cap",
 
         /// Someone was invited to set the first factors of an account, or new ones.
         Invited = 80 "invited",

@@ -62,7 +62,8 @@ impl From<TenantId> for String {
 
 /// A FHIR logical id: 1 to 64 of `A-Z a-z 0-9 - .` (FHIR R4, `id`). It may identify
 /// a patient, so its `Debug` shows nothing.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct LogicalId(Box<str>);
 
 impl LogicalId {
@@ -90,6 +91,19 @@ impl LogicalId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<String> for LogicalId {
+    type Error = InvalidId;
+    fn try_from(s: String) -> Result<Self, Self::Error> {
+        LogicalId::new(&s)
+    }
+}
+
+impl From<LogicalId> for String {
+    fn from(id: LogicalId) -> String {
+        id.0.into()
     }
 }
 

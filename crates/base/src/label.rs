@@ -36,6 +36,7 @@ pub enum Label {
     VeryRestricted = 21,
     HTEST = 22,
     TBOO = 23,
+    HIPAASelfPay = 24,
 }
 
 const ACT_CODE: &str = "http://terminology.hl7.org/CodeSystem/v3-ActCode";
@@ -45,7 +46,7 @@ const OBSERVATION_VALUE: &str = "http://terminology.hl7.org/CodeSystem/v3-Observ
 
 impl Label {
     /// All labels, in the order of their numbers.
-    pub const ALL: [Label; 24] = [
+    pub const ALL: [Label; 25] = [
         Label::Unknown,
         Label::ETH,
         Label::SUD,
@@ -70,6 +71,7 @@ impl Label {
         Label::VeryRestricted,
         Label::HTEST,
         Label::TBOO,
+        Label::HIPAASelfPay,
     ];
 
     /// The code as HL7 spells it; `Unknown` for [`Label::Unknown`].
@@ -100,6 +102,7 @@ impl Label {
             Label::VeryRestricted => "V",
             Label::HTEST => "HTEST",
             Label::TBOO => "TBOO",
+            Label::HIPAASelfPay => "HIPAASelfPay",
         }
     }
 
@@ -203,7 +206,7 @@ impl LabelSet {
     /// record labelled by a newer version is denied, not shown.
     #[must_use]
     pub const fn from_bits(bits: u32) -> Self {
-        let known = (1u32 << 24) - 1;
+        let known = (1u32 << 25) - 1;
         if bits & !known == 0 { LabelSet(bits) } else { LabelSet(bits & known | 1) }
     }
 }
@@ -239,7 +242,8 @@ mod tests {
         assert_eq!(Label::from_coding(Some(ACT_CODE), Some("42CFRPart2")), Some(Label::Part2));
         assert_eq!(Label::from_coding(Some(ACT_CODE), Some("R")), Some(Label::Unknown));
         assert!(LabelSet::from_bits(1 << 30).has(Label::Unknown));
-        assert!(LabelSet::from_bits(1 << 24).has(Label::Unknown));
+        assert!(LabelSet::from_bits(1 << 25).has(Label::Unknown));
+        assert_eq!(LabelSet::from_bits(1 << 24), LabelSet::NONE.with(Label::HIPAASelfPay));
         assert_eq!(LabelSet::from_bits(1 << 23), LabelSet::NONE.with(Label::TBOO));
     }
 }

@@ -37,6 +37,9 @@ pub enum Failure {
     /// The request is well formed and can't be done to this record (422).
     #[error("the request can't be applied")]
     Unprocessable(Refusal),
+    /// More than this account may read for now (429).
+    #[error("more than may be read for now")]
+    TooMany(Refusal),
     /// Nobody is known to be asking (401).
     #[error("authentication is required")]
     Unauthenticated,

@@ -6,13 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use phial_audit::{Entry, EventKind, OutcomeCode};
-use phial_base::{ClassSet, Clock, LogicalId, RequestId, Rng, TenantId};
+use phial_base::{ClassSet, Clock, LabelSet, LogicalId, RequestId, Rng, TenantId};
 use phial_fhir::definitions::ResourceType;
-use phial_policy::{Action, Context, Denial, Permit, PolicySet, RecordRef, RelationshipSet};
+use phial_fhir::sensitive::{self, Labeller};
+use phial_fhir::validate::Valid;
+use phial_policy::{Action, Denial, Permit, PolicySet, RecordRef};
 use phial_store::Error as StoreError;
 use phial_store::auditlog::Receipt;
 use phial_store::vessel::{Unopened, Vessel};
 
+use crate::access::cap::{Caps, Counters};
+use crate::access::consent::Consents;
+use crate::access::standing::Standing;
 use crate::caller::Caller;
 use crate::entry;
 use crate::failure::Failure;
@@ -33,6 +38,10 @@ pub struct Settings {
     pub max_bytes: usize,
     /// What is taken in as attachments.
     pub attachments: Attachments,
+    /// How much one account may read.
+    pub caps: Caps,
+    /// Who labels records for the codes in them; nobody when `None`.
+    pub labeller: Option<Arc<Labeller>>,
 }
 
 /// What is taken in as attachments.
@@ -60,6 +69,8 @@ impl Default for Settings {
             max_bundle_entries: 20_000,
             max_bytes: 64 * 1024 * 1024,
             attachments: Attachments::default(),
+            caps: Caps::default(),
+            labeller: Some(Arc::new(sensitive::shipped().clone())),
         }
     }
 }
@@ -76,6 +87,10 @@ pub struct Tenant {
     pub(crate) resolved: Mutex<Resolved>,
     /// What is kept of its subscriptions.
     pub(crate) subscriptions: Mutex<Subscriptions>,
+    /// How everybody stands, at a place of the control log.
+    standing: Mutex<Option<(u64, Arc<Standing>)>>,
+    consents: Consents,
+    counters: Counters,
 }
 
 /// What conditional references were found to mean.
@@ -95,6 +110,8 @@ struct Inner {
     endpoint_hosts: RwLock<Arc<[String]>>,
     /// Tells the runner that there is something to do.
     jobs: tokio::sync::Notify,
+    /// Tells the mailer that there is something to send.
+    alerts: tokio::sync::Notify,
 }
 
 /// The gate between subjects and stores. Cheap to clone.
@@ -117,14 +134,26 @@ impl Engine {
                     writes: tokio::sync::RwLock::new(()),
                     resolved: Mutex::new(Resolved::default()),
                     subscriptions: Mutex::new(Subscriptions::default()),
+                    standing: Mutex::default(),
+                    consents: Consents::default(),
+                    counters: Counters::default(),
                     vessel,
                 };
                 (tenant.vessel.tenant().clone(), Arc::new(tenant))
             })
             .collect();
         let endpoint_hosts = RwLock::new(Arc::from(Vec::new()));
-        let jobs = tokio::sync::Notify::new();
-        Engine(Arc::new(Inner { tenants, policy, clock, rng, settings, endpoint_hosts, jobs }))
+        let (jobs, alerts) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
+        Engine(Arc::new(Inner {
+            tenants,
+            policy,
+            clock,
+            rng,
+            settings,
+            endpoint_hosts,
+            jobs,
+            alerts,
+        }))
     }
 
     /// The tenants served.
@@ -140,6 +169,13 @@ impl Engine {
     /// The policies in force.
     pub fn policy(&self) -> &PolicySet {
         &self.0.policy
+    }
+
+    /// The sensitivity labels of a record: those that its sender set, and those that its
+    /// codes bring.
+    pub(crate) fn labels_of(&self, valid: &Valid) -> LabelSet {
+        let computed = self.0.settings.labeller.as_ref().map(|l| l.labels(valid.doc()));
+        valid.labels().or(computed.unwrap_or_default())
     }
 
     /// The limits in force.
@@ -158,6 +194,11 @@ impl Engine {
 
     pub(crate) fn jobs_woken(&self) -> &tokio::sync::Notify {
         &self.0.jobs
+    }
+
+    /// Wakes whoever sends alerts by mail.
+    pub fn alerted(&self) -> &tokio::sync::Notify {
+        &self.0.alerts
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
@@ -205,39 +246,6 @@ impl Engine {
             return Ok(Err(Denial { reason, policies: Arc::from([]) }));
         }
         Ok(decided)
-    }
-
-    /// The context of a decision about records with these facts and patients.
-    pub(crate) fn context(
-        &self,
-        tenant: &Tenant,
-        caller: &Caller,
-        action: Action,
-        facts: &phial_policy::Facts,
-        patients: &[LogicalId],
-    ) -> Result<Context, Failure> {
-        let mask = |relationships| {
-            self.policy()
-                .mask(
-                    &caller.subject,
-                    action,
-                    facts.resource_type,
-                    facts.labels,
-                    facts.about_patient,
-                    &Context { relationships, ..Context::default() },
-                )
-                .classes
-        };
-        let relationships =
-            if patients.is_empty() || mask(RelationshipSet::NONE) == mask(RelationshipSet::ALL) {
-                RelationshipSet::NONE
-            } else {
-                tenant
-                    .vessel
-                    .relationships(&caller.viewer(), patients)
-                    .map_err(|e| Failure::from_store(e, caller.request.id))?
-            };
-        Ok(Context { relationships, ..Context::default() })
     }
 
     /// Writes down entries and waits until they are durable. Without that nothing
@@ -289,6 +297,9 @@ impl Engine {
         body: Bytes,
         facts: Option<ReleasedFacts>,
     ) -> Result<Released, Failure> {
+        if !permits.is_empty() {
+            self.within_cap(tenant, caller, &entry).await?;
+        }
         let output = Output::new(body);
         let receipt = self.record(tenant, caller, vec![entry], Some(output.digest())).await?;
         Released::new(permits, &receipt, output, facts).map_err(|_| Failure::Internal {
@@ -340,6 +351,18 @@ impl Engine {
 }
 
 impl Tenant {
+    pub(crate) fn kept_standing(&self) -> std::sync::MutexGuard<'_, Option<(u64, Arc<Standing>)>> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(crate) fn consents(&self) -> &Consents {
+        &self.consents
+    }
+
     pub(crate) fn resolved(&self) -> std::sync::MutexGuard<'_, Resolved> {
         self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
     }

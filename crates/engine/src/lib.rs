@@ -4,6 +4,8 @@
 //! holds the record durably, and only then does a [`Released`] exist. The engine
 //! speaks no HTTP and knows no SQL.
 
+pub mod access;
+pub mod alert;
 mod caller;
 mod codes;
 mod condition;

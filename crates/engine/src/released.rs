@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use phial_base::Version;
 use phial_fhir::definitions::ResourceType;
-use phial_policy::Permit;
+use phial_policy::{Obligation, Permit};
 use phial_store::auditlog::Receipt;
 
 /// Bytes that may leave. It can only be made from the permits that allowed their
@@ -12,6 +12,7 @@ use phial_store::auditlog::Receipt;
 pub struct Released {
     body: Bytes,
     facts: Option<ReleasedFacts>,
+    redisclosure: bool,
 }
 
 /// What HTTP headers need to know of a single released record.
@@ -58,7 +59,9 @@ impl Released {
         let Output { body, digest } = output;
         let named = permits.iter().all(|p| receipt.covers(p.row(), p.version()));
         if receipt.output_digest() == Some(digest) && named {
-            Ok(Released { body, facts })
+            let owed = |p: &Permit| p.obligations().has(Obligation::RedisclosureNotice);
+            let redisclosure = permits.iter().any(owed);
+            Ok(Released { body, facts, redisclosure })
         } else {
             Err(NotCovered)
         }
@@ -66,8 +69,9 @@ impl Released {
 
     /// An answer put together from parts, each released by itself, and text of ours
     /// (statuses, locations) that holds nothing of a record.
-    pub(crate) fn assembled(_parts: &[Released], body: Bytes) -> Self {
-        Released { body, facts: None }
+    pub(crate) fn assembled(parts: &[Released], body: Bytes) -> Self {
+        let redisclosure = parts.iter().any(|p| p.redisclosure);
+        Released { body, facts: None, redisclosure }
     }
 
     /// The bytes.
@@ -80,6 +84,12 @@ impl Released {
     #[must_use]
     pub fn into_body(self) -> Bytes {
         self.body
+    }
+
+    /// Whether the notice that prohibits redisclosure must go with it (42 CFR 2.32).
+    #[must_use]
+    pub fn owes_notice(&self) -> bool {
+        self.redisclosure
     }
 
     /// Version and date of a single record; `None` for bundles.

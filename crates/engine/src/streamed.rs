@@ -7,7 +7,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use phial_policy::Permit;
+use phial_policy::{Obligation, Permit};
 use phial_store::Error as StoreError;
 use phial_store::auditlog::Receipt;
 use phial_store::blobs::OpenBlob;
@@ -103,6 +103,7 @@ pub struct ReleasedStream {
     before: Option<Zeroizing<Vec<u8>>>,
     after: Option<Zeroizing<Vec<u8>>>,
     facts: ReleasedFacts,
+    redisclosure: bool,
 }
 
 impl ReleasedStream {
@@ -126,7 +127,20 @@ impl ReleasedStream {
             }
         };
         let rest = Zeroizing::new(Vec::new());
-        Ok(ReleasedStream { source, at, end, len, base64, rest, before, after, facts })
+        let owed = |p: &Permit| p.obligations().has(Obligation::RedisclosureNotice);
+        let redisclosure = permits.iter().any(owed);
+        Ok(ReleasedStream {
+            source,
+            at,
+            end,
+            len,
+            base64,
+            rest,
+            before,
+            after,
+            facts,
+            redisclosure,
+        })
     }
 
     /// How many bytes will have left at the end.
@@ -134,6 +148,12 @@ impl ReleasedStream {
     #[expect(clippy::len_without_is_empty, reason = "a length in bytes, not a collection's")]
     pub fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Whether the notice that prohibits redisclosure must go with it (42 CFR 2.32).
+    #[must_use]
+    pub fn owes_notice(&self) -> bool {
+        self.redisclosure
     }
 
     /// Version and date of the record.

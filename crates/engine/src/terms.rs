@@ -166,7 +166,7 @@ impl<'e> Terms<'e> {
         let vessel = &self.tenant.vessel;
         let now = vessel.catch_up().map_err(&failed)?;
         let at = self.at.unwrap_or(now);
-        let access = self.engine.access(self.caller, Action::Search);
+        let access = self.engine.access(self.tenant, self.caller, Action::Search)?;
         let viewer = self.caller.viewer();
         let page = vessel
             .search(&query, &viewer, &access, at, None, MOST_VERSIONS, false)

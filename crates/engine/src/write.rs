@@ -341,6 +341,7 @@ impl Engine {
             let mut sealed = Vec::with_capacity(planned.len());
             let mut e = entry::of(caller, kind);
             let mut announced = Vec::with_capacity(planned.len());
+            let mut consents = Vec::new();
             for p in planned {
                 let (ty, mut patients) = (p.sealing.ty, p.sealing.patients.clone());
                 patients.extend(p.before);
@@ -359,13 +360,16 @@ impl Engine {
                     p.method.kind(),
                     &patients,
                 );
+                if ty.name() == "Consent" {
+                    consents.push((s.row.row, patients));
+                }
                 announced.extend(s.announcement());
                 sealed.push(s);
             }
-            Ok((sealed, e.into_intent(intent, kind, announced), written))
+            Ok((sealed, e.into_intent(intent, kind, announced), written, consents))
         };
         let prepared = prepare(&mut refused);
-        let (sealed, announcement, written) = match prepared {
+        let (sealed, announcement, written, consents) = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => {
                 return Err(self.refuse_write(tenant, caller, kind, refused, failure).await);
@@ -384,7 +388,11 @@ impl Engine {
         // Crash after it: the intent is open, and recovery closes it by what the record
         // log holds.
         let closing = entry::of(caller, EventKind::Outcome);
+        let touch = || consents.iter().for_each(|(row, of)| tenant.consents().touch(*row, of));
+        touch();
         let stored = tenant.vessel.append(announced, kind, closing, sealed).await;
+        // What was read before the commit is not what holds after it.
+        touch();
         // Of unknown fate is as good as stored for what was looked up before.
         let mut known = tenant.resolved();
         for ty in types {

@@ -18,6 +18,7 @@ pub mod patch;
 pub mod profile;
 pub mod reference;
 pub mod search;
+pub mod sensitive;
 pub mod split;
 mod stamp;
 pub mod subscription;

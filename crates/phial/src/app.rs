@@ -17,6 +17,7 @@ use phial_base::{
 use phial_crypto::{KeyFile, RootProvider};
 use phial_engine::job::Runner;
 use phial_engine::{Attachments, Caller, Engine, Settings};
+use phial_fhir::sensitive::Labeller;
 use phial_identity::oauth::{Apps, Keys, Lives};
 use phial_identity::throttle::Throttle;
 use phial_identity::{Limits, Tokens};
@@ -139,7 +140,9 @@ impl App {
             scanner: config.attachments.scanner(),
         };
         let max_bytes = max_bytes(&config);
-        let settings = Settings { max_bytes, attachments, ..Settings::default() };
+        let labeller = labeller(&config)?;
+        let caps = config.caps.in_force();
+        let settings = Settings { max_bytes, attachments, labeller, caps, ..Settings::default() };
         let policy = PolicySet::shipped()?;
         let engine = Engine::new(vessels, policy, Arc::clone(&clock), Arc::clone(&rng), settings);
         engine.set_endpoint_hosts(&config.subscriptions.hosts);
@@ -328,6 +331,19 @@ fn lives(config: &Config) -> Lives {
 
 fn max_bytes(config: &Config) -> usize {
     config.http.max_body_mib * 1024 * 1024
+}
+
+/// Who labels records for the codes in them.
+fn labeller(config: &Config) -> anyhow::Result<Option<Arc<Labeller>>> {
+    if !config.labels.automatic {
+        return Ok(None);
+    }
+    let Some(path) = &config.labels.list else {
+        return Ok(Some(Arc::new(phial_fhir::sensitive::shipped().clone())));
+    };
+    let about = || format!("labels.list {} can't be used", path.display());
+    let text = std::fs::read_to_string(path).with_context(about)?;
+    Ok(Some(Arc::new(Labeller::with(&text).with_context(about)?)))
 }
 
 /// The bucket that holds attachments, when the configuration names one.

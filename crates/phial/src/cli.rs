@@ -1,6 +1,7 @@
 //! The command line. Exit code 0: good; 1: a check failed or the work could not be
 //! done; 2: usage.
 
+mod access;
 mod audit;
 mod client;
 mod demo;
@@ -11,6 +12,7 @@ mod init;
 mod job;
 mod keys;
 mod out;
+mod policy;
 mod review;
 mod serve;
 mod subscription;
@@ -87,6 +89,24 @@ enum Command {
     /// The register of vendors and of the agreements with them.
     #[command(subcommand)]
     Vendor(vendor::VendorCommand),
+    /// Who is tied to which patient, and what patients had restricted.
+    #[command(subcommand)]
+    Access(access::AccessCommand),
+    /// Emergency access: the list of grants, and their signed reviews.
+    #[command(subcommand)]
+    BreakGlass(access::GlassCommand),
+    /// Alerts to privacy officers.
+    #[command(subcommand)]
+    Alert(access::AlertCommand),
+    /// Leave to read more patients' records than one's cap: asked for, and granted by others.
+    #[command(subcommand)]
+    Cap(access::CapCommand),
+    /// Look at policies, and try others before they are put in force.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Which sensitivity labels codes bring.
+    #[command(subcommand)]
+    Label(policy::LabelCommand),
     /// Look at the audit log, or verify it offline.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -131,6 +151,12 @@ pub(crate) fn run() -> ExitCode {
         Command::Review(command) => review::run(home, &command, &out),
         Command::Subscription(command) => subscription::run(home, &command, &out),
         Command::Vendor(command) => vendor::run(home, &command, &out),
+        Command::Access(command) => access::run(home, &command, &out),
+        Command::BreakGlass(command) => access::glass(home, &command, &out),
+        Command::Alert(command) => access::alert(home, &command, &out),
+        Command::Cap(command) => access::cap(home, &command, &out),
+        Command::Policy(command) => policy::run(home, &command, &out),
+        Command::Label(command) => policy::label(&command, &out),
         Command::Audit(command) => audit::run(home, &command, &out),
         Command::Verify(args) => verify::run(home, &args, &out),
         Command::Doctor(args) => doctor::run(home, &args, &out),

@@ -1,6 +1,8 @@
 //! `phial.toml`. An unknown key stops the start (invariant 7), and a departure from
 //! a safe default needs a rationale (invariant 10).
 
+mod access;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +11,8 @@ use figment::Figment;
 use figment::providers::{Format, Toml};
 use phial_engine::scan::{Address, Scanner};
 use serde::{Deserialize, Serialize};
+
+pub(crate) use access::{Caps, Labels, Mail, MailTls};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -25,6 +29,9 @@ pub(crate) struct Config {
     pub(crate) import: Import,
     pub(crate) oauth: Oauth,
     pub(crate) review: Review,
+    pub(crate) labels: Labels,
+    pub(crate) caps: Caps,
+    pub(crate) mail: Mail,
 }
 
 /// `[fhir]`
@@ -453,6 +460,20 @@ impl Config {
         if self.review.period_days > 366 {
             let value = self.review.period_days.to_string();
             depart("review.period_days", value, &self.review.rationale, "review.rationale")?;
+        }
+        if let Some(fault) = self.mail.fault() {
+            return Err(ConfigError::Rule(fault.to_owned()));
+        }
+        if !(1..=168).contains(&self.caps.window_hours) {
+            return Err(ConfigError::Rule("caps.window_hours is 1 to 168".to_owned()));
+        }
+        let wider = self.caps.wider();
+        if !wider.is_empty() {
+            depart("caps", wider.join(", "), &self.caps.rationale, "caps.rationale")?;
+        }
+        if !self.labels.automatic {
+            let value = "false".to_owned();
+            depart("labels.automatic", value, &self.labels.rationale, "labels.rationale")?;
         }
         if self.jobs.keep_hours > 168 {
             let value = self.jobs.keep_hours.to_string();

@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod http;
 mod jobs;
+mod mail;
 mod people;
 #[cfg(test)]
 mod reference;

@@ -251,6 +251,27 @@ const SETTINGS: &[(&str, &str)] = &[
          it can reach.",
     ),
     ("import.max_mib", "The most that one upload or source may have, mebibytes."),
+    ("caps.window_hours", "The window in which patients are counted, hours, 1 to 168."),
+    (
+        "caps.patients",
+        "The most patients whose records one account may read in a window, by role, in the \
+         place of what ships; 0 is no cap. More than what ships needs `caps.rationale`.",
+    ),
+    ("caps.rationale", "Why more may be read: the audit log quotes it."),
+    ("mail.server", "The mail server for alerts, HOST:PORT. Nothing is mailed without one."),
+    ("mail.tls", "`implicit` (port 465) or `starttls` (port 587). There is no mail without TLS."),
+    ("mail.ca", "PEM file of the CAs to trust; the system's, if not given."),
+    ("mail.from", "The sender's address."),
+    ("mail.to", "Addresses of those who are told. What they get holds nothing of a patient."),
+    ("mail.user", "The account at the mail server."),
+    ("mail.password_file", "A file with its password, for its owner alone."),
+    (
+        "labels.automatic",
+        "Records are labelled for the codes in them (substance use, mental health, HIV, \
+         reproduction, violence, genetics). `false` needs `labels.rationale`.",
+    ),
+    ("labels.list", "A file with codes of your own, beside the shipped lists."),
+    ("labels.rationale", "Why nothing is labelled: the audit log quotes it."),
     ("jobs.rationale", "Why they are kept longer: the audit log quotes it."),
     ("attachments.max_mib", "Largest content that is uploaded by itself, mebibytes."),
     ("attachments.max_inline_kib", "Largest content inside a resource, kibibytes after decoding."),

@@ -46,11 +46,19 @@ pub enum Action {
     ManageVendors,
     /// Looking at jobs and ending them, whoever asked for them.
     ManageJobs,
+    /// Asking for sight of one patient's records in an emergency (164.312(a)(2)(ii)).
+    BreakGlass,
+    /// Writing down who is assigned to, stands in for or is of the household of which
+    /// patient, and restrictions that were agreed to (164.522(a)).
+    ManageAccess,
+    /// Seeing alerts, signing reviews of emergency access, and letting somebody read more
+    /// than their cap.
+    ReviewAccess,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Action; 17] = [
+    pub const ALL: [Action; 20] = [
         Action::Read,
         Action::Vread,
         Action::Search,
@@ -68,6 +76,9 @@ impl Action {
         Action::Import,
         Action::ManageVendors,
         Action::ManageJobs,
+        Action::BreakGlass,
+        Action::ManageAccess,
+        Action::ReviewAccess,
     ];
 
     /// The name: FHIR's code for its interactions
@@ -92,6 +103,9 @@ impl Action {
             Action::Import => "import",
             Action::ManageVendors => "manage-vendors",
             Action::ManageJobs => "manage-jobs",
+            Action::BreakGlass => "break-glass",
+            Action::ManageAccess => "manage-access",
+            Action::ReviewAccess => "review-access",
         }
     }
 

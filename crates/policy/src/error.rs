@@ -38,7 +38,7 @@ pub enum Problem {
     ClassesBeyondRecords,
     /// An unknown obligation.
     #[error(
-        "names the obligation \"{0}\", which the program does not know how to meet; known are redisclosure-notice and flag-access"
+        "names the obligation \"{0}\", which the program does not know how to meet; known are redisclosure-notice, flag-access and break-glass"
     )]
     UnknownObligation(String),
     /// An obligation on a forbid.

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use cedar_policy::{
     Authorizer, Context as CedarContext, Entities, Entity, EntityId, EntityTypeName, EntityUid,
-    PolicyId, PolicySet, Request, RestrictedExpression, Schema,
+    PolicyId, PolicySet, PrincipalConstraint, Request, RestrictedExpression, Schema,
 };
 use phial_base::{ClassSet, Label, LabelSet, Purpose, Surface};
 
+use crate::facts::Consent;
 use crate::load::Loaded;
 use crate::mask::{Effect, Mask, ObligationSet, Satisfied};
 use crate::relationship::{Relationship, RelationshipSet};
@@ -42,7 +43,7 @@ pub(crate) struct Question {
     /// `None` for actions that are not about records.
     pub(crate) record: Option<Shape>,
     pub(crate) relationships: RelationshipSet,
-    pub(crate) break_glass: bool,
+    pub(crate) consent: Consent,
     pub(crate) surface: Surface,
 }
 
@@ -174,7 +175,7 @@ impl Evaluator {
             labels: names.values("Label", Label::ALL.iter().map(|l| l.code()))?,
             purposes: names.values("Purpose", Purpose::ALL.iter().map(|p| p.code()))?,
             relationships: names
-                .values("Relationship", Relationship::of_policies().map(Relationship::name))?,
+                .values("Relationship", Relationship::ALL.iter().map(|r| r.name()))?,
             surfaces: names.values("Surface", SURFACES.map(surface_name))?,
             subject: names.uid("Subject", "this")?,
             record: names.uid("Record", "this")?,
@@ -206,7 +207,7 @@ impl Evaluator {
                 about_patient: true,
             }),
             relationships: RelationshipSet::ALL.without(Relationship::Launch),
-            break_glass: false,
+            consent: Consent::SILENT,
             surface,
         };
         let check = |q: &Question| match self.request(q) {
@@ -223,6 +224,19 @@ impl Evaluator {
             check(&question(Action::Read, Purpose::TREAT, surface))?;
         }
         Ok(())
+    }
+
+    /// The texts of the policies that can apply to someone with this role.
+    pub(crate) fn rules_of(&self, role: &str) -> std::collections::BTreeSet<String> {
+        let about = |p: &cedar_policy::Policy| match p.principal_constraint() {
+            PrincipalConstraint::In(uid) | PrincipalConstraint::Eq(uid) => {
+                let of: &str = uid.id().unescaped();
+                of == role
+            }
+            _ => true,
+        };
+        let all = self.permits.policies().chain(self.forbids.policies());
+        all.filter(|p| about(p)).map(ToString::to_string).collect()
     }
 
     /// Asks Cedar twice.
@@ -310,7 +324,8 @@ impl Evaluator {
         let context = CedarContext::from_pairs([
             ("purpose".to_owned(), purpose),
             ("relationships".to_owned(), RestrictedExpression::new_set(relationships)),
-            ("breakGlass".to_owned(), RestrictedExpression::new_bool(q.break_glass)),
+            ("consentDenies".to_owned(), RestrictedExpression::new_bool(q.consent.denies)),
+            ("consentPermits".to_owned(), RestrictedExpression::new_bool(q.consent.permits)),
             ("mfa".to_owned(), RestrictedExpression::new_long(i64::from(q.mfa))),
             ("surface".to_owned(), surface),
         ])

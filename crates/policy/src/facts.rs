@@ -28,13 +28,38 @@ pub struct Facts {
     pub about_patient: bool,
 }
 
+/// What consents and restrictions that are in force say of a record. For a record about
+/// several patients: denied when one of them denies, permitted when each of them permits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Consent {
+    /// A provision denies it.
+    pub denies: bool,
+    /// A provision permits it, and none denies it.
+    pub permits: bool,
+}
+
+impl Consent {
+    /// There is no consent that speaks of it.
+    pub const SILENT: Consent = Consent { denies: false, permits: false };
+
+    /// What holds for a record about both patients.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        let denies = self.denies || other.denies;
+        Consent { denies, permits: self.permits && other.permits && !denies }
+    }
+}
+
 /// The circumstances of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Context {
     /// The subject's ties to the patients that the record is about.
     pub relationships: RelationshipSet,
-    /// Whether a break-glass grant for the patient is in force.
-    pub break_glass: bool,
+    /// What the patients' consents and restrictions say of this record, for this subject
+    /// and purpose.
+    pub consent: Consent,
+    /// What a proxy's grant reaches; counts for nobody else.
+    pub scope: ClassSet,
     /// Through which door the request came.
     pub surface: Surface,
 }
@@ -43,7 +68,12 @@ impl Context {
     /// The circumstances of an ordinary FHIR request with these relationships.
     #[must_use]
     pub const fn new(relationships: RelationshipSet) -> Self {
-        Context { relationships, break_glass: false, surface: Surface::Fhir }
+        Context {
+            relationships,
+            consent: Consent::SILENT,
+            scope: ClassSet::ALL,
+            surface: Surface::Fhir,
+        }
     }
 }
 

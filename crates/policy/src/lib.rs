@@ -27,10 +27,11 @@ mod permit;
 mod relationship;
 mod role;
 mod set;
+pub mod tool;
 
 pub use action::Action;
 pub use error::{Error, Problem};
-pub use facts::{Context, Facts, RecordRef};
+pub use facts::{Consent, Context, Facts, RecordRef};
 pub use mask::{Effect, Explanation, Mask, Obligation, ObligationSet, Satisfied};
 pub use permit::{Denial, DenialReason, Permit};
 pub use relationship::{Relationship, RelationshipSet};

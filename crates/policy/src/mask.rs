@@ -15,11 +15,14 @@ pub enum Obligation {
     RedisclosureNotice,
     /// The access is flagged in the audit log for review.
     FlagAccess,
+    /// The access rests on a break-glass grant, and the audit entry says so.
+    BreakGlass,
 }
 
 impl Obligation {
     /// All obligations.
-    pub const ALL: [Obligation; 2] = [Obligation::RedisclosureNotice, Obligation::FlagAccess];
+    pub const ALL: [Obligation; 3] =
+        [Obligation::RedisclosureNotice, Obligation::FlagAccess, Obligation::BreakGlass];
 
     /// The name that `@obligation` and audit entries use.
     #[must_use]
@@ -27,6 +30,7 @@ impl Obligation {
         match self {
             Obligation::RedisclosureNotice => "redisclosure-notice",
             Obligation::FlagAccess => "flag-access",
+            Obligation::BreakGlass => "break-glass",
         }
     }
 

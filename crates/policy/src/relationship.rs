@@ -1,5 +1,6 @@
 //! How the one who asks is tied to the patient a record is about. Found by `store`
-//! in the records themselves, never claimed by the caller.
+//! in the records themselves, or written down in the control log by someone whose role
+//! allows it; never claimed by the caller.
 
 use std::fmt;
 
@@ -15,18 +16,31 @@ pub enum Relationship {
     Appointment,
     /// The patient's general practitioner.
     GeneralPractitioner,
-    /// Assigned through a role at the organization that manages the patient.
+    /// Assigned through a role at the organization that manages the patient, or by a
+    /// record of ours with a first and a last day.
     Assignment,
     /// The patient.
     SelfPatient,
     /// The patient whom the app was launched for, whoever uses it. Scopes go by it;
     /// policies never see it, so it opens nothing by itself.
     Launch,
+    /// Stands in for the patient: a personal representative or a caregiver whose grant
+    /// is in force (164.502(g)).
+    Proxy,
+    /// A proxy whose grant names what is specially protected too.
+    ProxyProtected,
+    /// Of the patient's household: nobody looks at those through their job.
+    Household,
+    /// Of the Part 2 program that treats the patient, and has need of the record for that
+    /// (42 CFR 2.12(c)(3)).
+    Program,
+    /// Holds a break-glass grant for the patient that is in force.
+    BreakGlass,
 }
 
 impl Relationship {
     /// All relationships.
-    pub const ALL: [Relationship; 7] = [
+    pub const ALL: [Relationship; 12] = [
         Relationship::CareTeam,
         Relationship::Encounter,
         Relationship::Appointment,
@@ -34,6 +48,11 @@ impl Relationship {
         Relationship::Assignment,
         Relationship::SelfPatient,
         Relationship::Launch,
+        Relationship::Proxy,
+        Relationship::ProxyProtected,
+        Relationship::Household,
+        Relationship::Program,
+        Relationship::BreakGlass,
     ];
 
     /// Those that policies go by.
@@ -52,6 +71,11 @@ impl Relationship {
             Relationship::Assignment => "Assignment",
             Relationship::SelfPatient => "SelfPatient",
             Relationship::Launch => "Launch",
+            Relationship::Proxy => "Proxy",
+            Relationship::ProxyProtected => "ProxyProtected",
+            Relationship::Household => "Household",
+            Relationship::Program => "Program",
+            Relationship::BreakGlass => "BreakGlass",
         }
     }
 }
@@ -65,13 +89,17 @@ impl fmt::Display for Relationship {
 /// A set of relationships. For a record about several patients: the relationships
 /// that hold with every one of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct RelationshipSet(u8);
+pub struct RelationshipSet(u16);
 
 impl RelationshipSet {
     /// No relationship.
     pub const NONE: RelationshipSet = RelationshipSet(0);
     /// Every relationship.
-    pub const ALL: RelationshipSet = RelationshipSet(0x7f);
+    pub const ALL: RelationshipSet = RelationshipSet(0xfff);
+    /// Those because of which a job role sees less, not more: nobody looks at themselves
+    /// or their own through their job.
+    pub const OWN: RelationshipSet =
+        RelationshipSet::of(Relationship::SelfPatient).with(Relationship::Household);
 
     /// The set with exactly one relationship.
     #[must_use]
@@ -95,6 +123,12 @@ impl RelationshipSet {
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
         RelationshipSet(self.0 | other.0)
+    }
+
+    /// Relationships in this set and not in `other`.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        RelationshipSet(self.0 & !other.0)
     }
 
     /// Relationships in both sets.
@@ -122,13 +156,13 @@ impl RelationshipSet {
 
     /// The set as bits, bit n for relationship number n.
     #[must_use]
-    pub const fn bits(self) -> u8 {
+    pub const fn bits(self) -> u16 {
         self.0
     }
 
     /// The set from bits; bits that no relationship has are dropped.
     #[must_use]
-    pub const fn from_bits(bits: u8) -> Self {
+    pub const fn from_bits(bits: u16) -> Self {
         RelationshipSet(bits & Self::ALL.0)
     }
 }
@@ -155,7 +189,7 @@ mod tests {
             Relationship::ALL.into_iter().collect::<RelationshipSet>(),
             RelationshipSet::ALL
         );
-        assert_eq!(RelationshipSet::from_bits(0xff), RelationshipSet::ALL);
+        assert_eq!(RelationshipSet::from_bits(0xffff), RelationshipSet::ALL);
         for (i, r) in Relationship::ALL.into_iter().enumerate() {
             assert_eq!(r as usize, i);
             assert!(!RelationshipSet::ALL.without(r).has(r));

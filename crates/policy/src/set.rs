@@ -14,23 +14,33 @@ use crate::mask::{Effect, Explanation, Mask};
 use crate::permit::{Denial, DenialReason, Permit};
 use crate::relationship::{Relationship, RelationshipSet};
 use crate::role::Role;
-use crate::{Action, Context, Error, Facts, RecordRef};
+use crate::{Action, Consent, Context, Error, Facts, RecordRef};
 
 const SCHEMA: &str = include_str!("../policies/schema.cedarschema");
 const ROLES: &str = include_str!("../policies/roles.toml");
-const FILES: [(&str, &str); 14] = [
+const FILES: [(&str, &str); 24] = [
     ("auditor.cedar", include_str!("../policies/auditor.cedar")),
     ("billing.cedar", include_str!("../policies/billing.cedar")),
+    ("care-coordinator.cedar", include_str!("../policies/care-coordinator.cedar")),
+    ("consent.cedar", include_str!("../policies/consent.cedar")),
+    ("consent-keeper.cedar", include_str!("../policies/consent-keeper.cedar")),
     ("export-client.cedar", include_str!("../policies/export-client.cedar")),
     ("field-clinician.cedar", include_str!("../policies/field-clinician.cedar")),
     ("front-desk.cedar", include_str!("../policies/front-desk.cedar")),
     ("import-client.cedar", include_str!("../policies/import-client.cedar")),
     ("interface-engine.cedar", include_str!("../policies/interface-engine.cedar")),
     ("labels.cedar", include_str!("../policies/labels.cedar")),
+    ("laboratory.cedar", include_str!("../policies/laboratory.cedar")),
     ("nurse.cedar", include_str!("../policies/nurse.cedar")),
     ("operator.cedar", include_str!("../policies/operator.cedar")),
+    ("own.cedar", include_str!("../policies/own.cedar")),
+    ("patient.cedar", include_str!("../policies/patient.cedar")),
+    ("pharmacist.cedar", include_str!("../policies/pharmacist.cedar")),
     ("physician.cedar", include_str!("../policies/physician.cedar")),
     ("privacy-officer.cedar", include_str!("../policies/privacy-officer.cedar")),
+    ("proxy.cedar", include_str!("../policies/proxy.cedar")),
+    ("researcher.cedar", include_str!("../policies/researcher.cedar")),
+    ("security-administrator.cedar", include_str!("../policies/security-administrator.cedar")),
     ("subscription-keeper.cedar", include_str!("../policies/subscription-keeper.cedar")),
     ("system-client.cedar", include_str!("../policies/system-client.cedar")),
 ];
@@ -38,6 +48,13 @@ const FILES: [(&str, &str); 14] = [
 /// How many masks are kept. A mask is some hundred bytes; a tenant has a few
 /// thousand shapes times roles.
 const MASKS: u64 = 65_536;
+
+/// The relationships under which a mask is asked for, to know its bounds.
+const NOBODY: RelationshipSet = RelationshipSet::NONE;
+/// Everything that can only widen it.
+const TIED: RelationshipSet = RelationshipSet::ALL.minus(RelationshipSet::OWN);
+const ITSELF: RelationshipSet = RelationshipSet::of(Relationship::SelfPatient);
+const EVERY: RelationshipSet = RelationshipSet::ALL;
 
 struct Inner {
     evaluator: Evaluator,
@@ -167,7 +184,11 @@ impl PolicySet {
         if roles == 0 || !within_scopes(subject, action, resource_type, about_patient, ctx) {
             return Mask::nothing();
         }
-        self.answer(q)
+        let mut mask = self.answer(q);
+        if subject.purpose == Purpose::PATRQT && ctx.relationships.has(Relationship::Proxy) {
+            mask.classes = mask.classes.and(ctx.scope);
+        }
+        mask
     }
 
     /// Decides about one version of one record.
@@ -256,13 +277,13 @@ impl PolicySet {
     /// here can be refused from role and parameters alone, before data is touched.
     #[must_use]
     pub fn ever(&self, subject: &Subject, action: Action, resource_type: &str) -> ClassSet {
-        [(false, false), (false, true), (true, false), (true, true)].into_iter().fold(
-            ClassSet::NONE,
-            |all, (about, related)| {
-                let mask = self.plain(subject, action, resource_type, about, related);
-                all.or(mask)
-            },
-        )
+        let mut all = ClassSet::NONE;
+        for about in [false, true] {
+            for related in [NOBODY, TIED, ITSELF, EVERY] {
+                all = all.or(self.plain(subject, action, resource_type, about, related));
+            }
+        }
+        all
     }
 
     /// Whether the subject sees every unlabelled record of the type without any
@@ -276,9 +297,9 @@ impl PolicySet {
             return false;
         }
         [false, true].into_iter().all(|about| {
-            let without = self.plain(subject, action, resource_type, about, false);
+            let without = self.plain(subject, action, resource_type, about, NOBODY);
             without.has(DataClass::Administrative)
-                && without == self.plain(subject, action, resource_type, about, true)
+                && without == self.plain(subject, action, resource_type, about, TIED)
         })
     }
 
@@ -288,18 +309,28 @@ impl PolicySet {
     /// or a condition must not tell a hidden record from an absent one (invariant 2).
     ///
     /// Asks with all labels at once, which is the narrowest mask wherever labels only
-    /// narrow; the shipped policies are tested for that.
+    /// narrow (the shipped policies are tested for that), under a consent that denies, and
+    /// of the subject's own people too.
     #[must_use]
     pub fn every_record(&self, subject: &Subject, action: Action, resource_type: &str) -> bool {
         if !self.whole_type(subject, action, resource_type) {
             return false;
         }
-        let all: LabelSet = Label::ALL.into_iter().filter(|l| *l != Label::Unknown).collect();
-        let ctx = Context::default();
-        [false, true].into_iter().all(|about| {
-            self.mask(subject, action, resource_type, all, about, &ctx).classes
-                == self.plain(subject, action, resource_type, about, false)
+        let labels: LabelSet = Label::ALL.into_iter().filter(|l| *l != Label::Unknown).collect();
+        let consent = Consent { denies: true, permits: false };
+        let worst = |relationships| Context { relationships, consent, ..Context::default() };
+        [(false, NOBODY), (true, NOBODY), (true, EVERY)].into_iter().all(|(about, related)| {
+            self.mask(subject, action, resource_type, labels, about, &worst(related)).classes
+                == self.plain(subject, action, resource_type, about, NOBODY)
         })
+    }
+
+    /// Everything that can make a difference for a role: its own definition, and each policy
+    /// that is not about another role alone. Equal texts decide alike.
+    pub(crate) fn rules_of(&self, role: &str) -> std::collections::BTreeSet<String> {
+        let mut rules = self.0.evaluator.rules_of(role);
+        rules.extend(self.role(role).map(|r| format!("{r:?}")));
+        rules
     }
 
     /// Why the mask is what it is, uncached.
@@ -344,17 +375,16 @@ impl PolicySet {
         }
     }
 
-    /// The mask of unlabelled records, with no or all relationships.
+    /// The mask of unlabelled records, under these relationships.
     fn plain(
         &self,
         subject: &Subject,
         action: Action,
         resource_type: &str,
         about_patient: bool,
-        related: bool,
+        related: RelationshipSet,
     ) -> ClassSet {
-        let relationships = if related { RelationshipSet::ALL } else { RelationshipSet::NONE };
-        let ctx = Context::new(relationships);
+        let ctx = Context::new(related);
         self.mask(subject, action, resource_type, LabelSet::NONE, about_patient, &ctx).classes
     }
 
@@ -403,7 +433,7 @@ impl PolicySet {
             action,
             record,
             relationships: ctx.relationships.without(Relationship::Launch),
-            break_glass: ctx.break_glass,
+            consent: ctx.consent,
             surface: ctx.surface,
         }
     }

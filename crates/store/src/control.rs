@@ -73,9 +73,13 @@ impl fmt::Debug for Record {
     }
 }
 
+type Records = BTreeMap<String, BTreeMap<String, Record>>;
+
 struct State {
     slot: Slot,
-    records: BTreeMap<String, BTreeMap<String, Record>>,
+    records: Records,
+    /// The last row of each kind.
+    kinds: BTreeMap<String, u64>,
     /// The last row taken in and its hash.
     last: u64,
     hash: [u8; 32],
@@ -140,6 +144,7 @@ impl ControlLog {
         let state = State {
             slot,
             records: BTreeMap::new(),
+            kinds: BTreeMap::new(),
             last: 0,
             hash: [0; 32],
             data_version: None,
@@ -165,7 +170,7 @@ impl ControlLog {
 
     fn fresh(&self) -> Result<MutexGuard<'_, State>, Error> {
         let mut guard = self.state();
-        let State { slot, records, last, hash, data_version, seen } = &mut *guard;
+        let State { slot, records, kinds, last, hash, data_version, seen } = &mut *guard;
         let glance = slot.glance();
         if glance.is_some() && glance == *seen {
             return Ok(guard);
@@ -175,7 +180,7 @@ impl ControlLog {
             if *data_version == Some(version) {
                 return Ok(());
             }
-            self.take_in(db, records, last, hash)?;
+            self.take_in(db, (records, kinds), last, hash)?;
             *data_version = Some(version);
             Ok(())
         });
@@ -191,7 +196,7 @@ impl ControlLog {
     fn take_in(
         &self,
         db: &Db,
-        records: &mut BTreeMap<String, BTreeMap<String, Record>>,
+        (records, kinds): (&mut Records, &mut BTreeMap<String, u64>),
         last: &mut u64,
         hash: &mut [u8; 32],
     ) -> Result<(), Error> {
@@ -228,6 +233,7 @@ impl ControlLog {
             if record.version != current.next() {
                 return Err(Error::Corrupt("a version of the control log is missing"));
             }
+            kinds.insert(record.kind.clone(), raw.n);
             of_kind.insert(record.name.clone(), record);
             *last = raw.n;
             *hash = raw.hash();
@@ -308,6 +314,16 @@ impl ControlLog {
         Ok(self.fresh()?.last)
     }
 
+    /// The place of the last version of any record of these kinds. Whoever derives
+    /// something from them alone keeps it until this number changes.
+    ///
+    /// # Errors
+    /// As [`ControlLog::refresh`].
+    pub fn changed(&self, kinds: &[&str]) -> Result<u64, Error> {
+        let state = self.fresh()?;
+        Ok(kinds.iter().filter_map(|k| state.kinds.get(*k)).copied().max().unwrap_or(0))
+    }
+
     /// SHA-256 over the whole log, by way of its chain; zeros when it is empty.
     ///
     /// # Errors
@@ -371,12 +387,12 @@ impl ControlLog {
         let keys = self.keystore.tenant_keys(&self.tenant)?;
         let opaque = name_of(&keys.control, kind, name);
         let mut guard = self.state();
-        let State { slot, records, last, hash, data_version, .. } = &mut *guard;
+        let State { slot, records, kinds, last, hash, data_version, .. } = &mut *guard;
         let done = slot.with(|db| {
             // Holding the write lock, what is read here stays so until the commit.
             db.execute_batch("BEGIN IMMEDIATE")?;
             let written = (|| {
-                self.take_in(db, records, last, hash)?;
+                self.take_in(db, (records, kinds), last, hash)?;
                 let current = records.get(kind).and_then(|k| k.get(name));
                 let live = current.filter(|r| !r.value.is_null()).map(|r| r.version);
                 if live != expected {
@@ -430,6 +446,7 @@ impl ControlLog {
             }
         };
         let version = Version(raw.version);
+        kinds.insert(kind.to_owned(), raw.n);
         records.entry(kind.to_owned()).or_default().insert(
             name.to_owned(),
             Record { kind: kind.to_owned(), name: name.to_owned(), version, value: value.clone() },

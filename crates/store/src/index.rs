@@ -126,9 +126,52 @@ pub struct Shape {
     pub about_patient: bool,
 }
 
-/// Which classes the viewer sees of versions of a shape, under the relationships to
-/// their patient. Asked at most once per distinct pair within one search.
-pub type Access<'a> = &'a dyn Fn(&Shape, RelationshipSet) -> ClassSet;
+/// What ties a viewer to a patient, and what else is decided patient by patient.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Tie {
+    /// The relationships.
+    pub relationships: RelationshipSet,
+    /// A number under which the [`Sight`] that gave it knows what else there is (consents,
+    /// the reach of a grant); 0 when there is nothing.
+    pub decided: u32,
+}
+
+/// What the viewer sees. The index asks; what the answers rest on is not its business.
+pub trait Sight {
+    /// Which classes are seen of versions of a shape, under this tie to their patient. Asked
+    /// at most once per distinct pair within one search.
+    fn mask(&self, shape: &Shape, tie: Tie) -> ClassSet;
+
+    /// The moment at which relationships must hold, microseconds since the epoch; `None`:
+    /// any moment at all.
+    fn now(&self) -> Option<i64> {
+        None
+    }
+
+    /// Whether [`Sight::tied`] has something to say of any patient. If not, it is not asked.
+    fn ties(&self) -> bool {
+        false
+    }
+
+    /// What ties the viewer to a patient beside what stands in the records.
+    fn tied(&self, _patient: &LogicalId) -> Tie {
+        Tie::default()
+    }
+
+    /// The number for a record about patients of both numbers.
+    fn both(&self, a: u32, b: u32) -> u32 {
+        a.max(b)
+    }
+}
+
+impl<F: Fn(&Shape, RelationshipSet) -> ClassSet> Sight for F {
+    fn mask(&self, shape: &Shape, tie: Tie) -> ClassSet {
+        self(shape, tie.relationships)
+    }
+}
+
+/// What the viewer sees, for one search.
+pub type Access<'a> = &'a dyn Sight;
 
 /// Who searches, as far as relationships are concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -211,6 +254,8 @@ pub struct Index {
     /// Superseded versions by sequence: superseded by which sequence.
     gone: RwLock<HashMap<i64, i64>>,
     viewers: Mutex<relate::Cache>,
+    /// Ids of patients by their number, which never means another one.
+    patients: Mutex<HashMap<i64, LogicalId>>,
 }
 
 impl std::fmt::Debug for Index {
@@ -290,6 +335,7 @@ impl Index {
             applied: AtomicU64::new(applied),
             gone: RwLock::new(gone),
             viewers: Mutex::new(relate::Cache::default()),
+            patients: Mutex::default(),
         })
     }
 

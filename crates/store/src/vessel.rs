@@ -547,7 +547,8 @@ impl Vessel {
         self.index()?.referring(include, hits, viewer, access, at, most)
     }
 
-    /// How `viewer` relates to all of `patients`, after catching up.
+    /// How `viewer` relates to all of `patients` at this moment (microseconds since the
+    /// epoch), after catching up.
     ///
     /// # Errors
     /// [`Error`] when a store fails.
@@ -555,12 +556,13 @@ impl Vessel {
         &self,
         viewer: &Viewer,
         patients: &[LogicalId],
+        now: i64,
     ) -> Result<RelationshipSet, Error> {
-        if patients.is_empty() || (viewer.practitioner.is_none() && viewer.patient.is_none()) {
+        if patients.is_empty() || *viewer == Viewer::default() {
             return Ok(RelationshipSet::NONE);
         }
         self.catch_up()?;
-        self.index()?.relationships(viewer, patients)
+        self.index()?.relationships_at(viewer, patients, now)
     }
 
     /// Closes intents that a crash left open, from the record log. To be run by the

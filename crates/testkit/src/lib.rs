@@ -13,5 +13,6 @@ pub mod faults;
 pub mod fixture;
 pub mod points;
 pub mod refusal;
+pub mod smtp;
 pub mod torture;
 pub mod world;

@@ -504,6 +504,7 @@ pub fn status_of(failure: &Failure) -> (&'static str, Vec<Issue>) {
     match failure {
         Failure::Invalid(r) => ("400 Bad Request", r.issues.clone()),
         Failure::TooLarge(r) => ("413 Content Too Large", r.issues.clone()),
+        Failure::TooMany(r) => ("429 Too Many Requests", r.issues.clone()),
         Failure::Unprocessable(r) => ("422 Unprocessable Entity", r.issues.clone()),
         Failure::Unauthenticated => (
             "401 Unauthorized",

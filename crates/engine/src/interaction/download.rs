@@ -173,6 +173,7 @@ impl Engine {
         if let Some((first, last)) = range {
             entry::note(&mut e, DetailKey::Range, format!("{first}-{last}/{total}"));
         }
+        self.within_cap(tenant, caller, &e).await?;
         // Receipt before release: the first piece is read from what this makes.
         let receipt = self.record(tenant, caller, vec![e], Some(output.digest())).await?;
         let stream = ReleasedStream::new(&[permit], &receipt, output, facts)

@@ -7,14 +7,14 @@
 
 use bytes::{BufMut, Bytes};
 use phial_audit::{Entry, EventKind, OutcomeCode};
-use phial_base::{ClassSet, LogicalId, Seq};
+use phial_base::{LogicalId, Seq};
 use phial_fhir::Subset;
 use phial_fhir::capability::stored_types;
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::{Issue, IssueCode, Severity, operation_outcome};
 use phial_fhir::search::{On, Query, Summary, Total, parse_query};
-use phial_policy::{Action, Context, Permit, RelationshipSet};
-use phial_store::index::{Hit, Page, PageKey, Shape};
+use phial_policy::{Action, Permit};
+use phial_store::index::{Hit, Page, PageKey};
 use phial_store::vessel::SNAPSHOT_LIFE_US;
 
 use zeroize::Zeroizing;
@@ -265,7 +265,7 @@ impl Engine {
         let total = counting || matches!(first.total, Total::Estimate | Total::Accurate);
         let caught_up = tenant.vessel.catch_up().map_err(Self::store_failure(caller))?;
         let at = from.at.unwrap_or(caught_up);
-        let access = self.access(caller, Action::Search);
+        let access = self.access(tenant, caller, Action::Search)?;
         let viewer = caller.viewer();
         let limit = if counting { 0 } else { limit };
         let mut page = Page { hits: Vec::new(), next: None, total: total.then_some(0) };
@@ -287,27 +287,6 @@ impl Engine {
             included = self.beside(tenant, caller, first, &page.hits, &look)?;
         }
         Ok((at, page, included))
-    }
-
-    /// The mask of a record version by its access shape and the caller's
-    /// relationship to its patients.
-    pub(crate) fn access<'a>(
-        &'a self,
-        caller: &'a Caller,
-        action: Action,
-    ) -> impl Fn(&Shape, RelationshipSet) -> ClassSet + 'a {
-        move |shape, relationships| {
-            self.policy()
-                .mask(
-                    &caller.subject,
-                    action,
-                    shape.ty.name(),
-                    shape.labels,
-                    shape.about_patient,
-                    &Context { relationships, ..Context::default() },
-                )
-                .classes
-        }
     }
 
     /// Those of the hits that the caller may see as they are now.

@@ -334,7 +334,7 @@ fn reason_of(failure: &Failure) -> Reason {
         | Failure::Unprocessable(_)
         | Failure::TooLarge(_)
         | Failure::Conflict { .. } => Reason::Invalid,
-        Failure::Forbidden(_) | Failure::Unauthenticated => Reason::Forbidden,
+        Failure::Forbidden(_) | Failure::Unauthenticated | Failure::TooMany(_) => Reason::Forbidden,
         Failure::NotFound | Failure::Gone => Reason::Gone,
         Failure::Busy(_) | Failure::Internal { .. } => Reason::Internal,
     }

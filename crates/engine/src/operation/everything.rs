@@ -213,7 +213,7 @@ impl Engine {
             after: None,
             taken: caller.request.at.as_microsecond(),
         });
-        let access = self.access(caller, Action::Search);
+        let access = self.access(tenant, caller, Action::Search)?;
         let viewer = caller.viewer();
         let mut hits: Vec<Hit> = Vec::new();
         let mut next = None;

@@ -119,7 +119,7 @@ impl Engine {
     ) -> Result<(Labels, Vec<Permit>), Failure> {
         let failed = Self::store_failure(caller);
         let at = tenant.vessel.catch_up().map_err(&failed)?;
-        let access = self.access(caller, Action::Search);
+        let access = self.access(tenant, caller, Action::Search)?;
         let viewer = caller.viewer();
         let mut seen: HashSet<RowId> = HashSet::new();
         let mut labels = Labels::default();

@@ -55,7 +55,7 @@ impl Overlay {
             self.types.insert(ty);
             self.rows.insert(row, None);
             if let Some(indexed) =
-                s.write.body.as_ref().and_then(|doc| version(doc, s, row, now, names))
+                s.write.body.as_ref().and_then(|doc| version(engine, doc, s, row, now, names))
             {
                 self.rows.insert(row, Some(s.id.clone()));
                 self.waiting.push(indexed);
@@ -67,7 +67,14 @@ impl Overlay {
 
 /// What the index would know of the entry once it is stored. `None` for one that is not
 /// valid: planning says so.
-fn version(doc: &Doc, s: &Settled, row: RowId, now: i64, names: &Names) -> Option<Indexed> {
+fn version(
+    engine: &Engine,
+    doc: &Doc,
+    s: &Settled,
+    row: RowId,
+    now: i64,
+    names: &Names,
+) -> Option<Indexed> {
     let stamp = jiff::Timestamp::from_microsecond(now).unwrap_or_default();
     let text = phial_fhir::stamp(doc, &s.id, Version(1), &format!("{stamp:.3}"), &mut |link| {
         names.plain(&s.write, link)
@@ -81,7 +88,7 @@ fn version(doc: &Doc, s: &Settled, row: RowId, now: i64, names: &Names) -> Optio
         ty: s.write.ty,
         id: s.id.clone(),
         patients: compartment::patients(&valid),
-        labels: valid.labels(),
+        labels: engine.labels_of(&valid),
         classes: classes_in(valid.doc(), s.write.ty),
         deleted: false,
         last_updated: now,
@@ -104,7 +111,7 @@ impl Engine {
         own: Option<Own<'_>>,
     ) -> Result<Vec<LogicalId>, Failure> {
         let failed = Self::store_failure(caller);
-        let access = self.access(caller, Action::Search);
+        let access = self.access(tenant, caller, Action::Search)?;
         let viewer = caller.viewer();
         let mut found: Vec<LogicalId> = Vec::new();
         let mut superseded = None;

@@ -72,8 +72,13 @@ impl Plan<'_> {
         self.permitted(s, &record, &now, &old.header.patients, refused)?;
         let (last_updated, stamp) = self.time(Some(old));
         let mut failed: Option<Failure> = None;
-        let ready =
-            changed.finish(&s.id, version, &stamp, &mut |link| self.referred(s, link, &mut failed));
+        let ready = changed.finish(
+            &s.id,
+            version,
+            &stamp,
+            &mut |link| self.referred(s, link, &mut failed),
+            &|whole| engine.labels_of(whole),
+        );
         if let Some(failure) = failed {
             return Err(failure);
         }

@@ -320,7 +320,7 @@ impl<'p> Plan<'p> {
         patients.extend(inherited.patients);
         patients.sort();
         patients.dedup();
-        let labels = valid.labels().or(inherited.labels);
+        let labels = self.engine.labels_of(&valid).or(inherited.labels);
         if kept.is_some() && old.as_ref().is_some_and(|o| o.header.patients != patients) {
             return Err(Failure::invalid(
                 IssueCode::BusinessRule,

@@ -79,6 +79,7 @@ impl Told {
         out: &Out,
     ) -> anyhow::Result<()> {
         let indexing = tokio::spawn(index_behind(Arc::clone(app)));
+        let mailing = tokio::spawn(crate::mail::send_alerts(Arc::clone(app)));
         let telling = tokio::spawn(subscriptions::tell(Arc::clone(app), serving.address()));
         let (end_jobs, told_to_end) = tokio::sync::watch::channel(false);
         let runner = app.jobs.clone();
@@ -94,6 +95,7 @@ impl Told {
             }
         }
         telling.abort();
+        mailing.abort();
         indexing.abort();
         out.say("stopping: running requests finish, then the logs are closed");
         let ending = async {

@@ -138,8 +138,13 @@ pub(crate) fn failed(failure: &Failure) -> Response<Body> {
 /// What was released, with ETag and Last-Modified of a single record; without its body
 /// when the client has it already. That it was asked for is written down either way.
 pub(crate) fn released(released: Released, known: Option<&Known>) -> Response<Body> {
+    let owed = released.owes_notice();
     let facts = released.facts().cloned();
-    let Some(facts) = facts else { return json(StatusCode::OK, released.into_body()) };
+    let Some(facts) = facts else {
+        let mut response = json(StatusCode::OK, released.into_body());
+        notice(&mut response, owed);
+        return response;
+    };
     let etag = format!("W/\"{}\"", facts.version);
     let mut response = if known.is_some_and(|known| known.covers(&released)) {
         let mut unchanged = Response::new(Body::empty());
@@ -149,6 +154,7 @@ pub(crate) fn released(released: Released, known: Option<&Known>) -> Response<Bo
         json(StatusCode::OK, released.into_body())
     };
     stamp(&mut response, &etag, facts.last_updated);
+    notice(&mut response, owed);
     response
 }
 
@@ -186,6 +192,15 @@ pub(super) fn stamp(response: &mut Response<Body>, etag: &str, last_updated: i64
         && let Ok(value) = HeaderValue::from_str(&http_date(at))
     {
         headers.insert(header::LAST_MODIFIED, value);
+    }
+}
+
+/// The statement that goes with records of a Part 2 program (42 CFR 2.32(a)(2)).
+pub(super) fn notice(response: &mut Response<Body>, owed: bool) {
+    const NAME: HeaderName = HeaderName::from_static("x-redisclosure-notice");
+    if owed {
+        let text = "42 CFR part 2 prohibits unauthorized use or disclosure of these records.";
+        response.headers_mut().insert(NAME, HeaderValue::from_static(text));
     }
 }
 

@@ -287,7 +287,7 @@ pub(super) async fn download(
         Download::Unsatisfiable(total) => return Ok(Some(unsatisfiable(total))),
         Download::Content(content) => content,
     };
-    let facts = content.stream.facts().clone();
+    let (facts, owed) = (content.stream.facts().clone(), content.stream.owes_notice());
     let etag = format!("W/\"{}\"", facts.version);
     let known = text(headers, header::IF_NONE_MATCH)
         .is_some_and(|tags| tags.split(',').any(|t| t.trim() == etag || t.trim() == "*"));
@@ -299,6 +299,7 @@ pub(super) async fn download(
         streamed(*content, native)
     };
     answer::stamp(&mut response, &etag, facts.last_updated);
+    answer::notice(&mut response, owed);
     Ok(Some(response))
 }
 

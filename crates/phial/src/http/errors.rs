@@ -111,6 +111,11 @@ pub(crate) static ERRORS: &[(u16, IssueCode, &str)] = &[
     (422, Invariant, "What the patch makes of the record breaks a rule of its definition."),
     (422, NotSupported, "The patch asks for something that is not done here."),
     (
+        429,
+        Throttled,
+        "This account has read as many patients' records as it may in the window (`caps`): ask for leave to read more.",
+    ),
+    (
         500,
         Exception,
         "A defect or damage. The text has a number that the operator finds in the log, and nothing else.",

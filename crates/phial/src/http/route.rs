@@ -58,6 +58,10 @@ pub(crate) enum Route {
     SubscriptionEvents(LogicalId),
     /// `$everything` of a patient or an encounter; true when its parameters are in the body.
     Everything(ResourceType, LogicalId, bool),
+    /// `$break-glass` of a patient.
+    BreakGlass(LogicalId),
+    /// `$break-glass-end` of a patient.
+    BreakGlassEnd(LogicalId),
     /// `$meta` of a record.
     Meta(ResourceType, LogicalId),
     /// `$meta` of a type.

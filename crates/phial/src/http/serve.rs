@@ -384,6 +384,8 @@ impl Incoming<'_> {
             | Route::DeleteWhere(_)
             | Route::Bundle => self.write(route, query).await,
             Route::Everything(ty, id, posted) => self.everything(ty, id, posted, query).await,
+            Route::BreakGlass(id) => self.break_glass(id, query).await,
+            Route::BreakGlassEnd(id) => self.end_break_glass(id).await,
             Route::Meta(ty, id) => {
                 Ok(answer::released(engine.meta(&self.caller, ty, &id).await?, None))
             }

@@ -202,6 +202,8 @@ pub(crate) static ROWS: &[Row] = &[
     row(POST, "/Encounter/[id]/$everything", ENCOUNTER_EVERYTHING, |p| {
         Some(Route::Everything(p.ty?, p.id?, true))
     }),
+    row(POST, "/Patient/[id]/$break-glass", Unsaid, |p| Some(Route::BreakGlass(p.id?))),
+    row(POST, "/Patient/[id]/$break-glass-end", Unsaid, |p| Some(Route::BreakGlassEnd(p.id?))),
     row(GET, "/[type]/[id]/$meta", META, |p| Some(Route::Meta(p.ty?, p.id?))),
     row(POST, "/[type]/[id]/$meta", META, |p| Some(Route::Meta(p.ty?, p.id?))),
     row(GET, "/[type]/$meta", META, |p| Some(Route::MetaOfType(p.ty?))),

@@ -8,6 +8,8 @@
     reason = "helpers of tests fail by panicking, as tests do"
 )]
 
+mod access;
+mod access_random;
 mod attachments;
 mod batch;
 mod bucket;
@@ -36,6 +38,7 @@ mod http;
 mod http_chains;
 mod http_search;
 mod leaks;
+mod mailing;
 mod meta;
 mod oracle;
 mod patching;

@@ -25,13 +25,23 @@ fn later(server: &Server, role: &str, method: Method, path: &str, body: Option<&
     })
 }
 
+/// Asks for emergency access.
+fn glass(server: &Server, role: &str, patient: &str, reason: bool) -> Answer {
+    let mut parameter = vec![json!({"name": "text", "valueString": "found unconscious"})];
+    if reason {
+        parameter.push(json!({"name": "reason", "valueCode": "emergency-treatment"}));
+    }
+    let body = json!({"resourceType": "Parameters", "parameter": parameter});
+    ask(server, role, Method::POST, &format!("Patient/{patient}/$break-glass"), Some(&body))
+}
+
 /// A tag that each role has for itself.
 fn tag(n: usize) -> Value {
     json!({"resourceType": "Parameters", "parameter": [
         {"name": "meta", "valueMeta": {"tag": [{"code": format!("t{n}")}]}}]})
 }
 
-pub(crate) static ROWS: [Row; 22] = [
+pub(crate) static ROWS: [Row; 24] = [
     Row {
         route: "GET [base]/Patient/[id]/$everything",
         asks: &[
@@ -68,6 +78,25 @@ pub(crate) static ROWS: [Row; 22] = [
             let path = format!("Encounter/{}/$everything", id("enc", BY_TEAM, 0));
             ask(s, r, Method::POST, &path, Some(&json!({"resourceType": "Parameters"})))
         })],
+    },
+    Row {
+        route: "POST [base]/Patient/[id]/$break-glass",
+        asks: &[
+            ("with a reason", |s, r, _| glass(s, r, BY_TEAM.id, true)),
+            ("without a reason", |s, r, _| glass(s, r, BY_TEAM.id, false)),
+            ("a patient who is absent", |s, r, _| glass(s, r, "absent", true)),
+        ],
+    },
+    Row {
+        route: "POST [base]/Patient/[id]/$break-glass-end",
+        asks: &[
+            ("one that holds", |s, r, _| {
+                ask(s, r, Method::POST, &format!("Patient/{}/$break-glass-end", BY_TEAM.id), None)
+            }),
+            ("none that holds", |s, r, _| {
+                ask(s, r, Method::POST, "Patient/absent/$break-glass-end", None)
+            }),
+        ],
     },
     Row {
         route: "GET [base]/[type]/[id]/$meta",

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use phial_base::{ClassSet, DataClass, Label, Purpose};
-use phial_policy::{Action, Context, Relationship, RelationshipSet};
+use phial_policy::{Action, Consent, Context, Relationship, RelationshipSet};
 
 use crate::world::{labels, shipped, subject};
 
@@ -38,18 +38,38 @@ const TYPES: [(&str, bool); 23] = [
     ("AuditEvent", true),
 ];
 
-/// Column heading, labels, related.
-const SITUATIONS: [(&str, &[Label], bool); 9] = [
-    ("plain", &[], false),
-    ("plain+care", &[], true),
-    ("HTEST", &[Label::HTEST], false),
-    ("SUD", &[Label::SUD], false),
-    ("SUD+care", &[Label::SUD, Label::Part2], true),
-    ("PSYTHPN+care", &[Label::PSYTHPN], true),
-    ("VIP", &[Label::VIP], false),
-    ("VIP+care", &[Label::VIP], true),
-    ("Unknown+care", &[Label::Unknown], true),
-];
+/// Column heading, labels, relationships, consent.
+const SITUATIONS: [(&str, &[Label], &[Relationship], Consent); 20] = {
+    const NO: Consent = Consent::SILENT;
+    const YES: Consent = Consent { denies: false, permits: true };
+    const DENIED: Consent = Consent { denies: true, permits: false };
+    const CARE: &[Relationship] = &[Relationship::CareTeam];
+    const GLASS: &[Relationship] = &[Relationship::BreakGlass];
+    const ITSELF: &[Relationship] = &[Relationship::SelfPatient];
+    const PROXY: &[Relationship] = &[Relationship::Proxy];
+    [
+        ("plain", &[], &[], NO),
+        ("plain+care", &[], CARE, NO),
+        ("HTEST", &[Label::HTEST], &[], NO),
+        ("SUD", &[Label::SUD], &[], NO),
+        ("SUD+care", &[Label::SUD], CARE, NO),
+        ("Part2+care", &[Label::SUD, Label::Part2], CARE, NO),
+        ("Part2+consent", &[Label::SUD, Label::Part2], CARE, YES),
+        ("PSYTHPN+care", &[Label::PSYTHPN], CARE, NO),
+        ("VIP", &[Label::VIP], &[], NO),
+        ("VIP+care", &[Label::VIP], CARE, NO),
+        ("denied+care", &[], CARE, DENIED),
+        ("selfpay+care", &[Label::HIPAASelfPay], CARE, NO),
+        ("BTG", &[], GLASS, NO),
+        ("BTG denied", &[], GLASS, DENIED),
+        ("BTG Part2", &[Label::SUD, Label::Part2], GLASS, NO),
+        ("BTG PSYTHPN", &[Label::PSYTHPN], GLASS, NO),
+        ("own", &[], ITSELF, NO),
+        ("own SUD", &[Label::SUD], ITSELF, NO),
+        ("proxy", &[], PROXY, NO),
+        ("proxy SUD", &[Label::SUD], PROXY, NO),
+    ]
+};
 
 const LETTERS: [(char, DataClass); 12] = [
     ('a', DataClass::Administrative),
@@ -73,9 +93,9 @@ fn cell(classes: ClassSet) -> String {
     LETTERS.iter().map(|(l, c)| if classes.has(*c) { *l } else { '-' }).collect()
 }
 
-fn context(care: bool) -> Context {
-    let r = RelationshipSet::of(Relationship::CareTeam);
-    Context::new(if care { r } else { RelationshipSet::NONE })
+fn context(ties: &[Relationship], consent: Consent) -> Context {
+    let relationships: RelationshipSet = ties.iter().copied().collect();
+    Context { consent, ..Context::new(relationships) }
 }
 
 fn table() -> String {
@@ -84,7 +104,9 @@ fn table() -> String {
         "# Who sees and writes what under the shipped policies. Generated; do not edit.\n\
          # a administrative  d demographic  c contact  i identifier  g government-identifier\n\
          # f financial  s scheduling  k clinical  m medication  l laboratory  n notes  t attachment\n\
-         # \".\" is nothing. \"+care\" is a record of a patient with a CareTeam relationship.\n",
+         # \".\" is nothing. \"+care\" is a record of a patient with a CareTeam relationship, \"+consent\"\n\
+         # one whose consent permits it, \"denied\" one whose consent denies it, \"BTG\" under a\n\
+         # break-glass grant, \"own\" the subject's own, \"proxy\" of one they stand in for.\n",
     );
     for role in set.roles() {
         // Purposes under which the role decides alike share a section.
@@ -107,8 +129,8 @@ fn table() -> String {
                 let nothing = Action::ALL.into_iter().all(|a| {
                     !set.allows(&s, a)
                         && TYPES.iter().all(|(ty, about)| {
-                            SITUATIONS.iter().all(|(_, l, care)| {
-                                set.mask(&s, a, ty, labels(l), *about, &context(*care))
+                            SITUATIONS.iter().all(|(_, l, ties, consent)| {
+                                set.mask(&s, a, ty, labels(l), *about, &context(ties, *consent))
                                     .classes
                                     .is_empty()
                             })
@@ -133,7 +155,7 @@ fn section(role: &str, purpose: Purpose) -> String {
     let _ = writeln!(out, "without records: {allowed}");
     let mut head = format!("{:<22}{:<46}", "type", "actions");
     for (name, ..) in SITUATIONS {
-        let _ = write!(head, " {name:<12}");
+        let _ = write!(head, " {name:<13}");
     }
     let mut lines = String::new();
     let mut any = false;
@@ -143,8 +165,9 @@ fn section(role: &str, purpose: Purpose) -> String {
         for (n, action) in Action::ALL.into_iter().filter(|a| a.on_records()).enumerate() {
             let cells: Vec<String> = SITUATIONS
                 .iter()
-                .map(|(_, l, care)| {
-                    cell(set.mask(&s, action, ty, labels(l), about, &context(*care)).classes)
+                .map(|(_, l, ties, consent)| {
+                    let context = context(ties, *consent);
+                    cell(set.mask(&s, action, ty, labels(l), about, &context).classes)
                 })
                 .collect();
             let name = match action {
@@ -169,7 +192,7 @@ fn section(role: &str, purpose: Purpose) -> String {
                 line.push_str(" nothing");
             } else {
                 for c in cells {
-                    let _ = write!(line, " {c:<12}");
+                    let _ = write!(line, " {c:<13}");
                 }
             }
             let _ = writeln!(lines, "{}", line.trim_end());

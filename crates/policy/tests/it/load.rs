@@ -1,7 +1,7 @@
 //! What a policy set is refused for, and that the refusal helps.
 
 use phial_base::{ClassSet, DataClass, Label, LabelSet, Purpose};
-use phial_policy::{Action, Context, DenialReason, Error, PolicySet, Problem};
+use phial_policy::{Action, Consent, Context, DenialReason, Error, PolicySet, Problem};
 
 use crate::world::{RECORD, facts, related, shipped, subject};
 
@@ -111,7 +111,7 @@ fn a_refusal_names_file_policy_and_a_way_out() {
 #[test]
 fn a_schema_without_a_label_is_refused_at_load() {
     let (schema, _, roles) = PolicySet::shipped_sources();
-    let without = schema.replace("\"HTEST\"\n];\n\n// Purpose", "\"HTESTS\"\n];\n\n// Purpose");
+    let without = schema.replace("\"HIPAASelfPay\"\n];", "\"HIPAASelf\"\n];");
     assert_ne!(schema, without);
     assert!(matches!(PolicySet::from_sources(&without, &[], &roles), Err(Error::Schema(_))));
 }
@@ -187,14 +187,16 @@ fn everything_a_policy_can_see_is_in_the_cache_key() {
     alone.practitioner = None;
     let mut patient = same.clone();
     patient.patient = same.practitioner.clone();
-    let glass = Context { break_glass: true, ..same_ctx };
+    let says = |denies, permits| Context { consent: Consent { denies, permits }, ..same_ctx };
+    let (denied, consented) = (says(true, false), says(false, true));
     let job = Context { surface: phial_base::Surface::Job, ..same_ctx };
     for (condition, s, ctx) in [
         ("principal has unit && principal.unit == \"ward\"", &unit, &same_ctx),
         ("context.mfa > 1", &mfa, &same_ctx),
         ("!principal.isPractitioner", &alone, &same_ctx),
         ("principal.isPatient", &patient, &same_ctx),
-        ("context.breakGlass", &same, &glass),
+        ("context.consentDenies", &same, &denied),
+        ("context.consentPermits", &same, &consented),
         ("context.surface == Surface::\"job\"", &same, &job),
         ("context.relationships.contains(Relationship::\"CareTeam\")", &same, &related()),
     ] {

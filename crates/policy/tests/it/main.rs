@@ -10,4 +10,5 @@ mod load;
 mod permit;
 mod properties;
 mod rules;
+mod tool;
 mod world;

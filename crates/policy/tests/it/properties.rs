@@ -1,7 +1,7 @@
 //! What holds for every subject, record and circumstance under the shipped policies.
 
 use phial_base::{ClassSet, Label, LabelSet, Purpose};
-use phial_policy::{Action, Context, PolicySet, Relationship, RelationshipSet};
+use phial_policy::{Action, Consent, Context, PolicySet, Relationship, RelationshipSet};
 use proptest::prelude::*;
 
 use crate::world::{shipped, subject};
@@ -30,6 +30,7 @@ struct Case {
     labels: LabelSet,
     about: bool,
     relationships: RelationshipSet,
+    consent: Consent,
     mfa: u8,
 }
 
@@ -42,7 +43,7 @@ impl Case {
     }
 
     fn mask_of(&self, set: &PolicySet) -> ClassSet {
-        let ctx = Context::new(self.relationships);
+        let ctx = Context { consent: self.consent, ..Context::new(self.relationships) };
         set.mask(&self.subject(), self.action, self.ty, self.labels, self.about, &ctx).classes
     }
 
@@ -70,19 +71,25 @@ fn case() -> impl Strategy<Value = Case> {
         prop::sample::select(TYPES.to_vec()),
         labels,
         any::<bool>(),
-        (0u8..64).prop_map(RelationshipSet::from_bits),
+        (0u16..4096).prop_map(RelationshipSet::from_bits),
+        prop::sample::select(vec![(false, false), (true, false), (false, true)]),
         0u8..3,
     )
-        .prop_map(|(roles, purpose, action, ty, labels, about, relationships, mfa)| Case {
-            roles,
-            purpose,
-            action,
-            ty,
-            labels,
-            about,
-            relationships,
-            mfa,
-        })
+        .prop_map(
+            |(roles, purpose, action, ty, labels, about, relationships, (denies, permits), mfa)| {
+                Case {
+                    roles,
+                    purpose,
+                    action,
+                    ty,
+                    labels,
+                    about,
+                    relationships,
+                    consent: Consent { denies, permits },
+                    mfa,
+                }
+            },
+        )
 }
 
 proptest! {
@@ -100,8 +107,8 @@ proptest! {
         c in case(),
         r in prop::sample::select(Relationship::ALL.to_vec()),
     ) {
-        // What is not yet to be told to the patient is hidden because he is the patient.
-        prop_assume!(r != Relationship::SelfPatient || !c.labels.has(Label::TBOO));
+        // Nobody looks at themselves or their own through their job.
+        prop_assume!(!RelationshipSet::OWN.has(r));
         let mut less = c.clone();
         less.relationships = c.relationships.without(r);
         prop_assert!(c.mask().covers(less.mask()));
@@ -112,6 +119,19 @@ proptest! {
         let mut richer = c.clone();
         richer.roles.extend(shipped().roles().nth(more).map(|r| r.name.to_string()));
         prop_assert!(richer.mask().covers(c.mask()));
+    }
+
+    #[test]
+    fn a_consent_never_widens_beyond_the_role_and_a_denial_never_widens(c in case()) {
+        let with = |denies, permits| {
+            Case { consent: Consent { denies, permits }, ..c.clone() }.mask()
+        };
+        let silent = with(false, false);
+        prop_assert!(silent.covers(with(true, false)));
+        prop_assert!(with(false, true).covers(silent));
+        if !c.labels.has(Label::Part2) {
+            prop_assert_eq!(with(false, true), silent);
+        }
     }
 
     #[test]
@@ -135,7 +155,7 @@ proptest! {
 
     #[test]
     fn the_cached_mask_is_the_evaluated_mask(c in case()) {
-        let ctx = Context::new(c.relationships);
+        let ctx = Context { consent: c.consent, ..Context::new(c.relationships) };
         let s = c.subject();
         let evaluated =
             shipped().explain(&s, c.action, c.ty, c.labels, c.about, &ctx).mask.classes;
@@ -149,8 +169,10 @@ proptest! {
     }
 
     #[test]
-    fn whole_type_means_that_relationships_do_not_matter(c in case()) {
+    fn whole_type_means_that_ties_to_others_do_not_matter(c in case()) {
         let mut plain = c;
+        plain.relationships = plain.relationships.minus(RelationshipSet::OWN);
+        plain.consent = Consent::SILENT;
         plain.labels = LabelSet::NONE;
         if shipped().whole_type(&plain.subject(), plain.action, plain.ty) {
             let mut alone = plain.clone();

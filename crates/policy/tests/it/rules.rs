@@ -1,9 +1,11 @@
 //! The rules that the shipped roles stand for, one claim each.
 
 use phial_base::{ClassSet, DataClass, Label, Purpose};
-use phial_policy::{Action, Context, Obligation, PolicySet, Relationship, RelationshipSet};
+use phial_policy::{
+    Action, Consent, Context, Obligation, PolicySet, Relationship, RelationshipSet,
+};
 
-use crate::world::{classes, labels, related, sees, sees_in, shipped, subject};
+use crate::world::{classes, consented, labels, related, sees, sees_in, shipped, subject};
 
 const SENSITIVE: [Label; 19] = [
     Label::ETH,
@@ -33,7 +35,8 @@ fn all_but(without: &[DataClass]) -> ClassSet {
 
 #[test]
 fn every_label_is_sensitive_personal_harmless_or_unknown() {
-    let others = [Label::Unknown, Label::VIP, Label::EMP, Label::HTEST, Label::TBOO];
+    let others =
+        [Label::Unknown, Label::VIP, Label::EMP, Label::HTEST, Label::TBOO, Label::HIPAASelfPay];
     for l in Label::ALL {
         assert!(SENSITIVE.contains(&l) ^ others.contains(&l), "{}: decide what it means", l.code());
     }
@@ -56,7 +59,8 @@ fn sensitive_records_take_a_care_relationship() {
     for l in SENSITIVE {
         for action in [Action::Read, Action::Search, Action::Update] {
             assert!(sees(&s, action, "Condition", &[l]).is_empty(), "{}", l.code());
-            assert!(!sees_in(&s, action, "Condition", &[l], &related()).is_empty());
+            let with = sees_in(&s, action, "Condition", &[l], &consented());
+            assert!(!with.is_empty(), "{}", l.code());
         }
     }
 }
@@ -128,7 +132,13 @@ fn field_clinician_sees_assigned_patients_and_the_directory() {
     for r in Relationship::of_policies() {
         let ctx = Context::new(RelationshipSet::of(r));
         let mask = sees_in(&s, Action::Read, "Condition", &[], &ctx);
-        assert_eq!(mask.is_empty(), r == Relationship::SelfPatient, "{r}");
+        let none = [
+            Relationship::SelfPatient,
+            Relationship::Proxy,
+            Relationship::ProxyProtected,
+            Relationship::Household,
+        ];
+        assert_eq!(mask.is_empty(), none.contains(&r), "{r}");
     }
     let none = Context::default();
     let alone = |ty| shipped().mask(&s, Action::Read, ty, labels(&[]), false, &none).classes;
@@ -196,7 +206,7 @@ fn privacy_officer_reads_everything_known_and_writes_nothing() {
 
 #[test]
 fn auditor_and_operator_see_no_record() {
-    for role in ["auditor", "operator"] {
+    for role in ["auditor", "operator", "security-administrator"] {
         let s = subject(&[role], Purpose::HOPERAT);
         for ty in shipped().resource_types() {
             for action in Action::ALL {
@@ -218,7 +228,13 @@ fn auditor_and_operator_see_no_record() {
     ];
     assert_eq!(allowed("operator"), operator);
     assert_eq!(allowed("import-client"), [Action::Transaction, Action::Import]);
-    assert!(allowed("physician").is_empty());
+    assert_eq!(
+        allowed("security-administrator"),
+        [Action::Verify, Action::ManageUsers, Action::ManageAccess]
+    );
+    for role in ["billing", "front-desk", "laboratory", "care-coordinator", "patient"] {
+        assert!(!allowed(role).contains(&Action::BreakGlass), "{role}");
+    }
 }
 
 #[test]
@@ -282,7 +298,8 @@ fn obligations_come_with_what_they_are_about() {
         shipped().mask(&s, Action::Read, "Condition", labels(l), true, ctx).obligations
     };
     assert!(ask(&[], &related()).is_empty());
-    assert!(ask(&[Label::Part2], &related()).has(Obligation::RedisclosureNotice));
+    assert!(ask(&[Label::Part2], &consented()).has(Obligation::RedisclosureNotice));
+    assert!(ask(&[Label::Part2], &related()).is_empty(), "nothing without a consent");
     assert!(ask(&[Label::VIP], &related()).has(Obligation::FlagAccess));
     assert!(ask(&[Label::Part2], &Context::default()).is_empty(), "nothing given, nothing owed");
 }
@@ -345,4 +362,140 @@ fn the_shipped_hash_does_not_depend_on_the_order_of_files() {
     files[0].1.push('\n');
     let other = PolicySet::from_sources(&schema, &files, &roles).unwrap();
     assert_ne!(other.hash(), shipped().hash());
+}
+
+fn tied(list: &[Relationship]) -> Context {
+    Context::new(list.iter().copied().collect())
+}
+
+#[test]
+fn a_patient_sees_their_own_record_but_what_is_apart() {
+    let s = subject(&["patient"], Purpose::PATRQT);
+    let own = tied(&[Relationship::SelfPatient]);
+    for ty in ["Patient", "Condition", "Observation", "Claim", "DocumentReference"] {
+        assert_eq!(sees_in(&s, Action::Read, ty, &[], &own), ClassSet::ALL, "{ty}");
+        assert!(sees(&s, Action::Read, ty, &[]).is_empty(), "{ty} of somebody else");
+        assert!(sees_in(&s, Action::Read, ty, &[], &related()).is_empty(), "{ty}");
+    }
+    for l in [Label::SUD, Label::Part2, Label::HIV, Label::VIP, Label::VeryRestricted] {
+        assert_eq!(sees_in(&s, Action::Read, "Condition", &[l], &own), ClassSet::ALL);
+    }
+    let denied = Context { consent: Consent { denies: true, permits: false }, ..own };
+    assert_eq!(sees_in(&s, Action::Read, "Condition", &[], &denied), ClassSet::ALL);
+    for l in [Label::PSYTHPN, Label::TBOO] {
+        assert!(sees_in(&s, Action::Read, "Condition", &[l], &own).is_empty());
+    }
+    assert!(sees_in(&s, Action::Update, "Condition", &[], &own).is_empty());
+    assert!(sees_in(&s, Action::Read, "AuditEvent", &[], &own).is_empty());
+}
+
+#[test]
+fn a_proxy_sees_what_the_grant_reaches() {
+    let s = subject(&["proxy"], Purpose::PATRQT);
+    let plain = tied(&[Relationship::Proxy]);
+    let all = tied(&[Relationship::Proxy, Relationship::ProxyProtected]);
+    let chart = all_but(&[DataClass::GovernmentIdentifier]);
+    assert_eq!(sees_in(&s, Action::Read, "Condition", &[], &plain), chart);
+    for l in [Label::SUD, Label::HIV, Label::MH, Label::ADOL, Label::SEX] {
+        assert!(sees_in(&s, Action::Read, "Condition", &[l], &plain).is_empty());
+        assert_eq!(sees_in(&s, Action::Read, "Condition", &[l], &all), chart);
+    }
+    for l in [Label::PSYTHPN, Label::TBOO, Label::Part2] {
+        assert!(sees_in(&s, Action::Read, "Condition", &[l], &all).is_empty(), "{}", l.code());
+    }
+    let scope = classes(&[DataClass::Administrative, DataClass::Scheduling]);
+    let narrow = Context { scope, ..plain };
+    assert_eq!(sees_in(&s, Action::Read, "Appointment", &[], &narrow), scope);
+    assert!(sees(&s, Action::Read, "Condition", &[]).is_empty());
+}
+
+#[test]
+fn nobody_looks_at_themselves_or_their_own_through_their_job() {
+    for r in [Relationship::SelfPatient, Relationship::Household] {
+        let ctx = tied(&[r, Relationship::CareTeam]);
+        for (role, purpose) in [
+            ("physician", Purpose::TREAT),
+            ("nurse", Purpose::TREAT),
+            ("pharmacist", Purpose::TREAT),
+            ("billing", Purpose::HPAYMT),
+            ("front-desk", Purpose::HOPERAT),
+            ("privacy-officer", Purpose::HOPERAT),
+        ] {
+            let s = subject(&[role], purpose);
+            for action in [Action::Read, Action::Search, Action::Update] {
+                assert!(sees_in(&s, action, "Patient", &[], &ctx).is_empty(), "{role} {r}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_researcher_sees_no_record_of_a_patient() {
+    let s = subject(&["researcher"], Purpose::HRESCH);
+    for ty in shipped().resource_types() {
+        for action in Action::ALL {
+            for ctx in [Context::default(), Context::new(RelationshipSet::ALL)] {
+                assert!(sees_in(&s, action, ty, &[], &ctx).is_empty(), "{action} {ty}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_laboratory_sees_orders_and_results_and_no_medicines() {
+    let s = subject(&["laboratory"], Purpose::TREAT);
+    for ty in ["ServiceRequest", "Specimen", "Observation", "DiagnosticReport"] {
+        assert!(sees(&s, Action::Read, ty, &[Label::HIV]).has(DataClass::Administrative), "{ty}");
+        assert!(sees(&s, Action::Read, ty, &[Label::Part2]).is_empty(), "{ty}");
+    }
+    for ty in ["MedicationRequest", "Condition", "DocumentReference", "Claim", "Encounter"] {
+        assert!(sees(&s, Action::Read, ty, &[]).is_empty(), "{ty}");
+    }
+    assert!(!sees(&s, Action::Read, "Patient", &[]).has(DataClass::Contact));
+    assert!(sees(&s, Action::Create, "ServiceRequest", &[]).is_empty());
+}
+
+#[test]
+fn a_pharmacist_sees_medicines_with_their_words_and_no_documents() {
+    let s = subject(&["pharmacist"], Purpose::TREAT);
+    assert!(sees(&s, Action::Read, "MedicationRequest", &[]).has(DataClass::Notes));
+    assert!(!sees(&s, Action::Read, "Condition", &[]).has(DataClass::Notes));
+    assert!(sees(&s, Action::Read, "DocumentReference", &[]).is_empty());
+    assert!(sees(&s, Action::Create, "MedicationRequest", &[]).is_empty());
+    assert!(!sees(&s, Action::Create, "MedicationDispense", &[]).is_empty());
+    assert!(sees(&s, Action::Read, "MedicationRequest", &[Label::SUD]).is_empty());
+    assert!(!sees_in(&s, Action::Read, "MedicationRequest", &[Label::SUD], &related()).is_empty());
+}
+
+#[test]
+fn an_emergency_opens_what_is_protected_and_no_psychotherapy_notes() {
+    let ctx = tied(&[Relationship::BreakGlass]);
+    for role in ["physician", "nurse", "field-clinician", "pharmacist"] {
+        let s = subject(&[role], Purpose::TREAT);
+        for l in [Label::SUD, Label::Part2, Label::HIV, Label::VIP] {
+            assert!(!sees_in(&s, Action::Read, "Condition", &[l], &ctx).is_empty(), "{role}");
+        }
+        assert!(sees_in(&s, Action::Read, "Condition", &[Label::PSYTHPN], &ctx).is_empty());
+        let owed = shipped().mask(&s, Action::Read, "Condition", labels(&[]), true, &ctx);
+        assert!(owed.obligations.has(Obligation::BreakGlass), "{role}");
+        assert!(owed.obligations.has(Obligation::FlagAccess), "{role}");
+        assert!(shipped().allows(&s, Action::BreakGlass));
+    }
+    for (role, purpose) in [("billing", Purpose::HPAYMT), ("laboratory", Purpose::TREAT)] {
+        let s = subject(&[role], purpose);
+        assert!(sees_in(&s, Action::Read, "Condition", &[Label::SUD], &ctx).is_empty(), "{role}");
+        assert!(!shipped().allows(&s, Action::BreakGlass), "{role}");
+    }
+}
+
+#[test]
+fn what_is_paid_out_of_pocket_is_not_for_payment() {
+    let it = &[Label::HIPAASelfPay];
+    let pay = subject(&["billing"], Purpose::HPAYMT);
+    assert!(sees(&pay, Action::Read, "Claim", it).is_empty());
+    let treat = subject(&["physician"], Purpose::TREAT);
+    assert_eq!(
+        sees(&treat, Action::Read, "Condition", it),
+        sees(&treat, Action::Read, "Condition", &[])
+    );
 }

@@ -6,7 +6,9 @@ use phial_base::{
     ClassSet, DataClass, Label, LabelSet, LogicalId, Purpose, RowId, Subject, SubjectId, TenantId,
     Version,
 };
-use phial_policy::{Action, Context, Facts, PolicySet, RecordRef, Relationship, RelationshipSet};
+use phial_policy::{
+    Action, Consent, Context, Facts, PolicySet, RecordRef, Relationship, RelationshipSet,
+};
 
 /// The shipped policies, loaded once.
 pub(crate) fn shipped() -> &'static PolicySet {
@@ -43,6 +45,11 @@ pub(crate) fn classes(list: &[DataClass]) -> ClassSet {
 
 pub(crate) fn related() -> Context {
     Context::new(RelationshipSet::of(Relationship::CareTeam))
+}
+
+/// A care relationship, and a consent that permits it.
+pub(crate) fn consented() -> Context {
+    Context { consent: Consent { denies: false, permits: true }, ..related() }
 }
 
 pub(crate) fn facts(ty: &'static str, classes: ClassSet, list: &[Label]) -> Facts {

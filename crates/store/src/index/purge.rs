@@ -189,6 +189,8 @@ impl Index {
         let (conn, state) = writer.parts()?;
         let Some(patient) = resource(conn, patient_type(), id.as_str())? else { return Ok(()) };
         let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // A number that is free may be given to another.
+        lock(&self.patients).clear();
         let mut columns = vec![patient];
         {
             let mut s = tx.prepare_cached("SELECT num FROM pset WHERE patient=?1")?;

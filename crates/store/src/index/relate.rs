@@ -1,6 +1,10 @@
 //! How a viewer is tied to patients, read off the current records themselves: care
 //! teams, encounters, appointments, general practitioner, a role at the managing
-//! organization, being the patient. Ended, cancelled and mistaken records tie nobody.
+//! organization, being the patient. Ended, cancelled and mistaken records tie nobody, and
+//! a record ties from and until its own time says: a care team during its period, an
+//! encounter from a week before it until three years after it (for as long CPT speaks of an
+//! established patient), an appointment from when it is booked until 90 days after it.
+//! Without a time it ties until it ends.
 //!
 //! Found once per viewer and kept until a record changes that could change the answer.
 
@@ -16,7 +20,7 @@ use rusqlite::Connection;
 use super::dict::{Kind, Names};
 use super::list::{self, Which};
 use super::predicate::Version;
-use super::stored::{fetch, resource, terms};
+use super::stored::{fetch, res_text, resource, terms};
 use super::values::Val;
 use super::write::patient_type;
 use super::{Index, Viewer, db, lock, unusable};
@@ -24,6 +28,8 @@ use crate::error::Error;
 
 /// Viewers whose relationships are kept.
 const KEPT: usize = 512;
+/// Patients whose ids are kept by their number.
+const NUMBERS: usize = 100_000;
 
 /// A kind of record that ties a practitioner to the patients that it names.
 struct Source {
@@ -36,7 +42,13 @@ struct Source {
     status: Option<u16>,
     /// States in which it ties nobody.
     ended: &'static [&'static str],
+    /// The parameter of its time.
+    date: Option<u16>,
+    /// How long before and after its time it ties, microseconds.
+    slack: (i64, i64),
 }
+
+const DAY: i64 = 86_400_000_000;
 
 struct Sources {
     ties: Vec<Source>,
@@ -60,7 +72,7 @@ fn sources() -> &'static Sources {
     static SOURCES: OnceLock<Sources> = OnceLock::new();
     SOURCES.get_or_init(|| {
         let mut ties = Vec::new();
-        let mut add = |name, tie, who: &[&str], whom: &[&str], ended| {
+        let mut add = |name, tie, who: &[&str], whom: &[&str], ended, (before, after)| {
             if let Some(ty) = ResourceType::from_name(name) {
                 ties.push(Source {
                     ty,
@@ -69,6 +81,8 @@ fn sources() -> &'static Sources {
                     whom: numbers(ty, whom),
                     status: param(ty, "status").map(ParamId::number),
                     ended,
+                    date: param(ty, "date").map(ParamId::number),
+                    slack: (before * DAY, after * DAY),
                 });
             }
         };
@@ -78,6 +92,7 @@ fn sources() -> &'static Sources {
             &["participant"],
             &["patient", "subject"],
             &["inactive", "entered-in-error"],
+            (0, 0),
         );
         add(
             "Encounter",
@@ -85,6 +100,7 @@ fn sources() -> &'static Sources {
             &["participant", "practitioner"],
             &["patient", "subject"],
             &["cancelled", "entered-in-error"],
+            (7, 3 * 365),
         );
         add(
             "Appointment",
@@ -92,8 +108,10 @@ fn sources() -> &'static Sources {
             &["actor", "practitioner"],
             &["actor", "patient"],
             &["cancelled", "noshow", "entered-in-error"],
+            (i64::MAX / DAY, 90),
         );
-        add("Patient", Relationship::GeneralPractitioner, &["general-practitioner"], &[], &[]);
+        let gp = Relationship::GeneralPractitioner;
+        add("Patient", gp, &["general-practitioner"], &[], &[], (0, 0));
         let role = ResourceType::from_name("PractitionerRole").and_then(|ty| {
             let number = |code| param(ty, code).map(ParamId::number);
             Some(RoleParams {
@@ -140,23 +158,36 @@ pub(super) fn touched_by_version(
     Ok(())
 }
 
+/// From when until when a relationship holds, microseconds since the epoch, both included.
+type Span = (i64, i64);
+
+const ALWAYS: Span = (i64::MIN, i64::MAX);
+
 /// A viewer's relationships, by patient number.
 #[derive(Debug, Default)]
 pub(super) struct Related {
+    /// Those that hold at all times.
     ties: HashMap<i64, RelationshipSet>,
+    /// Those that hold for a time.
+    timed: HashMap<i64, Vec<(Relationship, Span)>>,
     /// Records whose mention in a changed record makes this stale.
     rests_on: HashSet<i64>,
 }
 
 impl Related {
-    pub(super) fn of(&self, patient: i64) -> RelationshipSet {
-        self.ties.get(&patient).copied().unwrap_or_default()
+    /// The relationships at a moment, or (`None`) those of any moment.
+    pub(super) fn of(&self, patient: i64, now: Option<i64>) -> RelationshipSet {
+        let always = self.ties.get(&patient).copied().unwrap_or_default();
+        let Some(timed) = self.timed.get(&patient) else { return always };
+        let holds = |(low, high): Span| now.is_none_or(|now| low <= now && now <= high);
+        timed.iter().filter(|(_, span)| holds(*span)).fold(always, |set, (r, _)| set.with(*r))
     }
 
-    /// Every set of relationships that the viewer can have to what a record is about: to
-    /// no patient, to one, or to several at once.
-    pub(super) fn sets(&self) -> HashSet<RelationshipSet> {
-        let to_one: HashSet<RelationshipSet> = self.ties.values().copied().collect();
+    /// Every set of relationships that the viewer can have at a moment to what a record is
+    /// about: to no patient, to one, or to several at once.
+    pub(super) fn sets(&self, now: Option<i64>) -> HashSet<RelationshipSet> {
+        let patients = self.ties.keys().chain(self.timed.keys());
+        let to_one: HashSet<RelationshipSet> = patients.map(|p| self.of(*p, now)).collect();
         let mut all = HashSet::from([RelationshipSet::NONE]);
         for r in &to_one {
             let with: Vec<_> = all.iter().map(|other| r.and(*other)).collect();
@@ -166,9 +197,22 @@ impl Related {
         all
     }
 
-    fn tie(&mut self, patient: i64, r: Relationship) {
-        let set = self.ties.entry(patient).or_default();
-        *set = set.with(r);
+    /// Whether a relationship holds at all times already.
+    fn always(&self, patient: i64, r: Relationship) -> bool {
+        self.ties.get(&patient).is_some_and(|set| set.has(r))
+    }
+
+    fn tie(&mut self, patient: i64, r: Relationship, span: Span) {
+        if span == ALWAYS {
+            let set = self.ties.entry(patient).or_default();
+            *set = set.with(r);
+            return;
+        }
+        let timed = self.timed.entry(patient).or_default();
+        let within = |(low, high): Span| low <= span.0 && span.1 <= high;
+        if !timed.iter().any(|(known, s)| *known == r && within(*s)) {
+            timed.push((r, span));
+        }
     }
 }
 
@@ -243,6 +287,21 @@ impl Reading<'_> {
         Ok(all)
     }
 
+    /// From when until when a version ties.
+    fn span(&self, v: &Version, source: &Source) -> Span {
+        let Some(param) = source.date else { return ALWAYS };
+        let (before, after) = source.slack;
+        let spans = v.vals.iter().filter_map(|val| match val {
+            Val::Date { pcode, low, high } if self.names.has_param(*pcode, param) => {
+                Some((*low, *high))
+            }
+            _ => None,
+        });
+        spans
+            .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+            .map_or(ALWAYS, |(low, high)| (low.saturating_sub(before), high.saturating_add(after)))
+    }
+
     /// The patients that a version names by one of the parameters.
     fn named(&self, v: &Version, by: &[u16]) -> Result<Vec<i64>, Error> {
         let about = if v.patient < 0 {
@@ -300,11 +359,11 @@ impl Reading<'_> {
             for face in &faces {
                 self.referring(source.ty, &source.who, *face, &mut |seq, patient| {
                     if source.whom.is_empty() {
-                        out.tie(patient, source.tie);
+                        out.tie(patient, source.tie, ALWAYS);
                         return Ok(());
                     }
-                    // Many encounters with one patient: the first that holds is enough.
-                    if patient > 0 && out.of(patient).has(source.tie) {
+                    // Many encounters with one patient: the first that always holds is enough.
+                    if patient > 0 && out.always(patient, source.tie) {
                         return Ok(());
                     }
                     let Some(v) = fetch(self.conn, self.names, db::vid(source.ty.number(), seq))?
@@ -314,8 +373,9 @@ impl Reading<'_> {
                     if source.status.is_some_and(|s| self.has_code(&v, s, &ended)) {
                         return Ok(());
                     }
+                    let span = self.span(&v, source);
                     for p in self.named(&v, &source.whom)? {
-                        out.tie(p, source.tie);
+                        out.tie(p, source.tie, span);
                     }
                     Ok(())
                 })?;
@@ -324,7 +384,7 @@ impl Reading<'_> {
         if let Some((ty, param)) = &sources().managing {
             for o in &organizations {
                 self.referring(*ty, &[*param], *o, &mut |_, patient| {
-                    out.tie(patient, Relationship::Assignment);
+                    out.tie(patient, Relationship::Assignment, ALWAYS);
                     Ok(())
                 })?;
             }
@@ -365,7 +425,7 @@ impl Index {
             }
             for (id, tie) in tied_by_name(viewer) {
                 match resource(&conn, patient_type(), id.as_str())? {
-                    Some(p) => related.tie(p, tie),
+                    Some(p) => related.tie(p, tie, ALWAYS),
                     None => keep = false,
                 }
             }
@@ -384,8 +444,8 @@ impl Index {
         Ok(related)
     }
 
-    /// How the viewer is tied to a record about these patients: the relationships that
-    /// hold with each of them. None for a record about no patient.
+    /// How the viewer is tied to a record about these patients at any moment: the
+    /// relationships that hold with each of them. None for a record about no patient.
     ///
     /// # Errors
     /// [`Error::Unusable`] when the file is damaged.
@@ -394,13 +454,45 @@ impl Index {
         viewer: &Viewer,
         patients: &[LogicalId],
     ) -> Result<RelationshipSet, Error> {
-        self.relationships_inner(viewer, patients).map_err(unusable)
+        self.relationships_inner(viewer, patients, None).map_err(unusable)
+    }
+
+    /// As [`Index::relationships`], at this moment: microseconds since the epoch.
+    ///
+    /// # Errors
+    /// As [`Index::relationships`].
+    pub fn relationships_at(
+        &self,
+        viewer: &Viewer,
+        patients: &[LogicalId],
+        now: i64,
+    ) -> Result<RelationshipSet, Error> {
+        self.relationships_inner(viewer, patients, Some(now)).map_err(unusable)
+    }
+
+    /// The id of a patient whose number a list has.
+    pub(super) fn patient(
+        &self,
+        conn: &Connection,
+        number: i64,
+    ) -> Result<Option<LogicalId>, Error> {
+        if let Some(id) = lock(&self.patients).get(&number) {
+            return Ok(Some(id.clone()));
+        }
+        let Ok(id) = LogicalId::new(&res_text(conn, number)?.1) else { return Ok(None) };
+        let mut known = lock(&self.patients);
+        if known.len() >= NUMBERS {
+            known.clear();
+        }
+        known.insert(number, id.clone());
+        Ok(Some(id))
     }
 
     fn relationships_inner(
         &self,
         viewer: &Viewer,
         patients: &[LogicalId],
+        now: Option<i64>,
     ) -> Result<RelationshipSet, Error> {
         if patients.is_empty() {
             return Ok(RelationshipSet::NONE);
@@ -410,7 +502,7 @@ impl Index {
         let mut all = RelationshipSet::ALL;
         for p in patients {
             let one = match resource(&conn, patient_type(), p.as_str())? {
-                Some(n) => related.of(n),
+                Some(n) => related.of(n, now),
                 // Not mentioned anywhere yet: only who is named by it can be tied to it.
                 None => tied_by_name(viewer)
                     .filter(|(id, _)| *id == p)

@@ -20,7 +20,7 @@ use super::relate::Related;
 use super::stored::{fetch, fetch_head, ref_text, res_text, term_text};
 use super::values::{NO_DATE, ODD_DATE, Val};
 use super::write::{members, primary_date};
-use super::{Access, Hit, Index, Page, Shape, Viewer, db, unusable};
+use super::{Access, Hit, Index, Page, Shape, Tie, Viewer, db, unusable};
 use crate::error::Error;
 
 /// One search under way.
@@ -31,10 +31,14 @@ pub(super) struct Run<'a> {
     pub related: Arc<Related>,
     pub access: Access<'a>,
     pub at: i64,
-    masks: RefCell<HashMap<(u32, u8), ClassSet>>,
+    masks: RefCell<HashMap<(u32, Tie), ClassSet>>,
     /// As `masks`, by what the answer depends on.
-    by_shape: RefCell<HashMap<(Shape, u8), ClassSet>>,
-    sets: RefCell<HashMap<i64, RelationshipSet>>,
+    by_shape: RefCell<HashMap<(Shape, Tie), ClassSet>>,
+    ties: RefCell<HashMap<i64, Tie>>,
+    /// Whether more ties there than stand in the records.
+    more: bool,
+    /// The moment at which relationships must hold; `None`: at any.
+    now: Option<i64>,
     /// Every set of relationships that can be asked about, once it is needed.
     all_sets: OnceCell<HashSet<RelationshipSet>>,
 }
@@ -56,52 +60,81 @@ impl<'a> Run<'a> {
             at,
             masks: RefCell::default(),
             by_shape: RefCell::default(),
-            sets: RefCell::default(),
+            ties: RefCell::default(),
+            more: access.ties(),
+            now: access.now(),
             all_sets: OnceCell::new(),
         }
     }
 
-    /// The relationships of the viewer to what stands in a patient column.
-    fn relationships(&self, patient: i64) -> Result<RelationshipSet, Error> {
-        if patient >= 0 {
-            return Ok(self.related.of(patient));
+    /// What ties the viewer to what stands in a patient column.
+    fn tie(&self, patient: i64) -> Result<Tie, Error> {
+        if patient == 0 || (patient > 0 && !self.more) {
+            return Ok(Tie { relationships: self.related.of(patient, self.now), decided: 0 });
         }
-        if let Some(r) = self.sets.borrow().get(&patient) {
-            return Ok(*r);
+        if let Some(t) = self.ties.borrow().get(&patient) {
+            return Ok(*t);
         }
-        let all = members(self.conn, -patient)?;
-        let r = if all.is_empty() {
-            RelationshipSet::NONE
+        let tie = if patient > 0 {
+            self.tie_to(patient)?
         } else {
-            all.iter().fold(RelationshipSet::ALL, |r, p| r.and(self.related.of(*p)))
+            let mut all: Option<Tie> = None;
+            for p in members(self.conn, -patient)? {
+                let one = self.tie_to(p)?;
+                all = Some(all.map_or(one, |t| Tie {
+                    relationships: t.relationships.and(one.relationships),
+                    decided: self.access.both(t.decided, one.decided),
+                }));
+            }
+            all.unwrap_or_default()
         };
-        self.sets.borrow_mut().insert(patient, r);
-        Ok(r)
+        self.ties.borrow_mut().insert(patient, tie);
+        Ok(tie)
+    }
+
+    fn tie_to(&self, patient: i64) -> Result<Tie, Error> {
+        let mut tie = Tie { relationships: self.related.of(patient, self.now), decided: 0 };
+        if self.more
+            && let Some(id) = self.index.patient(self.conn, patient)?
+        {
+            let more = self.access.tied(&id);
+            tie.relationships = tie.relationships.or(more.relationships);
+            tie.decided = more.decided;
+        }
+        Ok(tie)
     }
 
     /// What the viewer sees of a version with this tag and patient column.
     pub(super) fn mask(&self, tag: u32, patient: i64) -> Result<ClassSet, Error> {
-        let related = self.relationships(patient)?;
-        Ok(self.mask_for(tag, related))
+        let tie = self.tie(patient)?;
+        Ok(self.mask_for(tag, tie))
     }
 
     /// Every mask that a version with this tag can have for the viewer, whomever it is
-    /// about.
-    pub(super) fn masks(&self, tag: u32) -> HashSet<ClassSet> {
-        let sets = self.all_sets.get_or_init(|| self.related.sets());
-        sets.iter().map(|r| self.mask_for(tag, *r)).collect()
+    /// about; `None` when that is a matter of each patient.
+    pub(super) fn masks(&self, tag: u32) -> Option<HashSet<ClassSet>> {
+        let about_none = self.names.tag(tag).is_some_and(|t| !t.shape.about_patient);
+        if about_none {
+            return Some(HashSet::from([self.mask_for(tag, Tie::default())]));
+        }
+        if self.more {
+            return None;
+        }
+        let sets = self.all_sets.get_or_init(|| self.related.sets(self.now));
+        let tie = |relationships| Tie { relationships, decided: 0 };
+        Some(sets.iter().map(|r| self.mask_for(tag, tie(*r))).collect())
     }
 
-    fn mask_for(&self, tag: u32, related: RelationshipSet) -> ClassSet {
+    fn mask_for(&self, tag: u32, tie: Tie) -> ClassSet {
         let Some(t) = self.names.tag(tag) else { return ClassSet::NONE };
-        let key = (tag, related.bits());
+        let key = (tag, tie);
         if let Some(m) = self.masks.borrow().get(&key) {
             return *m;
         }
         // Tags that differ in no more than the form of the values share the answer.
-        let same = self.by_shape.borrow().get(&(t.shape, related.bits())).copied();
-        let m = same.unwrap_or_else(|| (self.access)(&t.shape, related));
-        self.by_shape.borrow_mut().insert((t.shape, related.bits()), m);
+        let same = self.by_shape.borrow().get(&(t.shape, tie)).copied();
+        let m = same.unwrap_or_else(|| self.access.mask(&t.shape, tie));
+        self.by_shape.borrow_mut().insert((t.shape, tie), m);
         self.masks.borrow_mut().insert(key, m);
         m
     }

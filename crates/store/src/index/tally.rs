@@ -289,7 +289,7 @@ impl Searcher<'_, '_> {
             Candidate { seq: 0, tag: number, patient: 0, date: Some(date), pcode: 0, span: None };
         let names = &self.run.names;
         let mut answer = None;
-        for mask in self.run.masks(number) {
+        for mask in self.run.masks(number)? {
             let mut said = Run::sees(mask) && mask.covers(self.sort_need);
             for pred in &self.plan.preds {
                 match pred.cheap(&c, tag, mask, names) {

@@ -86,7 +86,7 @@ impl Changed {
     }
 
     /// Gives it its id, version and time, and resolves its references, as
-    /// [`phial_fhir::stamp`] does.
+    /// [`phial_fhir::stamp`] does. `labels` says which labels the whole of it has.
     ///
     /// # Errors
     /// The issues of what is seen of it.
@@ -96,6 +96,7 @@ impl Changed {
         version: Version,
         last_updated: &str,
         reference: phial_fhir::Rewrite<'_>,
+        labels: &dyn Fn(&Valid) -> LabelSet,
     ) -> Result<Ready, Vec<Issue>> {
         let whole = self.0.finish(id, version, last_updated, reference)?;
         let mut patients = compartment::patients(&whole);
@@ -104,7 +105,7 @@ impl Changed {
         Ok(Ready {
             content: Content::of(&whole),
             patients,
-            labels: whole.labels(),
+            labels: labels(&whole),
             ty: whole.resource_type(),
         })
     }

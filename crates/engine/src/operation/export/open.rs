@@ -174,7 +174,7 @@ impl Engine {
         // before that is filtered by what is current now.
         let age = self.clock().now().as_microsecond() - export.taken;
         let at = if age < SNAPSHOT_LIFE_US { export.at() } else { now };
-        let access = self.access(caller, Action::Export);
+        let access = self.access(tenant, caller, Action::Export)?;
         let viewer = caller.viewer();
         let (mut found, mut after) = (HashSet::new(), None);
         loop {

@@ -121,7 +121,7 @@ impl Engine {
         let failed = Self::store_failure(keeper);
         let Some(ty) = subscription() else { return Ok(0) };
         let at = tenant.vessel.catch_up().map_err(&failed)?;
-        let access = self.access(keeper, Action::Search);
+        let access = self.access(tenant, keeper, Action::Search)?;
         let (mut after, mut strays) = (None, 0);
         loop {
             let page = tenant
