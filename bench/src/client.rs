@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use rustls::ClientConnection;
@@ -246,7 +246,6 @@ impl Connection {
         let text = std::str::from_utf8(self.buffer.get(..head).unwrap_or_default())?;
         let mut lines = text.split("\r\n");
         let status = lines.next().and_then(|l| l.split(' ').nth(1)).context("no status")?;
-        ensure!(status.starts_with('2'), "answered {status}");
         let length: usize = lines
             .filter_map(|l| l.split_once(':'))
             .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
@@ -256,6 +255,11 @@ impl Connection {
             .parse()?;
         let body = head + 4..head + 4 + length;
         ensure!(self.buffer.len() <= body.end, "more than one answer");
-        Ok((self.buffer.len() == body.end).then_some(body))
+        let whole = self.buffer.len() == body.end;
+        if whole && !status.starts_with('2') {
+            let why = String::from_utf8_lossy(self.buffer.get(body).unwrap_or_default());
+            bail!("answered {status}: {why}");
+        }
+        Ok(whole.then_some(body))
     }
 }

@@ -265,7 +265,8 @@ impl Engine {
             // Whatever is wrong with the log, damage included: no audit, no access, and
             // service resumes when it is mended.
             .map_err(|e| {
-                tracing::warn!(incident = %caller.request.id, "an audit entry was not made durable");
+                let incident = caller.request.id;
+                tracing::warn!(%incident, error = %e, "an audit entry was not made durable");
                 Failure::Busy(Some(e))
             })
     }

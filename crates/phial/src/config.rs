@@ -228,12 +228,14 @@ pub(crate) struct Jobs {
     /// Hours for which the files of a job are kept once it is done. More than 168 needs a
     /// rationale.
     pub(crate) keep_hours: i64,
+    /// MiB of the file system that exports leave free: below that they wait.
+    pub(crate) spare_mib: u64,
     pub(crate) rationale: Option<String>,
 }
 
 impl Default for Jobs {
     fn default() -> Self {
-        Jobs { keep_hours: 24, rationale: None }
+        Jobs { keep_hours: 24, spare_mib: 512, rationale: None }
     }
 }
 
@@ -504,6 +506,7 @@ impl Config {
         }
         let positive = [
             ("jobs.keep_hours", self.jobs.keep_hours > 0),
+            ("jobs.spare_mib", self.jobs.spare_mib <= 1 << 40),
             ("import.max_mib", (1..=1 << 30).contains(&self.import.max_mib)),
             (
                 "import.sources",
@@ -574,10 +577,11 @@ pub(crate) struct Change {
 }
 
 /// Settings that are read once, when the program starts.
-pub(crate) const NEED_A_RESTART: [&str; 6] = [
+pub(crate) const NEED_A_RESTART: [&str; 7] = [
     "import.max_mib",
     "import.sources",
     "jobs.keep_hours",
+    "jobs.spare_mib",
     "keys.root_file",
     "oauth.access_minutes",
     "oauth.offline_days",
@@ -620,6 +624,7 @@ impl Config {
         new.jobs.keep_hours = self.jobs.keep_hours;
         new.oauth.access_minutes = self.oauth.access_minutes;
         new.oauth.offline_days = self.oauth.offline_days;
+        new.jobs.spare_mib = self.jobs.spare_mib;
         new.import = self.import.clone();
         new.attachments.clone_from(&self.attachments);
         (new, waiting)
@@ -675,6 +680,7 @@ pub(crate) const TEMPLATE: &str = "\
 
 [jobs]
 # keep_hours = 24                       # the files of exports; more than 168 needs a rationale
+# spare_mib = 512                       # exports wait while less of the disk is free
 
 [import]
 # sources = [\"https://data.example.org/exports/\"]   # where $import may fetch; none: uploads alone
@@ -745,6 +751,7 @@ mod tests {
         new.session.idle_minutes = 10;
         new.keys.root_file = Some("/elsewhere/root.key".into());
         new.jobs.keep_hours = 48;
+        new.jobs.spare_mib = 7;
         new.import.sources = vec!["https://data.example.org/".to_owned()];
         new.import.max_mib = 1;
         new.oauth.access_minutes = 5;
@@ -757,6 +764,7 @@ mod tests {
                 "import.max_mib",
                 "import.sources",
                 "jobs.keep_hours",
+                "jobs.spare_mib",
                 "keys.root_file",
                 "oauth.access_minutes",
                 "oauth.offline_days",

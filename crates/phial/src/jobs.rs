@@ -21,7 +21,7 @@ pub(crate) fn runner(engine: &Engine, config: &Config) -> Runner {
     let copies = SignedDuration::from_hours(24 * config.keys.backup_retention_days);
     let sources = Box::new(Listed::new(&config.import.sources, config.import.max_mib));
     let works: Vec<Box<dyn Work>> = vec![
-        Box::new(ExportWork::new(keep, copies)),
+        Box::new(ExportWork::new(keep, copies, config.jobs.spare_mib << 20)),
         Box::new(ImportWork::new(sources, keep, copies)),
     ];
     let subjects = Box::new(Owners { policy: engine.policy().clone() });

@@ -245,6 +245,10 @@ const SETTINGS: &[(&str, &str)] = &[
          is destroyed. More than 168 needs `jobs.rationale`.",
     ),
     (
+        "jobs.spare_mib",
+        "Exports leave so much of the file system free, mebibytes: below that they wait.",
+    ),
+    (
         "import.sources",
         "Addresses under which `$import` may fetch NDJSON: https, ending in a slash. None: uploads \
          alone. Everything else is refused, so that the server can't be made to reach what only \

@@ -3,8 +3,8 @@
 //! One for a process that serves. It holds no state of its own that a crash could lose:
 //! which jobs there are and where they stand, it reads from the control log.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -20,8 +20,11 @@ use crate::gate::{Engine, Tenant};
 
 /// How often the control log is looked at when nobody wakes the runner.
 const LOOK: Duration = Duration::from_millis(500);
-/// How long a job rests whose step could not reach a store.
+/// How long a job rests whose step could not reach a store; twice as long after each such
+/// step that follows, up to the longest rest. What a step wrote into the audit log before
+/// it failed stays there: a store that is full must not be filled by trying.
 const AGAIN: SignedDuration = SignedDuration::from_secs(2);
+const LONGEST: SignedDuration = SignedDuration::from_mins(5);
 /// How long a step that failed for want of a store keeps its place, so that a store that
 /// stays away is not asked without end.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -34,6 +37,23 @@ struct Inner {
     engine: Engine,
     subjects: Box<dyn Subjects>,
     works: BTreeMap<&'static str, Box<dyn Work>>,
+    /// Jobs whose last steps could not reach a store. Not kept: a rest that can't be
+    /// stored is one all the same.
+    tired: Mutex<HashMap<Key, Tired>>,
+}
+
+/// How often in a row a job's step failed, and until when the job rests for it,
+/// microseconds since the epoch.
+#[derive(Clone, Copy, Default)]
+struct Tired {
+    failures: u32,
+    until: i64,
+}
+
+/// How long a job rests after so many failures in a row.
+fn rest(failures: u32) -> SignedDuration {
+    let doubled = 2_i32.checked_pow(failures.saturating_sub(1)).unwrap_or(i32::MAX);
+    AGAIN.checked_mul(doubled).unwrap_or(LONGEST).min(LONGEST)
 }
 
 /// What does jobs. Cheap to clone.
@@ -48,7 +68,7 @@ impl Runner {
     #[must_use]
     pub fn new(engine: Engine, subjects: Box<dyn Subjects>, works: Vec<Box<dyn Work>>) -> Self {
         let works = works.into_iter().map(|w| (w.kind(), w)).collect();
-        Runner(Arc::new(Inner { engine, subjects, works }))
+        Runner(Arc::new(Inner { engine, subjects, works, tired: Mutex::default() }))
     }
 
     /// Works until `stop` says true or its sender is gone; then the steps that are under
@@ -105,14 +125,44 @@ impl Runner {
             if busy.insert(key.clone()) {
                 let runner = self.clone();
                 steps.spawn(async move {
-                    if let Err(failure) = runner.turn(&key).await {
-                        tracing::warn!(error = %failure, "a job's step is tried again");
-                        tokio::time::sleep(PATIENCE).await;
+                    match runner.turn(&key).await {
+                        Ok(()) => runner.rested(&key),
+                        Err(failure) => {
+                            match &failure {
+                                // Which store, and what ails it.
+                                Failure::Busy(Some(cause)) => {
+                                    tracing::warn!(error = %cause, "a job's step is tried again");
+                                }
+                                _ => {
+                                    tracing::warn!(error = %failure, "a job's step is tried again");
+                                }
+                            }
+                            runner.tires(&key);
+                            tokio::time::sleep(PATIENCE).await;
+                        }
                     }
                     key
                 });
             }
         }
+    }
+
+    fn tired(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Tired>> {
+        self.0.tired.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A step failed for want of a store: when the next one may be.
+    fn tires(&self, key: &Key) {
+        let now = self.0.engine.clock().now();
+        let mut all = self.tired();
+        let tired = all.entry(key.clone()).or_default();
+        tired.failures = tired.failures.saturating_add(1);
+        let until = now.checked_add(rest(tired.failures));
+        tired.until = until.map_or(i64::MAX, |t| t.as_microsecond());
+    }
+
+    fn rested(&self, key: &Key) {
+        self.tired().remove(key);
     }
 
     /// Destroys files that no job bears: of an upload that broke off with the process. To
@@ -135,7 +185,8 @@ impl Runner {
 
     /// Jobs with something to do now, those that waited longest first.
     fn due(&self, woken: bool) -> Vec<Key> {
-        let now = self.0.engine.clock().now().as_microsecond();
+        let at = self.0.engine.clock().now().as_microsecond();
+        let tired = self.tired().clone();
         let mut due = Vec::new();
         for tenant in self.0.engine.tenants() {
             let jobs = match all(tenant) {
@@ -147,8 +198,8 @@ impl Runner {
             };
             for Found { job, .. } in jobs {
                 let ours = self.0.works.contains_key(job.kind.as_str());
-                let rests = job.rests.is_some_and(|at| at > now) && !woken;
-                let over = job.until.is_some_and(|at| at <= now);
+                let rests = job.rests.is_some_and(|until| until > at) && !woken;
+                let over = job.until.is_some_and(|until| until <= at);
                 let now = match job.state {
                     State::Waiting | State::Running => !rests,
                     State::Done | State::Expired => over,
@@ -157,8 +208,10 @@ impl Runner {
                         job.until.is_none() || over
                     }
                 };
-                if ours && now {
-                    due.push((tenant.vessel.tenant().clone(), job.id));
+                let key = (tenant.vessel.tenant().clone(), job.id);
+                let tired = tired.get(&key).is_some_and(|t| t.until > at) && !woken;
+                if ours && now && !tired {
+                    due.push(key);
                 }
             }
         }
@@ -235,8 +288,6 @@ impl Runner {
             }
             Err(failure @ Failure::Busy(_)) => {
                 // Nothing was lost: the same step again, a little later.
-                found.job.rests = now.checked_add(AGAIN).ok().map(|t| t.as_microsecond());
-                let _ = save(tenant, &found);
                 return Err(failure);
             }
             Err(failure) => {
@@ -337,5 +388,17 @@ fn reason_of(failure: &Failure) -> Reason {
         Failure::Forbidden(_) | Failure::Unauthenticated | Failure::TooMany(_) => Reason::Forbidden,
         Failure::NotFound | Failure::Gone => Reason::Gone,
         Failure::Busy(_) | Failure::Internal { .. } => Reason::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_rest_is_longer_than_the_one_before_up_to_the_longest() {
+        let rests: Vec<i64> = (1..=10).map(|n| rest(n).as_secs()).collect();
+        assert_eq!(rests, [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        assert_eq!(rest(u32::MAX), LONGEST);
     }
 }

@@ -515,3 +515,36 @@ fn communications(server: &Server, role: &str, manifest: &Value) -> Vec<Value> {
     let mut all = lines(server, role, &manifest["output"]);
     all.remove("Communication").unwrap()
 }
+
+#[test]
+fn an_export_without_room_waits_and_writes_nothing_down() {
+    let world = world();
+    let spare = |mib: u64| {
+        let toml = format!("[jobs]\nspare_mib = {mib}\n");
+        std::fs::write(world.home().join("phial.toml"), toml).unwrap();
+    };
+    // More than any disk has.
+    spare(1 << 40);
+    let server = world.serve();
+    let status = kicked(ask(&server, "export-client", "$export"));
+    // It was begun, and tried: the job's start is written down, and nothing of a record.
+    let path = status.split("/fhir/").nth(1).unwrap().to_owned();
+    while world.ok(&["job", "list"])[0]["state"] != "running" {
+        pause();
+    }
+    for _ in 0..5 {
+        let going = server.get("export-client", &status).expect(202);
+        assert_eq!(going.header("x-progress"), "0 records");
+        pause();
+    }
+    let _ = server.stop().expect(0);
+    let log = world.ok(&["audit", "tail", "-n", "100"]);
+    let of = |kind: &str| log.as_array().unwrap().iter().filter(|e| e["kind"] == kind).count();
+    assert_eq!(of("export"), 0, "{log}");
+    assert!(of("job") > 0, "{log}");
+    // With room it goes on.
+    spare(0);
+    let server = world.serve();
+    let done = settled(&server, "export-client", &path).expect(200).json();
+    assert!(!done["output"].as_array().unwrap().is_empty());
+}

@@ -6,10 +6,22 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::Vessel;
-use crate::error::Error;
+use crate::error::{Error, Fault};
 use crate::spool::Spool;
 
 impl Vessel {
+    /// Bytes that are free where the files of jobs lie.
+    ///
+    /// # Errors
+    /// [`Error`] when the file system does not say.
+    pub fn room(&self) -> Result<u64, Error> {
+        // The tenant's own directory: that of the jobs is made with the first of them.
+        let dir = self.spool_dir.parent().unwrap_or(&self.spool_dir);
+        let found = rustix::fs::statvfs(dir);
+        let found = found.map_err(|e| Error::Unavailable(Fault::Io(e.raw_os_error())))?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
     /// The files of this job, to write to. Their key is made when there is none.
     ///
     /// # Errors

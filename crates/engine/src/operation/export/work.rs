@@ -9,8 +9,8 @@ use jiff::SignedDuration;
 use phial_audit::{DetailKey, EventKind};
 use phial_base::Seq;
 use phial_fhir::definitions::ResourceType;
-use phial_store::Error as StoreError;
 use phial_store::spool::Mark;
+use phial_store::{Error as StoreError, Fault};
 
 use super::open::{Batch, Scope, Texts, behind};
 use super::{Export, File, KIND};
@@ -32,15 +32,17 @@ const STEP_BYTES: usize = 32 << 20;
 pub struct ExportWork {
     keep: SignedDuration,
     copies: SignedDuration,
+    spare: u64,
     scopes: Mutex<HashMap<String, Arc<Scope>>>,
 }
 
 impl ExportWork {
     /// Exports whose files are kept for `keep`. `copies` is how long backups of the
-    /// keystore are kept, for the tombstones of their keys.
+    /// keystore are kept, for the tombstones of their keys. `spare` bytes of the file
+    /// system are left to others: without room for the audit log everything stops.
     #[must_use]
-    pub fn new(keep: SignedDuration, copies: SignedDuration) -> Self {
-        ExportWork { keep, copies, scopes: Mutex::default() }
+    pub fn new(keep: SignedDuration, copies: SignedDuration, spare: u64) -> Self {
+        ExportWork { keep, copies, spare, scopes: Mutex::default() }
     }
 
     fn scopes(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Scope>>> {
@@ -55,6 +57,11 @@ impl ExportWork {
         // What was exported under other roles or policies must not be mixed with this.
         if export.under != engine.standing(caller) {
             return Ok(Next::Failed(Reason::Forbidden));
+        }
+        // Before anything is written down: a step that can't be put anywhere is not one.
+        let room = tenant.vessel.room().map_err(|e| Failure::Busy(Some(e)))?;
+        if room < self.spare.saturating_add(STEP_BYTES as u64) {
+            return Err(Failure::Busy(Some(StoreError::Unavailable(Fault::Full))));
         }
         let known = self.scopes().get(&job.id).cloned();
         let scope = match known {

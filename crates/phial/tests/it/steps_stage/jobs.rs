@@ -39,7 +39,11 @@ impl Stage {
         let runner = phial_engine::job::Runner::new(
             engine,
             Box::new(Exporter(self.caller("export-client").subject)),
-            vec![Box::new(ExportWork::new(SignedDuration::from_hours(24), SignedDuration::ZERO))],
+            vec![Box::new(ExportWork::new(
+                SignedDuration::from_hours(24),
+                SignedDuration::ZERO,
+                0,
+            ))],
         );
         let task = self.runtime.spawn(async move { runner.drain().await });
         self.wait(task).unwrap().map(|_| ()).map_err(said)
