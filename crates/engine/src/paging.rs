@@ -7,9 +7,78 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use minicbor::{Decode, Encode};
 use phial_base::{Rng, Seq};
 use phial_crypto::{SecretKey, Zeroizing};
+use phial_fhir::issue::IssueCode;
+use phial_store::index::PageKey;
+use phial_store::vessel::SNAPSHOT_LIFE_US;
 
 use crate::caller::Caller;
+use crate::failure::Failure;
 use crate::gate::Engine;
+
+/// A token by which a later page is asked for. One kind is none of another.
+pub(crate) trait Paging: Encode<()> + for<'b> Decode<'b, ()> {
+    /// The kind, bound into the seal.
+    const WHAT: &'static [u8];
+    /// What someone does whose token is of no use.
+    const AGAIN: &'static str;
+
+    /// When the first page was taken, microseconds since the epoch.
+    fn taken(&self) -> i64;
+
+    /// The token as text.
+    fn seal(&self, key: &SecretKey, caller: &Caller, engine: &Engine) -> String {
+        seal_text(key, &aad(Self::WHAT, caller), &encode(self), engine.rng())
+    }
+
+    /// The token in this text; `None` when it is damaged, of another kind or somebody
+    /// else's.
+    fn open(text: &str, key: &SecretKey, caller: &Caller) -> Option<Self> {
+        decode(&open_text(text, key, &aad(Self::WHAT, caller))?)
+    }
+
+    /// The token among the parameters of a request, when it is one for this caller and
+    /// `fits` what is asked; `None` for a first page.
+    ///
+    /// # Errors
+    /// [`Failure::Invalid`] for one that is of no use here, [`Failure::Gone`] past its life.
+    fn asked(
+        pairs: &[(String, String)],
+        key: &SecretKey,
+        caller: &Caller,
+        fits: impl FnOnce(&Self) -> bool,
+    ) -> Result<Option<Self>, Failure> {
+        let Some((_, text)) = pairs.iter().find(|(name, _)| name == "_page") else {
+            return Ok(None);
+        };
+        let token = Self::open(text, key, caller).filter(fits);
+        let token = token.ok_or_else(|| Self::of_no_use("is not valid here"))?;
+        if token.taken() + SNAPSHOT_LIFE_US < caller.request.at.as_microsecond() {
+            return Err(Failure::Gone);
+        }
+        Ok(Some(token))
+    }
+
+    /// The key that a search goes on behind.
+    ///
+    /// # Errors
+    /// [`Failure::Invalid`] for one that another version of this program made.
+    fn behind(after: Option<&[u8]>) -> Result<Option<PageKey>, Failure> {
+        let key =
+            |bytes| PageKey::decode(bytes).ok_or_else(|| Self::of_no_use("is of another version"));
+        after.map(key).transpose()
+    }
+
+    /// When the first page was taken: now, when this is it.
+    fn since(token: Option<&Self>, caller: &Caller) -> i64 {
+        token.map_or(caller.request.at.as_microsecond(), Paging::taken)
+    }
+
+    /// A refusal of the token.
+    fn of_no_use(why: &str) -> Failure {
+        let text = format!("this paging token {why}: {}", Self::AGAIN);
+        Failure::invalid(IssueCode::Value, "_page", text)
+    }
+}
 
 /// What a token remembers. Field numbers are append-only.
 #[derive(Encode, Decode, Clone, Debug, PartialEq, Eq)]
@@ -38,14 +107,14 @@ impl Token {
     pub(crate) fn at(&self) -> Seq {
         Seq(self.at)
     }
+}
 
-    pub(crate) fn seal(&self, key: &SecretKey, caller: &Caller, engine: &Engine) -> String {
-        seal(b"page", self, key, caller, engine)
-    }
+impl Paging for Token {
+    const WHAT: &'static [u8] = b"page";
+    const AGAIN: &'static str = "search again";
 
-    /// The token in this text; `None` when it is damaged or somebody else's.
-    pub(crate) fn open(text: &str, key: &SecretKey, caller: &Caller) -> Option<Token> {
-        open(b"page", text, key, caller)
+    fn taken(&self) -> i64 {
+        self.taken
     }
 }
 
@@ -73,14 +142,12 @@ pub(crate) struct HistoryToken {
     pub(crate) taken: i64,
 }
 
-impl HistoryToken {
-    pub(crate) fn seal(&self, key: &SecretKey, caller: &Caller, engine: &Engine) -> String {
-        seal(b"history", self, key, caller, engine)
-    }
+impl Paging for HistoryToken {
+    const WHAT: &'static [u8] = b"history";
+    const AGAIN: &'static str = "ask for the history again";
 
-    /// As [`Token::open`]; a token of a search is none of a history.
-    pub(crate) fn open(text: &str, key: &SecretKey, caller: &Caller) -> Option<HistoryToken> {
-        open(b"history", text, key, caller)
+    fn taken(&self) -> i64 {
+        self.taken
     }
 }
 
@@ -102,14 +169,12 @@ pub(crate) struct LogToken {
     pub(crate) taken: i64,
 }
 
-impl LogToken {
-    pub(crate) fn seal(&self, key: &SecretKey, caller: &Caller, engine: &Engine) -> String {
-        seal(b"log-history", self, key, caller, engine)
-    }
+impl Paging for LogToken {
+    const WHAT: &'static [u8] = b"log-history";
+    const AGAIN: &'static str = "ask for the history again";
 
-    /// As [`Token::open`]; a token of a search or of one record is none of these.
-    pub(crate) fn open(text: &str, key: &SecretKey, caller: &Caller) -> Option<LogToken> {
-        open(b"log-history", text, key, caller)
+    fn taken(&self) -> i64 {
+        self.taken
     }
 }
 
@@ -136,34 +201,13 @@ pub(crate) struct EverythingToken {
     pub(crate) taken: i64,
 }
 
-impl EverythingToken {
-    pub(crate) fn seal(&self, key: &SecretKey, caller: &Caller, engine: &Engine) -> String {
-        seal(b"everything", self, key, caller, engine)
+impl Paging for EverythingToken {
+    const WHAT: &'static [u8] = b"everything";
+    const AGAIN: &'static str = "ask for everything again";
+
+    fn taken(&self) -> i64 {
+        self.taken
     }
-
-    /// As [`Token::open`]; a token of a search is none of this operation.
-    pub(crate) fn open(text: &str, key: &SecretKey, caller: &Caller) -> Option<EverythingToken> {
-        open(b"everything", text, key, caller)
-    }
-}
-
-fn seal<T: Encode<()>>(
-    what: &[u8],
-    token: &T,
-    key: &SecretKey,
-    caller: &Caller,
-    engine: &Engine,
-) -> String {
-    seal_text(key, &aad(what, caller), &encode(token), engine.rng())
-}
-
-fn open<T: for<'b> Decode<'b, ()>>(
-    what: &[u8],
-    text: &str,
-    key: &SecretKey,
-    caller: &Caller,
-) -> Option<T> {
-    decode(&open_text(text, key, &aad(what, caller))?)
 }
 
 pub(crate) fn encode<T: Encode<()>>(token: &T) -> Vec<u8> {

@@ -9,6 +9,7 @@
 #[cfg(test)]
 mod agree;
 mod chain;
+mod compare;
 mod composite;
 mod date;
 mod expression;
@@ -25,6 +26,7 @@ mod units;
 mod words;
 
 pub use crate::definitions::{SearchParam as ParamDef, SearchType};
+pub use compare::{date_matches, number_matches, range_matches, unit_matches};
 pub use date::{Span, span};
 pub(crate) use extract::references;
 pub use extract::{extract, extract_again, readable_classes};

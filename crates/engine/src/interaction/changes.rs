@@ -15,7 +15,7 @@ use phial_base::{RowId, Sensitive, Seq, Version};
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::IssueCode;
 use phial_policy::{Action, Permit};
-use phial_store::vessel::{Back, SNAPSHOT_LIFE_US, Unopened};
+use phial_store::vessel::{Back, Unopened};
 use zeroize::Zeroizing;
 
 use crate::caller::Caller;
@@ -25,7 +25,7 @@ use crate::gate::{Engine, Tenant};
 use crate::interaction::history::{Shown, Wanted, understand};
 use crate::interaction::read::fits;
 use crate::interaction::search::json_string;
-use crate::paging::LogToken;
+use crate::paging::{LogToken, Paging};
 use crate::released::Released;
 
 /// The most versions opened for one page. Whoever may see few of very many gets a short
@@ -87,24 +87,10 @@ impl Engine {
         let vessel = &tenant.vessel;
         let keys = vessel.keystore().tenant_keys(&caller.subject.tenant).map_err(&failed)?;
         let name = asked.ty.map_or("", ResourceType::name);
-        let token = match asked.pairs.iter().find(|(k, _)| k == "_page") {
-            Some((_, text)) => {
-                let token = LogToken::open(text, &keys.paging, caller).filter(|t| t.ty == name);
-                let token = token.ok_or_else(|| {
-                    Failure::invalid(
-                        IssueCode::Value,
-                        "_page",
-                        "this paging token is not valid here: ask for the history again",
-                    )
-                })?;
-                if token.taken + SNAPSHOT_LIFE_US < caller.request.at.as_microsecond() {
-                    return Err(Failure::Gone);
-                }
-                note_query(e, asked.ty, &token.pairs);
-                Some(token)
-            }
-            None => None,
-        };
+        let token = LogToken::asked(&asked.pairs, &keys.paging, caller, |t| t.ty == name)?;
+        if let Some(token) = &token {
+            note_query(e, asked.ty, &token.pairs);
+        }
         let pairs = token.as_ref().map_or(&asked.pairs, |t| &t.pairs);
         let wanted = understand(pairs)?;
         if wanted.count == Some(0) {
@@ -129,7 +115,7 @@ impl Engine {
                 ty: name.to_owned(),
                 pairs: pairs.clone(),
                 below: below.0,
-                taken: token.as_ref().map_or(caller.request.at.as_microsecond(), |t| t.taken),
+                taken: LogToken::since(token.as_ref(), caller),
             };
             let token = token.seal(&keys.paging, caller, self);
             format!("{}{path}/_history?_page={token}", asked.base)

@@ -14,7 +14,7 @@ use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::{Issue, IssueCode};
 use phial_fhir::search::{Span, span};
 use phial_policy::{Action, Permit};
-use phial_store::vessel::{SNAPSHOT_LIFE_US, Unopened};
+use phial_store::vessel::Unopened;
 use zeroize::Zeroizing;
 
 use crate::caller::Caller;
@@ -24,7 +24,7 @@ use crate::gate::{Engine, Tenant};
 use crate::interaction::batch::instant;
 use crate::interaction::read::fits;
 use crate::interaction::search::json_string;
-use crate::paging::HistoryToken;
+use crate::paging::{HistoryToken, Paging};
 use crate::released::Released;
 use crate::view::asked_part;
 
@@ -126,24 +126,7 @@ impl Engine {
             .tenant_keys(&caller.subject.tenant)
             .map_err(Self::store_failure(caller))?;
         let name = format!("{}/{}", asked.ty.name(), asked.id.as_str());
-        let token = match asked.pairs.iter().find(|(k, _)| k == "_page") {
-            Some((_, text)) => {
-                let token = HistoryToken::open(text, &keys.paging, caller)
-                    .filter(|t| t.record == name)
-                    .ok_or_else(|| {
-                        Failure::invalid(
-                            IssueCode::Value,
-                            "_page",
-                            "this paging token is not valid here: ask for the history again",
-                        )
-                    })?;
-                if token.taken + SNAPSHOT_LIFE_US < caller.request.at.as_microsecond() {
-                    return Err(Failure::Gone);
-                }
-                Some(token)
-            }
-            None => None,
-        };
+        let token = HistoryToken::asked(&asked.pairs, &keys.paging, caller, |t| t.record == name)?;
         let pairs = token.as_ref().map_or(&asked.pairs, |t| &t.pairs);
         let wanted = understand(pairs)?;
         let part = wanted.part.as_ref();
@@ -165,7 +148,7 @@ impl Engine {
                 below: below.0,
                 until,
                 total: page.total,
-                taken: token.as_ref().map_or(caller.request.at.as_microsecond(), |t| t.taken),
+                taken: HistoryToken::since(token.as_ref(), caller),
             };
             format!(
                 "{}/{name}/_history?_page={}",

@@ -15,7 +15,6 @@ use phial_fhir::issue::{Issue, IssueCode, Severity, operation_outcome};
 use phial_fhir::search::{On, Query, Summary, Total, parse_query};
 use phial_policy::{Action, Permit};
 use phial_store::index::{Hit, Page, PageKey};
-use phial_store::vessel::SNAPSHOT_LIFE_US;
 
 use zeroize::Zeroizing;
 
@@ -26,7 +25,7 @@ use crate::gate::{Engine, Tenant};
 use crate::interaction::include::Look;
 use crate::interaction::read::fits;
 use crate::own::by_either_form;
-use crate::paging::Token;
+use crate::paging::{Paging, Token};
 use crate::released::Released;
 use crate::view::asked_part;
 
@@ -107,22 +106,7 @@ impl Engine {
             .keystore()
             .tenant_keys(&caller.subject.tenant)
             .map_err(Self::store_failure(caller))?;
-        let token = match search.pairs.iter().find(|(k, _)| k == "_page") {
-            Some((_, text)) => {
-                let token = Token::open(text, &keys.paging, caller).ok_or_else(|| {
-                    Failure::invalid(
-                        IssueCode::Value,
-                        "_page",
-                        "this paging token is not valid here: search again",
-                    )
-                })?;
-                if token.taken + SNAPSHOT_LIFE_US < caller.request.at.as_microsecond() {
-                    return Err(Failure::Gone);
-                }
-                Some(token)
-            }
-            None => None,
-        };
+        let token = Token::asked(&search.pairs, &keys.paging, caller, |_| true)?;
         let (scope, mut pairs, compartment) = match &token {
             Some(t) => (
                 match t.ty.as_str() {
@@ -183,16 +167,7 @@ impl Engine {
 
         let limit =
             query.count.unwrap_or(self.settings().page_size).min(self.settings().max_page_size);
-        let after = match token.as_ref().and_then(|t| t.after.as_deref()) {
-            Some(bytes) => Some(PageKey::decode(bytes).ok_or_else(|| {
-                Failure::invalid(
-                    IssueCode::Value,
-                    "_page",
-                    "this paging token is of another version: search again",
-                )
-            })?),
-            None => None,
-        };
+        let after = Token::behind(token.as_ref().and_then(|t| t.after.as_deref()))?;
         let counting = query.summary == Summary::Count;
         let at = token.as_ref().map(Token::at);
         // Work of microseconds to a few milliseconds stays on its worker: handing it to
@@ -208,7 +183,7 @@ impl Engine {
                 .map(|(t, id)| (t.name().to_owned(), id.as_str().to_owned())),
             at: at.0,
             after: Some(key.encode()),
-            taken: token.as_ref().map_or(caller.request.at.as_microsecond(), |t| t.taken),
+            taken: Token::since(token.as_ref(), caller),
         });
         let this = Token {
             ty: scope.map_or("", ResourceType::name).to_owned(),
@@ -216,7 +191,7 @@ impl Engine {
             compartment: compartment.map(|(t, id)| (t.name().to_owned(), id.as_str().to_owned())),
             at: at.0,
             after: token.as_ref().and_then(|t| t.after.clone()),
-            taken: token.as_ref().map_or(caller.request.at.as_microsecond(), |t| t.taken),
+            taken: Token::since(token.as_ref(), caller),
         };
         let total = match (page.total, &next, &token) {
             _ if query.total == Total::None && !counting => None,

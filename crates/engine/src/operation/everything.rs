@@ -20,15 +20,15 @@ use phial_fhir::definitions::{ResourceType, compartment};
 use phial_fhir::issue::IssueCode;
 use phial_fhir::search::{Include, Query, SearchType, params, parse_query, primary_date_param};
 use phial_policy::{Action, Permit};
-use phial_store::index::{Hit, PageKey};
-use phial_store::vessel::{SNAPSHOT_LIFE_US, Unopened};
+use phial_store::index::Hit;
+use phial_store::vessel::Unopened;
 
 use crate::caller::Caller;
 use crate::entry;
 use crate::failure::{Failure, Refusal};
 use crate::gate::{Engine, Tenant};
 use crate::interaction::search::{BundleWriter, Found};
-use crate::paging::EverythingToken;
+use crate::paging::{EverythingToken, Paging};
 use crate::released::Released;
 
 /// `$everything` as it was asked for.
@@ -174,21 +174,8 @@ impl Engine {
             .tenant_keys(&caller.subject.tenant)
             .map_err(Self::store_failure(caller))?;
         let name = format!("{}/{}", asked.ty.name(), asked.id.as_str());
-        let token = match asked.pairs.iter().find(|(k, _)| k == "_page") {
-            Some((_, text)) => {
-                let token = EverythingToken::open(text, &keys.paging, caller)
-                    .filter(|t| t.record == name)
-                    .ok_or_else(|| {
-                        let text = "this paging token is not valid here: ask for everything again";
-                        Failure::invalid(IssueCode::Value, "_page", text)
-                    })?;
-                if token.taken + SNAPSHOT_LIFE_US < caller.request.at.as_microsecond() {
-                    return Err(Failure::Gone);
-                }
-                Some(token)
-            }
-            None => None,
-        };
+        let token =
+            EverythingToken::asked(&asked.pairs, &keys.paging, caller, |t| t.record == name)?;
         let pairs = token.as_ref().map_or_else(|| asked.pairs.clone(), |t| t.pairs.clone());
         let wanted = Wanted::of(&pairs)?;
         let phases = self.phases(caller, asked, &wanted)?;
@@ -198,20 +185,14 @@ impl Engine {
         let caught_up = tenant.vessel.catch_up().map_err(Self::store_failure(caller))?;
         let at = token.as_ref().map_or(caught_up, |t| Seq(t.at));
         let mut phase = token.as_ref().map_or(0, |t| t.phase);
-        let mut after = match token.as_ref().and_then(|t| t.after.as_deref()) {
-            Some(bytes) => Some(PageKey::decode(bytes).ok_or_else(|| {
-                let text = "this paging token is of another version: ask for everything again";
-                Failure::invalid(IssueCode::Value, "_page", text)
-            })?),
-            None => None,
-        };
+        let mut after = EverythingToken::behind(token.as_ref().and_then(|t| t.after.as_deref()))?;
         let first = token.clone().unwrap_or_else(|| EverythingToken {
             record: name,
             pairs: pairs.iter().filter(|(k, _)| k != "_page").cloned().collect(),
             at: at.0,
             phase: 0,
             after: None,
-            taken: caller.request.at.as_microsecond(),
+            taken: EverythingToken::since(None, caller),
         });
         let access = self.access(tenant, caller, Action::Search)?;
         let viewer = caller.viewer();

@@ -8,7 +8,10 @@
 
 use phial_base::{ClassSet, DataClass, LogicalId};
 
-use super::{Extracted, Filter, Modifier, On, Operand, ParamId, Prefix, Query, Term, fold};
+use super::{
+    Extracted, Filter, Modifier, On, Operand, ParamId, Prefix, Query, Term, UCUM, date_matches,
+    fold, number_matches, range_matches, unit_matches, unit_ratio,
+};
 
 /// What a query is held against.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +58,8 @@ fn holds(query: &Query, filter: &Filter, of: &Candidate<'_>) -> bool {
         On::Id => filter.values.iter().any(|v| matches!(v, Operand::Id(id) if id == of.id)),
         On::LastUpdated => filter.values.iter().any(|v| match v {
             Operand::Date { prefix, low, high } => {
-                date(*prefix, *low, *high, (of.last_updated, of.last_updated.saturating_add(1)))
+                let at = of.last_updated;
+                date_matches(*prefix, *low, *high, (at, at.saturating_add(1)))
             }
             _ => false,
         }),
@@ -78,11 +82,16 @@ fn on_param(query: &Query, filter: &Filter, param: ParamId, of: &Candidate<'_>) 
     match filter.modifier {
         Modifier::Missing => filter.values.iter().any(|v| {
             matches!(v, Operand::Missing(missing)
-                if all_visible && values().next().is_none() == *missing)
+                if all_visible && values().any(|(.., term)| stands(term)) != *missing)
         }),
         Modifier::Not => all_visible && !any(filter),
         _ => (!filter.values.iter().any(negates) || all_visible) && any(filter),
     }
+}
+
+/// Whether it is a value by itself: what stands beside one is none.
+fn stands(term: &Term) -> bool {
+    !matches!(term, Term::Said { .. } | Term::Typed { .. } | Term::Later { .. })
 }
 
 fn negates(operand: &Operand) -> bool {
@@ -101,26 +110,39 @@ fn value(modifier: Modifier, wanted: &Operand, term: &Term, visible: ClassSet) -
             system.as_ref().is_none_or(|wanted| wanted == s)
                 && code.as_ref().is_none_or(|wanted| Some(wanted) == c.as_ref())
         }
+        // Of a part of a family name only the beginning counts.
+        (Operand::Str(wanted), Term::Later { text }) => {
+            modifier == Modifier::None && text.starts_with(&fold(wanted))
+        }
         (Operand::Str(wanted), Term::Str { text }) => match modifier {
             Modifier::Exact => wanted == text,
             Modifier::Contains => fold(text).contains(&fold(wanted)),
             _ => fold(text).starts_with(&fold(wanted)),
         },
         (Operand::Date { prefix, low, high }, Term::Date { low: l, high: h }) => {
-            date(*prefix, *low, *high, (*l, *h))
+            date_matches(*prefix, *low, *high, (*l, *h))
         }
         (Operand::Number { prefix, value, low, high }, Term::Number { value: of, .. }) => {
-            number(*prefix, *value, *low, *high, *of)
+            number_matches(*prefix, *value, *low, *high, *of)
+        }
+        (Operand::Number { prefix, value, low, high }, Term::Range { low: l, high: h, .. }) => {
+            range_matches(*prefix, *value, (*low, *high), (*l, *h))
         }
         (
             Operand::Quantity { prefix, value, low, high, system, code },
             Term::Quantity { value: of, system: s, code: c, unit, .. },
         ) => {
-            let system_fits = system.as_ref().is_none_or(|wanted| Some(wanted) == s.as_ref());
-            let code_fits = code.as_ref().is_none_or(|wanted| {
-                Some(wanted) == c.as_ref() || (system.is_none() && Some(wanted) == unit.as_ref())
-            });
-            system_fits && code_fits && number(*prefix, *value, *low, *high, *of)
+            let unit = (s.as_deref(), c.as_deref(), unit.as_deref());
+            amounts((system.as_deref(), code.as_deref()), unit, [*of])
+                .is_some_and(|[of]| number_matches(*prefix, *value, *low, *high, of))
+        }
+        (
+            Operand::Quantity { prefix, value, low, high, system, code },
+            Term::Range { low: l, high: h, system: s, code: c, unit },
+        ) => {
+            let unit = (s.as_deref(), c.as_deref(), unit.as_deref());
+            amounts((system.as_deref(), code.as_deref()), unit, [*l, *h])
+                .is_some_and(|[l, h]| range_matches(*prefix, *value, (*low, *high), (l, h)))
         }
         (Operand::Ref { target, id, url }, Term::Ref { target: t, id: i, url: u, .. }) => {
             target.is_none_or(|wanted| Some(wanted) == *t)
@@ -141,35 +163,18 @@ fn value(modifier: Modifier, wanted: &Operand, term: &Term, visible: ClassSet) -
     }
 }
 
-/// Whether a span of time stands to the searched one as the prefix says.
-fn date(prefix: Prefix, low: i64, high: i64, of: (i64, i64)) -> bool {
-    let within = low <= of.0 && of.1 <= high;
-    match prefix {
-        Prefix::Eq => within,
-        Prefix::Ne => !within,
-        Prefix::Gt => of.1 > high,
-        Prefix::Lt => of.0 < low,
-        Prefix::Ge => of.1 > high || within,
-        Prefix::Le => of.0 < low || within,
-        Prefix::Sa => of.0 >= high,
-        Prefix::Eb => of.1 <= low,
-        Prefix::Ap => of.0 < high && of.1 > low,
+/// An amount in the unit that is searched for: as it stands, or by way of UCUM.
+fn amounts<const N: usize>(
+    wanted: (Option<&str>, Option<&str>),
+    unit: (Option<&str>, Option<&str>, Option<&str>),
+    of: [f64; N],
+) -> Option<[f64; N]> {
+    if unit_matches(wanted, unit) {
+        return Some(of);
     }
-}
-
-/// Whether a number stands to the searched one as the prefix says.
-fn number(prefix: Prefix, value: f64, low: f64, high: f64, of: f64) -> bool {
-    let within = low <= of && of < high;
-    match prefix {
-        Prefix::Eq => within,
-        Prefix::Ne => !within,
-        Prefix::Gt | Prefix::Sa => of > value,
-        Prefix::Lt | Prefix::Eb => of < value,
-        Prefix::Ge => of >= value,
-        Prefix::Le => of <= value,
-        // A tenth is what R4 recommends.
-        Prefix::Ap => within || (of - value).abs() <= value.abs() / 10.0,
-    }
+    let (Some(UCUM), Some(to)) = wanted else { return None };
+    let (Some(UCUM), Some(from), _) = unit else { return None };
+    unit_ratio(from, to).map(|(times, by)| of.map(|n| n * times / by))
 }
 
 #[cfg(test)]
@@ -224,6 +229,9 @@ mod tests {
             ("Observation?value-quantity=120|http://unitsofmeasure.org|mm[Hg]", true),
             ("Observation?value-quantity=120||mmHg", true),
             ("Observation?value-quantity=120||kPa", false),
+            ("Observation?value-quantity=gt15|http://unitsofmeasure.org|kPa", true),
+            ("Observation?value-quantity=gt17|http://unitsofmeasure.org|kPa", false),
+            ("Observation?value-quantity=120|http://unitsofmeasure.org|mg", false),
             ("Observation?code-value-quantity=8480-6$gt100", true),
             ("Observation?code-value-quantity=8480-6$gt200", false),
             ("Observation?_id=o1", true),

@@ -5,6 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use phial_base::{ClassSet, LogicalId};
+use phial_fhir::definitions::ResourceType;
+use phial_fhir::search::{Candidate, Query, extract_again, is_local, matches, parse_query};
+use phial_fhir::{Doc, Limits};
 use phial_testkit::world::{Answer, Server, World, fhir, send};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -182,6 +186,57 @@ fn searches_find_what_the_specification_says() {
         }
     }
     assert!(differences.is_empty(), "\n{differences}");
+}
+
+/// The rows that look at nothing but the record itself, without a server and an index: what
+/// a subscription's filter is held against as it passes by.
+#[test]
+fn a_filter_of_a_subscription_says_what_a_search_says() {
+    let lines = include_str!("../conformance/specification.ndjson");
+    let all: Vec<(ResourceType, LogicalId, Doc)> = lines
+        .lines()
+        // Below the server's own base references are stored relative.
+        .map(|l| Doc::parse(l.replace("{base}/", "").as_bytes(), &Limits::default()).unwrap())
+        .map(|doc| {
+            let text = |name| doc.root().member(name).unwrap().as_str().unwrap().into_owned();
+            let ty = ResourceType::from_name(&text("resourceType")).unwrap();
+            (ty, LogicalId::new(&text("id")).unwrap(), doc)
+        })
+        .collect();
+    let (mut held, mut differences) = (0, String::new());
+    for row in rows(include_str!("../conformance/specification.tsv")) {
+        let set = row.kind == "set" && !row.pending && !row.expected.contains(" + ");
+        let Some((ty, form)) = row.request.split_once('?').filter(|_| set) else { continue };
+        let Some(ty) = ResourceType::from_name(ty) else { continue };
+        let pairs: Vec<(String, String)> =
+            form_urlencoded::parse(form.as_bytes()).into_owned().collect();
+        let query = parse_query(ty, &pairs).unwrap();
+        let plain = Query { filters: query.filters.clone(), ..Query::all(ty) };
+        if plain != query || !is_local(&query) || form.contains("{base}") {
+            continue;
+        }
+        held += 1;
+        let mut found: Vec<&str> = all
+            .iter()
+            .filter(|(of, ..)| *of == ty)
+            .filter(|(_, id, doc)| {
+                let values = extract_again(doc, ty);
+                let visible = ClassSet::ALL;
+                matches(&query, &Candidate { id, last_updated: 0, values: &values, visible })
+            })
+            .map(|(_, id, _)| id.as_str())
+            .collect();
+        found.sort_unstable();
+        let mut wanted: Vec<&str> =
+            row.expected.split(' ').filter(|w| !w.is_empty() && *w != "-").collect();
+        wanted.sort_unstable();
+        if found != wanted && !form.contains("_lastUpdated") {
+            let _ =
+                writeln!(differences, "{}: {}\n    {wanted:?}\n    {found:?}", row.id, row.request);
+        }
+    }
+    assert!(differences.is_empty(), "\n{differences}");
+    assert!(held >= 100, "{held}");
 }
 
 /// What a pending row can be: a feature that is to come. This many are left.

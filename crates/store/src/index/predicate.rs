@@ -2,16 +2,16 @@
 //! and the data classes that they need. A test that is positive needs the class of the
 //! value that satisfies it; `:not`, `:missing` and `ne` need every class that the
 //! parameter can have, or the version drops out.
-//!
-//! Numbers and quantities compare by their value; only the searched number has a
-//! precision (R4 3.1.1.5.3). Dates compare as spans (3.1.1.5.4).
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use phial_base::ClassSet;
-use phial_fhir::search::{ParamId, Prefix, UCUM, fold, unit_ratio};
+use phial_fhir::search::{
+    ParamId, Prefix, UCUM, date_matches, fold, number_matches, range_matches, unit_matches,
+    unit_ratio,
+};
 
 use super::dict::{Kind, Names, Tag, faceted};
 use super::links::Tree;
@@ -75,12 +75,7 @@ impl UnitTest {
         let (system, code, text) = unit.map_or((None, None, None), |u| {
             (u.system.as_deref(), u.code.as_deref(), u.unit.as_deref())
         });
-        let system_fits = self.system.as_ref().is_none_or(|s| Some(&**s) == system);
-        let code_fits = self
-            .code
-            .as_deref()
-            .is_none_or(|c| code == Some(c) || (self.system.is_none() && text == Some(c)));
-        system_fits && code_fits
+        unit_matches((self.system.as_deref(), self.code.as_deref()), (system, code, text))
     }
 }
 
@@ -134,57 +129,6 @@ pub(super) enum Sort {
     Text,
     Reference,
     Uri,
-}
-
-/// Whether a span of time stands to the searched one as the prefix says.
-pub(super) fn date_matches(prefix: Prefix, low: i64, high: i64, of: (i64, i64)) -> bool {
-    let within = low <= of.0 && of.1 <= high;
-    match prefix {
-        Prefix::Eq => within,
-        Prefix::Ne => !within,
-        Prefix::Gt => of.1 > high,
-        Prefix::Lt => of.0 < low,
-        Prefix::Ge => of.1 > high || within,
-        Prefix::Le => of.0 < low || within,
-        Prefix::Sa => of.0 >= high,
-        Prefix::Eb => of.1 <= low,
-        Prefix::Ap => of.0 < high && of.1 > low,
-    }
-}
-
-/// Whether a number stands to the searched one as the prefix says.
-pub(super) fn number_matches(prefix: Prefix, value: f64, low: f64, high: f64, of: f64) -> bool {
-    let within = low <= of && of < high;
-    match prefix {
-        Prefix::Eq => within,
-        // A tenth is what R4 recommends.
-        Prefix::Ap => within || (of - value).abs() <= value.abs() / 10.0,
-        Prefix::Ne => !within,
-        Prefix::Gt | Prefix::Sa => of > value,
-        Prefix::Lt | Prefix::Eb => of < value,
-        Prefix::Ge => of >= value,
-        Prefix::Le => of <= value,
-    }
-}
-
-/// Whether a range of numbers stands to the searched one as the prefix says: as two spans
-/// of time do (R4 3.1.1.4.5).
-fn range_matches(prefix: Prefix, value: f64, (low, high): (f64, f64), of: (f64, f64)) -> bool {
-    let within = low <= of.0 && of.1 < high;
-    match prefix {
-        Prefix::Eq => within,
-        Prefix::Ne => !within,
-        Prefix::Gt => of.1 > value,
-        Prefix::Lt => of.0 < value,
-        Prefix::Ge => of.1 > value || within,
-        Prefix::Le => of.0 < value || within,
-        Prefix::Sa => of.0 > value,
-        Prefix::Eb => of.1 < value,
-        Prefix::Ap => {
-            let tenth = value.abs() / 10.0;
-            of.0 < high.max(value + tenth) && of.1 >= low.min(value - tenth)
-        }
-    }
 }
 
 impl Test {

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use phial_base::{ClassSet, DataClass, RowId, Seq, Version as RecordVersion};
 use phial_fhir::ResourceType;
-use phial_fhir::search::{On, Query, SortKey, fold};
+use phial_fhir::search::{On, Query, SortKey, date_matches, fold};
 use phial_policy::RelationshipSet;
 use rusqlite::Connection;
 
 use super::dict::{Kind, Names};
 use super::order::{PageKey, Rank, RankVal, SortKeyValue};
 use super::plan::{Plan, Scan, What, by_date};
-use super::predicate::{Candidate, Pred, Test, Version, covers_all, date_matches};
+use super::predicate::{Candidate, Pred, Test, Version, covers_all};
 use super::relate::Related;
 use super::stored::{fetch, fetch_head, ref_text, res_text, term_text};
 use super::values::{NO_DATE, ODD_DATE, Val};
