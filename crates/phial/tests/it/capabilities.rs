@@ -111,8 +111,7 @@ fn ask(server: &Server, role: &str, method: &str, path: &str, body: Option<&Valu
 }
 
 /// Tries an interaction of a type on the record `id`, of which there are versions. Gives
-/// the answer and the statuses that it has when it is served. Of some interactions no role
-/// that ships may do all: a refusal by policy will do.
+/// the answer and the statuses that it has when it is served.
 fn interaction(server: &Server, code: &str, ty: &str, id: &str) -> (Answer, &'static [u16]) {
     let record = format!("{ty}/{id}");
     let body = |id: Option<&str>| {
@@ -132,20 +131,38 @@ fn interaction(server: &Server, code: &str, ty: &str, id: &str) -> (Answer, &'st
         }
         "history-type" => {
             let path = format!("{ty}/_history?_count=1");
-            (one("privacy-officer", "GET", &path, None), &[200, 403])
+            (one("privacy-officer", "GET", &path, None), &[200])
         }
         "create" => (one(WRITER, "POST", ty, Some(&body(None))), &[201]),
         "update" => (one(WRITER, "PUT", &record, Some(&body(Some(id)))), &[200]),
         "patch" => {
-            let request = server.request(WRITER, Method::PATCH, &record);
             let patch = r#"[{"op":"add","path":"/language","value":"en"}]"#;
-            let request = request.header("content-type", "application/json-patch+json");
-            (send(request.body(patch)), &[200, 403, 404])
+            let tried = by_some(&[200], |role| {
+                let request = server.request(role, Method::PATCH, &record);
+                let request = request.header("content-type", "application/json-patch+json");
+                send(request.body(patch))
+            });
+            (tried, &[200])
         }
-        "delete" => (one("physician", "DELETE", &record, None), &[204, 403, 404]),
+        "delete" => (by_some(&[204], |role| one(role, "DELETE", &record, None)), &[204]),
         "search-type" => (one(WRITER, "GET", &format!("{ty}?_count=1"), None), &[200]),
         _ => panic!("nobody knows how to try the interaction {code}: say it here"),
     }
+}
+
+/// The answer of a role that it is served to. No shipped role does everything to every
+/// type; each thing that is claimed is done by some.
+fn by_some(good: &[u16], ask: impl Fn(&'static str) -> Answer) -> Answer {
+    let roles = ["interface-engine", "physician", "system-client", WRITER, "billing"];
+    let mut answers = roles.iter().map(|role| ask(role));
+    let mut last = answers.next().unwrap();
+    while !good.contains(&last.status) {
+        match answers.next() {
+            Some(answer) => last = answer,
+            None => break,
+        }
+    }
+    last
 }
 
 /// In the order in which they are tried on one record.
@@ -171,7 +188,7 @@ fn of_the_system(server: &Server, code: &str) -> (Answer, &'static [u16]) {
         "transaction" | "batch" => (ask(server, WRITER, "POST", "", Some(&bundle(code))), &[200]),
         "search-system" => (ask(server, WRITER, "GET", "?_type=Basic&_count=1", None), &[200]),
         "history-system" => {
-            (ask(server, "privacy-officer", "GET", "_history?_count=1", None), &[200, 403])
+            (ask(server, "privacy-officer", "GET", "_history?_count=1", None), &[200])
         }
         _ => panic!("nobody knows how to try the interaction {code}: say it here"),
     }
@@ -327,13 +344,17 @@ fn features(server: &Server, r: &Value, ty: &str) {
     assert_eq!(read("if-none-match", "W/\"1\""), etag, "If-None-Match of {ty}");
     let later = "Fri, 01 Jan 2100 00:00:00 GMT";
     assert_eq!(read("if-modified-since", later), date, "If-Modified-Since of {ty}");
-    let none = format!("{ty}?_lastUpdated=lt1990-01-01");
-    let updated = ask(server, WRITER, "PUT", &none, Some(&body()));
-    let served = !not_served(&updated);
-    assert_eq!(r["conditionalUpdate"] == true, served, "{ty}: {}", updated.text());
-    let deleted = ask(server, "physician", "DELETE", &none, None);
+    // By condition: a record that is there is changed, and ended.
+    let there = server.post(WRITER, ty, &body()).expect(201).json();
+    let this = format!("{ty}?_id={}", there["id"].as_str().unwrap());
+    let put = |role: &'static str| ask(server, role, "PUT", &this, Some(&body()));
+    let updated = by_some(&[200], put);
+    assert_eq!(r["conditionalUpdate"] == true, updated.status == 200, "{ty}: {}", updated.text());
+    let deleted = by_some(&[204], |role| ask(server, role, "DELETE", &this, None));
     let claimed = r["conditionalDelete"] != "not-supported";
-    assert_eq!(claimed, !not_served(&deleted), "{ty}: {}", deleted.text());
+    assert_eq!(claimed, deleted.status == 204, "{ty}: {}", deleted.text());
+    let gone = server.get(WRITER, &format!("{ty}/{}", there["id"].as_str().unwrap()));
+    assert_eq!(gone.status == 410, claimed, "{ty}: {}", gone.text());
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod command_line;
 mod conditional;
 mod conformance;
 mod conformance_clinic;
+mod conformance_examples;
 mod conformance_random;
 mod crash;
 mod doctor;

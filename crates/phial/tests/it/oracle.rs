@@ -160,6 +160,10 @@ impl Oracle {
         self.all.get(ty).into_iter().flat_map(BTreeMap::values)
     }
 
+    pub(crate) fn types(&self) -> impl Iterator<Item = &str> {
+        self.all.keys().map(String::as_str)
+    }
+
     pub(crate) fn find(&self, ty: &str, id: &str) -> Option<&Value> {
         self.all.get(ty)?.get(id)
     }
