@@ -36,22 +36,24 @@ impl Engine {
         for write in writes {
             let Some(doc) = &write.body else { continue };
             for found in attachments(doc, write.ty) {
-                self.inspect_one(tenant, caller, write, &found).await?;
+                self.inspect_one(tenant, caller, EventKind::Update, &write.place, &found).await?;
             }
         }
         Ok(())
     }
 
-    async fn inspect_one(
+    /// Looks at one file of a write that stands at `lead` (empty, or an entry of a bundle).
+    pub(crate) async fn inspect_one(
         &self,
         tenant: &Tenant,
         caller: &Caller,
-        write: &Write,
+        kind: EventKind,
+        lead: &str,
         found: &Attached<'_>,
     ) -> Result<(), Failure> {
         let place = |member: &str| {
-            let lead = if write.place.is_empty() { "" } else { "." };
-            format!("{}{lead}{}.{member}", write.place, found.path)
+            let dot = if lead.is_empty() { "" } else { "." };
+            format!("{lead}{dot}{}.{member}", found.path)
         };
         let known = match found.data {
             Some(data) => {
@@ -59,7 +61,7 @@ impl Engine {
                 // What is no base64 is named by validation.
                 let Ok(bytes) = LENIENT.decode(text) else { return Ok(()) };
                 let most = self.settings().attachments.max_inline;
-                if bytes.len() as u64 > most {
+                if bytes.len() as u64 > most && !found.stayed {
                     return Err(Failure::too_large(
                         place("data"),
                         "larger than attachments.max_inline_kib: upload it as a Binary \
@@ -67,8 +69,9 @@ impl Engine {
                     ));
                 }
                 // The stand-in of an upload, whose content was scanned as it came.
-                if self.settings().attachments.scanner.is_some() && data != stand_in() {
-                    self.scan_inline(tenant, caller, &bytes, &place("data")).await?;
+                let scans = self.settings().attachments.scanner.is_some();
+                if scans && !found.stayed && data != stand_in() {
+                    self.scan_inline(tenant, caller, kind, &bytes, &place("data")).await?;
                 }
                 let mut sha1 = Digest::sha1();
                 sha1.update(&bytes);
@@ -100,6 +103,7 @@ impl Engine {
         &self,
         tenant: &Tenant,
         caller: &Caller,
+        kind: EventKind,
         bytes: &[u8],
         place: &str,
     ) -> Result<(), Failure> {
@@ -107,7 +111,7 @@ impl Engine {
         let mut scan = scanner.begin().await.map_err(not_scanned)?;
         scan.write(bytes).await.map_err(not_scanned)?;
         let verdict = scan.finish().await.map_err(not_scanned)?;
-        self.heed(tenant, caller, EventKind::Update, &verdict, place).await
+        self.heed(tenant, caller, kind, &verdict, place).await
     }
 
     /// What is known of the content that `url` names, when it is an uploaded Binary of

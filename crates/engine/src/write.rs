@@ -13,6 +13,7 @@ use std::sync::Arc;
 use phial_audit::{Entry, EventKind, OutcomeCode};
 use phial_base::{ClassSet, LogicalId, Version};
 use phial_fhir::Patch;
+use phial_fhir::attachment::Brought;
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::{Issue, IssueCode, Severity};
 use phial_fhir::json::Doc;
@@ -191,6 +192,8 @@ struct Planned {
     before: Vec<LogicalId>,
     /// Of a subscription: what is kept beside its record.
     offered: Option<Offered>,
+    /// Of a patch: the files that it brings, to be looked at.
+    brought: Option<Brought>,
 }
 
 /// How often an unconditional update is tried again when someone else's came first.
@@ -321,6 +324,36 @@ impl Engine {
         self.refuse(tenant, caller, e, outcome, failure).await
     }
 
+    /// Looks at the files that patches bring. What a patch comes to is known by its record
+    /// alone, so they are looked at here and not with those that are put.
+    async fn inspect_brought(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        kind: EventKind,
+        settled: &[Settled],
+        planned: &[Planned],
+    ) -> Result<(), Failure> {
+        for p in planned {
+            let Some(brought) = &p.brought else { continue };
+            let place = settled
+                .iter()
+                .find(|s| s.write.ty == p.sealing.ty && s.id == p.sealing.id)
+                .map_or("", |s| s.write.place.as_str());
+            for found in brought.files() {
+                if let Err(failure) = self.inspect_one(tenant, caller, kind, place, &found).await {
+                    if matches!(failure, Failure::Unprocessable(_)) {
+                        // Written down with what was found.
+                        return Err(failure);
+                    }
+                    let e = entry::of(caller, EventKind::Denied);
+                    return Err(self.refuse_write(tenant, caller, kind, e, failure).await);
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn attempt(
         &self,
         tenant: &Tenant,
@@ -332,9 +365,16 @@ impl Engine {
         let intent = self.new_request_id().0;
         // Filled with the record concerned when a write is refused.
         let mut refused = entry::of(caller, EventKind::Denied);
-        let prepare = |refused: &mut Entry| {
-            let (mut planned, written) =
-                Plan::new(self, tenant, caller, kind, settled).all(refused)?;
+        let plan = Plan::new(self, tenant, caller, kind, settled).all(&mut refused);
+        let (planned, written) = match plan {
+            Ok(planned) => planned,
+            Err(failure) => {
+                return Err(self.refuse_write(tenant, caller, kind, refused, failure).await);
+            }
+        };
+        self.inspect_brought(tenant, caller, kind, settled, &planned).await?;
+        let prepare = move || {
+            let mut planned = planned;
             if let (Some(first), Some(blob)) = (planned.first_mut(), blob) {
                 first.sealing.blob = Some(blob.clone());
             }
@@ -368,7 +408,7 @@ impl Engine {
             }
             Ok((sealed, e.into_intent(intent, kind, announced), written, consents))
         };
-        let prepared = prepare(&mut refused);
+        let prepared = prepare();
         let (sealed, announcement, written, consents) = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => {

@@ -20,6 +20,16 @@ pub struct Attached<'a> {
     pub size: Option<&'a str>,
     /// `Attachment.hash`: base64 of the content's SHA-1.
     pub hash: Option<&'a str>,
+    /// Whether the same data stood in the version that this one follows.
+    pub stayed: bool,
+}
+
+impl Attached<'_> {
+    /// Whether both hold and say the same, wherever they stand.
+    fn says(&self, other: &Attached<'_>) -> bool {
+        (self.data, &self.url, self.size, self.hash)
+            == (other.data, &other.url, other.size, other.hash)
+    }
 }
 
 /// The files in a resource of type `ty`, in the order in which they stand.
@@ -33,6 +43,42 @@ pub fn attachments(doc: &Doc, ty: ResourceType) -> Vec<Attached<'_>> {
         object(doc.root(), ty.type_id(), &mut path, &mut found);
     }
     found
+}
+
+/// What a change brings of files: those of the later document that the earlier one did
+/// not have like that. Cheap to make; they are looked for when asked.
+#[derive(Clone)]
+pub struct Brought {
+    ty: ResourceType,
+    before: Doc,
+    after: Doc,
+}
+
+impl std::fmt::Debug for Brought {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Brought({})", self.ty)
+    }
+}
+
+impl Brought {
+    /// Of these two versions of a resource of type `ty`.
+    #[must_use]
+    pub fn new(ty: ResourceType, before: Doc, after: Doc) -> Self {
+        Brought { ty, before, after }
+    }
+
+    /// The files that are new or that something else is said of now. Of one whose data
+    /// stayed as it was `stayed` is set: that was looked at when it came.
+    #[must_use]
+    pub fn files(&self) -> Vec<Attached<'_>> {
+        let before = attachments(&self.before, self.ty);
+        let mut found = attachments(&self.after, self.ty);
+        found.retain(|now| !before.iter().any(|was| was.says(now)));
+        for now in &mut found {
+            now.stayed = now.data.is_some() && before.iter().any(|was| was.data == now.data);
+        }
+        found
+    }
 }
 
 /// The text of a Binary whose content stays beside the record log: with `stand_in` as its
@@ -76,6 +122,7 @@ fn object<'a>(node: Node<'a>, ty: TypeId, path: &mut String, found: &mut Vec<Att
             url: node.member("url").and_then(Node::as_str).map(Into::into),
             size: node.member("size").and_then(Node::number_text),
             hash: raw("hash"),
+            stayed: false,
         });
     }
     for (name, inner) in node.members() {
@@ -133,6 +180,30 @@ mod tests {
             let expected = format!(r#"{{"a":1,"meta":{stored},"data":"AA=="}}"#);
             assert_eq!(String::from_utf8(kept).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn a_change_brings_what_was_not_there_like_that() {
+        let doc = |content: &str| {
+            let text = format!(r#"{{"resourceType":"DocumentReference","content":[{content}]}}"#);
+            Doc::parse(text.as_bytes(), &Limits::default()).unwrap()
+        };
+        let one = r#"{"attachment":{"data":"QQ==","size":1}}"#;
+        let ty = ResourceType::from_name("DocumentReference").unwrap();
+        let brought = |after: &str| -> Vec<(String, bool)> {
+            let brought = Brought::new(ty, doc(one), doc(after));
+            brought.files().into_iter().map(|f| (f.path, f.stayed)).collect()
+        };
+        let at = |n: usize| format!("DocumentReference.content[{n}].attachment");
+        assert_eq!(brought(one), []);
+        // Where it stands says nothing of what it is.
+        let other = r#"{"attachment":{"data":"Qg=="}}"#;
+        assert_eq!(brought(&format!("{other},{one}")), [(at(0), false)]);
+        // The same data under another hash is looked at, and not scanned again.
+        let hashed = r#"{"attachment":{"data":"QQ==","size":1,"hash":"x"}}"#;
+        assert_eq!(brought(&format!("{one},{hashed}")), [(at(1), true)]);
+        // Of one without data, hash and size there is nothing to look at.
+        assert_eq!(brought(r#"{"attachment":{"title":"t"}}"#), []);
     }
 
     #[test]

@@ -201,7 +201,14 @@ fn operations(out: &mut String, surface: &Surface, here: impl Fn(On) -> bool) {
 /// How content comes and goes by itself.
 const CONTENT: &str = "Content by itself: POST and PUT in its own media type, with \
      X-Security-Context; GET gives it back unless a FHIR format is asked for, in parts too (Range). \
-     Searches, histories and bundles leave uploaded content out.";
+     Searches, histories and bundles leave uploaded content out. A Binary is replaced, not \
+     patched.";
+
+/// What a Subscription may ask for.
+const SUBSCRIPTIONS: &str = "Criteria are a topic of this server, told by notification bundles \
+     as the R5 Subscriptions Backport has them, or a search of one type without chains and value \
+     sets, told in R4's own way: a POST without a body, or with channel.payload a PUT of the \
+     record below the endpoint. Channel: rest-hook.";
 
 fn resource(out: &mut String, ty: ResourceType, surface: &Surface) {
     let features = &surface.features;
@@ -210,13 +217,15 @@ fn resource(out: &mut String, ty: ResourceType, surface: &Surface) {
     out.push('"');
     if ty.name() == "Subscription" {
         topics(out);
+        out.push_str(",\"documentation\":");
+        write_string(out, SUBSCRIPTIONS);
     }
     if ty.name() == "Binary" {
         out.push_str(",\"documentation\":");
         write_string(out, CONTENT);
     }
-    // A Subscription is replaced whole.
-    let patched = ty.name() != "Subscription";
+    // A Binary is replaced: its content lies apart.
+    let patched = ty.name() != "Binary";
     codes(out, surface.interactions.iter().copied().filter(|code| patched || *code != "patch"));
     out.push_str(",\"versioning\":\"versioned-update\",\"readHistory\":true,\"updateCreate\":");
     out.push_str(if features.update_create { "true" } else { "false" });

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use phial_base::{ClassSet, LogicalId, Version};
 
+use crate::attachment::Brought;
 use crate::definitions::ResourceType;
 use crate::issue::{Issue, IssueCode};
 use crate::json::{Doc, Node};
@@ -216,6 +217,19 @@ impl Patched {
     #[must_use]
     pub fn touched(&self) -> ClassSet {
         touched(&self.before, &self.seen, self.ty)
+    }
+
+    /// The files that the patch brings, as far as they are seen: they are to be looked at
+    /// like those of a resource that is put.
+    #[must_use]
+    pub fn brought(&self) -> Brought {
+        Brought::new(self.ty, self.before.clone(), self.seen.clone())
+    }
+
+    /// Whether the patcher sees less than all of it.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        self.partial
     }
 
     /// Gives the resource its version and time, resolves its references as

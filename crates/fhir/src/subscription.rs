@@ -1,5 +1,6 @@
 //! Subscriptions as the R5 Subscriptions Backport has them for R4: what a Subscription
-//! asks for, the topics that the server holds, and the notification bundles.
+//! asks for, the topics that the server holds, and the notification bundles. Also R4's
+//! own kind, whose criteria are a search and which is told by a bare request.
 //!
 //! It refuses what could not be kept: channels other than rest-hook, filters that can't
 //! be decided on one record, addresses that are none. Whether somebody may be told is
@@ -145,17 +146,35 @@ pub fn read(doc: &Doc) -> Result<Asked, Vec<Issue>> {
     let root = doc.root();
     let mut r = Reader { issues: Vec::new() };
     let criteria = text(root, "criteria").unwrap_or_default();
-    let topic = Topic::from_url(&criteria);
+    let mut filters = Vec::new();
+    let of_type = criteria.split_once('?').and_then(|(ty, _)| ResourceType::from_name(ty));
+    let topic = match of_type {
+        Some(ty) => {
+            match filter(&criteria) {
+                Ok(query) => filters.push(query),
+                Err(why) => r.refuse(IssueCode::NotSupported, "criteria", why),
+            }
+            Topic::of_search(ty)
+        }
+        None => Topic::from_url(&criteria),
+    };
     if topic.is_none() {
         r.refuse(
             IssueCode::NotSupported,
             "criteria",
-            "criteria is the canonical URL of a topic that this server holds: see the \
-             CapabilityStatement",
+            "criteria is the canonical URL of a topic that this server holds (see the \
+             CapabilityStatement), or a search such as Observation?code=1234-5",
         );
     }
-    let mut filters = Vec::new();
+    let plain = topic.as_ref().is_some_and(Topic::is_search);
     let below = root.member("_criteria");
+    if plain && below.is_some_and(|n| extension(n, "backport-filter-criteria").is_some()) {
+        r.refuse(
+            IssueCode::Value,
+            "criteria.extension",
+            "criteria that are a search filter by themselves: filters go with a topic",
+        );
+    }
     for e in below.into_iter().flat_map(|n| extensions(n, "backport-filter-criteria")) {
         let Some(value) = text(e, "valueString") else {
             r.refuse(IssueCode::Value, "criteria.extension", "a filter takes valueString");
@@ -198,7 +217,21 @@ pub fn read(doc: &Doc) -> Result<Asked, Vec<Issue>> {
         .and_then(|c| c.member("_payload"))
         .and_then(|p| extension(p, "backport-payload-content"))
         .map(|e| text(e, "valueCode").unwrap_or_default());
+    let payload = of_channel("payload").is_some();
     let content = match content.as_deref() {
+        // With a payload the record itself is sent, without one nothing is
+        // (https://hl7.org/fhir/R4/subscription-definitions.html#Subscription.channel.payload).
+        None if plain && payload => Content::Full,
+        None if plain => Content::Empty,
+        Some(_) if plain => {
+            r.refuse(
+                IssueCode::Value,
+                "channel.payload.extension",
+                "how much is told goes with a topic: with a search, channel.payload asks for \
+                 the record itself, and without it nothing is sent but a bare request",
+            );
+            Content::Empty
+        }
         None => Content::IdOnly,
         Some(code) => Content::from_code(code).unwrap_or_else(|| {
             r.refuse(
@@ -236,6 +269,10 @@ pub fn read(doc: &Doc) -> Result<Asked, Vec<Issue>> {
         "valueUnsignedInt",
         (SHORTEST_HEARTBEAT, 31 * 86_400),
     );
+    if plain && heartbeat.is_some() {
+        let text = "a heartbeat goes with a topic: a bare request would tell of a change";
+        r.refuse(IssueCode::Value, "channel.extension", text);
+    }
     let timeout = r.number(channel, "backport-timeout", "valueUnsignedInt", (1, 3_600));
     let most = r.number(channel, "backport-max-count", "valuePositiveInt", (1, u32::MAX));
     let end = text(root, "end").and_then(|e| span(&e)).map(|s| s.low);
@@ -251,7 +288,8 @@ pub fn read(doc: &Doc) -> Result<Asked, Vec<Issue>> {
             content,
             heartbeat,
             timeout,
-            most: most.unwrap_or(USUAL_EVENTS).min(MOST_EVENTS),
+            // R4 tells of one record at a time.
+            most: if plain { 1 } else { most.unwrap_or(USUAL_EVENTS).min(MOST_EVENTS) },
             end,
         }),
         _ => Err(r.issues),

@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::Context;
 use jiff::SignedDuration;
 use phial_base::{Purpose, RequestId, RequestInfo, RowId, SubjectId, Surface, TenantId};
-use phial_engine::operation::subscription::{KEEPER, Next, Outgoing, Patience};
+use phial_engine::operation::subscription::{Form, KEEPER, Next, Outgoing, Patience};
 use phial_engine::{Caller, Failure, Tenant};
 use phial_identity::Accounts;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -229,16 +229,19 @@ impl Wire {
             value.set_sensitive(true);
             headers.append(name, value);
         }
-        headers
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/fhir+json; charset=utf-8"));
-        let sent = self
-            .client
-            .post(outgoing.endpoint.to_string())
-            .headers(headers)
-            .timeout(limit)
-            .body(outgoing.body.body().clone())
-            .send()
-            .await;
+        let endpoint = outgoing.endpoint.to_string();
+        let request = match &outgoing.form {
+            Form::Bundle | Form::Bare => self.client.post(endpoint),
+            Form::Record { path } => {
+                self.client.put(format!("{}/{path}", endpoint.trim_end_matches('/')))
+            }
+        };
+        if outgoing.form != Form::Bare {
+            let kind = HeaderValue::from_static("application/fhir+json; charset=utf-8");
+            headers.insert(CONTENT_TYPE, kind);
+        }
+        let sent =
+            request.headers(headers).timeout(limit).body(outgoing.body.body().clone()).send().await;
         match sent {
             Ok(answer) if answer.status().is_success() => Ok(()),
             Ok(answer) => Err(format!("it answered with status {}", answer.status().as_u16())),

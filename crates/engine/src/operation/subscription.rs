@@ -25,7 +25,7 @@ mod place;
 mod tell;
 
 pub use ask::{EventsAsked, Shown};
-pub use next::{Next, Outgoing, Owners};
+pub use next::{Form, Next, Outgoing, Owners};
 pub(crate) use offer::Offered;
 pub(crate) use place::Subscriptions;
 pub use tell::Patience;

@@ -7,7 +7,7 @@ use phial_audit::Entry;
 use phial_base::RowId;
 use phial_fhir::patch::Unpatched;
 use phial_policy::{Action, Facts, RecordRef};
-use phial_store::vessel::{Sealing, Unopened};
+use phial_store::vessel::{Ready, Sealing, Unopened};
 
 use super::plan::Plan;
 use super::settle::Settled;
@@ -42,13 +42,6 @@ impl Plan<'_> {
             }
             Refusal { issues }
         };
-        if ty.name() == "Subscription" {
-            // What is agreed with its endpoint is settled over the whole of it.
-            let text = "a Subscription is replaced whole, not patched";
-            let issue = phial_fhir::Issue::error(phial_fhir::IssueCode::NotSupported, "", text);
-            entry::target(refused, old, &permit);
-            return Err(Failure::Unprocessable(led(vec![issue])));
-        }
         let changed = match tenant.vessel.change(&permit, old, patch).map_err(self.failed())? {
             Ok(changed) => changed,
             Err(unpatched) => {
@@ -71,14 +64,36 @@ impl Plan<'_> {
         let now = Facts { classes: touched, ..old.facts() };
         self.permitted(s, &record, &now, &old.header.patients, refused)?;
         let (last_updated, stamp) = self.time(Some(old));
+        let brought = changed.brought();
+        let mut offered = None;
         let mut failed: Option<Failure> = None;
-        let ready = changed.finish(
-            &s.id,
-            version,
-            &stamp,
-            &mut |link| self.referred(s, link, &mut failed),
-            &|whole| engine.labels_of(whole),
-        );
+        let labels = &|whole: &phial_fhir::Valid| engine.labels_of(whole);
+        let mut refer = |link: phial_fhir::Link<'_>| self.referred(s, link, &mut failed);
+        let ready = if ty.name() == "Subscription" {
+            // What is agreed with its endpoint is settled over the whole of it, and by whom
+            // it is written: as when it is put.
+            match changed.finish_seen(&s.id, version, &stamp, &mut refer) {
+                None => {
+                    entry::target(refused, old, &permit);
+                    let text = "your role does not see all of this Subscription";
+                    let code = phial_fhir::IssueCode::Forbidden;
+                    let issue = phial_fhir::Issue::error(code, "", text);
+                    return Err(Failure::Forbidden(led(vec![issue])));
+                }
+                Some(Ok(whole)) if whole.resource_type() == ty && failed.is_none() => {
+                    match engine.subscribe(tenant, caller, row, whole)? {
+                        Ok((whole, kept)) => {
+                            offered = Some(kept);
+                            Ok(Ready::of(&whole, labels))
+                        }
+                        Err(issues) => Err(issues),
+                    }
+                }
+                Some(whole) => whole.map(|whole| Ready::of(&whole, labels)),
+            }
+        } else {
+            changed.finish(&s.id, version, &stamp, &mut refer, labels)
+        };
         if let Some(failure) = failed {
             return Err(failure);
         }
@@ -113,7 +128,8 @@ impl Plan<'_> {
             wrote: touched,
             carried: old.header.classes.minus(permit.classes()),
             before: old.header.patients.clone(),
-            offered: None,
+            offered,
+            brought: Some(brought),
             sealing: Sealing {
                 ty,
                 id: s.id.clone(),

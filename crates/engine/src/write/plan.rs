@@ -217,6 +217,7 @@ impl<'p> Plan<'p> {
             method: Method::Delete,
             before: Vec::new(),
             offered: None,
+            brought: None,
             wrote: old.header.classes,
             carried: ClassSet::NONE,
             created: false,
@@ -341,6 +342,8 @@ impl<'p> Plan<'p> {
             created: old.as_ref().is_none_or(|o| o.header.deleted),
             before: old.map(|o| o.header.patients).unwrap_or_default(),
             offered,
+            // Looked at before it was settled.
+            brought: None,
             wrote: content.classes(),
             carried: ClassSet::NONE,
             sealing: Sealing {

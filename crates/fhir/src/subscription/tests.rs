@@ -69,7 +69,10 @@ fn what_could_not_be_kept_is_refused_by_place() {
         with(&move |v| v["_criteria"]["extension"][0]["valueString"] = json!(text))
     };
     let at = |path: &str| Some(vec![format!("Subscription.{path}")]);
-    assert_eq!(with(&|v| v["criteria"] = json!("Observation?code=1")), at("criteria"));
+    assert_eq!(
+        with(&|v| v["criteria"] = json!("Nothing?code=1")).unwrap()[0],
+        "Subscription.criteria"
+    );
     assert_eq!(
         with(&|v| v["criteria"] = json!("urn:phial:topic:changed:Nothing")).unwrap()[0],
         "Subscription.criteria"
@@ -204,5 +207,63 @@ fn bundles_are_valid_and_say_no_more_than_was_asked_for() {
     assert_eq!(
         status["entry"][0]["resource"]["parameter"][5]["valueCodeableConcept"]["text"],
         "no answer"
+    );
+}
+
+#[test]
+fn a_search_as_criteria_is_told_as_r4_itself_has_it() {
+    let plain = |change: &dyn Fn(&mut Value)| {
+        let mut v = json!({"resourceType": "Subscription", "status": "requested",
+            "reason": "told", "criteria": "Observation?code=http://loinc.org|1975-2",
+            "channel": {"type": "rest-hook", "endpoint": "https://a.example/in"}});
+        change(&mut v);
+        read(&doc(&v))
+    };
+    let asked = plain(&|_| ()).unwrap();
+    assert!(asked.topic.is_search());
+    assert_eq!((asked.filters.len(), asked.content, asked.most), (1, Content::Empty, 1));
+    let ty = |name| ResourceType::from_name(name).unwrap();
+    let told = |of, change| asked.topic.is_about(ty(of), change);
+    assert!(told("Observation", Change::Created) && told("Observation", Change::Updated));
+    assert!(!told("Observation", Change::Deleted) && !told("Condition", Change::Created));
+    // With a payload the record itself is sent.
+    let full = plain(&|v| v["channel"]["payload"] = json!("application/fhir+json")).unwrap();
+    assert_eq!(full.content, Content::Full);
+    let refused = |change: &dyn Fn(&mut Value)| -> Vec<String> {
+        plain(change).unwrap_err().into_iter().map(|i| i.path).collect()
+    };
+    for bad in [
+        "Observation?nonsense=1",
+        "Observation?subject.name=x",
+        "Observation?_sort=date",
+        "Subscription?status=off",
+        "Observation",
+    ] {
+        assert_eq!(refused(&|v| v["criteria"] = json!(bad)), ["Subscription.criteria"], "{bad}");
+    }
+    let extension = |name: &str, value: Value| {
+        let mut e = json!({"url": format!("{BACKPORT}{name}")});
+        e.as_object_mut().unwrap().extend(value.as_object().unwrap().clone());
+        json!({"extension": [e]})
+    };
+    let filter =
+        extension("backport-filter-criteria", json!({"valueString": "Observation?code=1"}));
+    assert_eq!(refused(&|v| v["_criteria"] = filter.clone()), ["Subscription.criteria.extension"]);
+    let content = extension("backport-payload-content", json!({"valueCode": "id-only"}));
+    assert_eq!(
+        refused(&|v| {
+            v["channel"]["payload"] = json!("application/fhir+json");
+            v["channel"]["_payload"] = content.clone();
+        }),
+        ["Subscription.channel.payload.extension"]
+    );
+    let beat = extension("backport-heartbeat-period", json!({"valueUnsignedInt": 60}));
+    assert_eq!(
+        refused(&|v| v["channel"]["extension"] = beat["extension"].clone()),
+        ["Subscription.channel.extension"]
+    );
+    assert_eq!(
+        refused(&|v| v["channel"]["payload"] = json!("application/fhir+xml")),
+        ["Subscription.channel.payload"]
     );
 }

@@ -5,6 +5,9 @@
 //! `urn:phial:topic:created`, `:updated` and `:deleted` are about one kind of change; with
 //! a type at the end (`urn:phial:topic:changed:Observation`) a topic is about records of
 //! that type. When filters name types, a topic of every type is about those types.
+//!
+//! A search as criteria, as R4 itself has them, stands for a topic too: that a record of
+//! its type was created or updated, and is what the search finds.
 
 use crate::definitions::ResourceType;
 
@@ -58,6 +61,8 @@ pub struct Topic {
     url: String,
     change: Option<Change>,
     ty: Option<ResourceType>,
+    /// Whether a search stands for it: then deletions are not told.
+    search: bool,
 }
 
 impl Topic {
@@ -72,7 +77,23 @@ impl Topic {
             None => None,
             Some(name) => Some(ResourceType::from_name(name).filter(|t| t.name() != NEVER)?),
         };
-        Some(Topic { url: url.to_owned(), change, ty })
+        Some(Topic { url: url.to_owned(), change, ty, search: false })
+    }
+
+    /// What a search of this type as criteria is about
+    /// (<https://hl7.org/fhir/R4/subscription.html>: what is created or updated, judged by
+    /// its new value, and never what is deleted).
+    #[must_use]
+    pub fn of_search(ty: ResourceType) -> Option<Self> {
+        let url = format!("{}:{}", TOPICS[0].0, ty.name());
+        (ty.name() != NEVER).then_some(Topic { url, change: None, ty: Some(ty), search: true })
+    }
+
+    /// Whether a search stands for it: R4's own kind of Subscription, which is told in
+    /// R4's way.
+    #[must_use]
+    pub fn is_search(&self) -> bool {
+        self.search
     }
 
     /// Its canonical URL.
@@ -90,6 +111,8 @@ impl Topic {
     /// Whether it is about this change of a record of this type.
     #[must_use]
     pub fn is_about(&self, ty: ResourceType, change: Change) -> bool {
-        self.may_be(ty) && self.change.is_none_or(|own| own == change)
+        self.may_be(ty)
+            && self.change.is_none_or(|own| own == change)
+            && !(self.search && change == Change::Deleted)
     }
 }

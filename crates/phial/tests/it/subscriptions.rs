@@ -530,6 +530,121 @@ fn bundles_are_no_way_around_the_checks() {
 }
 
 #[test]
+fn a_search_as_criteria_is_told_in_r4s_own_way() {
+    let dir = hook_dir();
+    let (bare, full) = (Hook::start(dir.path()), Hook::start(dir.path()));
+    let world = world(&[&bare, &full]);
+    let server = world.serve();
+    let plain = |criteria: &str, hook: &Hook, payload: bool| {
+        let mut s = json!({"resourceType": "Subscription", "status": "requested",
+            "reason": "told in tests", "criteria": criteria,
+            "channel": {"type": "rest-hook", "endpoint": hook.url("in"),
+                "header": ["X-Whose: s3cret-of-the-hook"]}});
+        if payload {
+            s["channel"]["payload"] = json!("application/fhir+json");
+        }
+        server.post(SYS, "Subscription", &s)
+    };
+    let by_code = "Observation?code=2339-0&patient=Patient/";
+    let by_code = format!("{by_code}{}", BY_TEAM.id);
+    // The record itself goes only where an agreement is in force.
+    let refused = plain(&by_code, &full, true).expect(403);
+    assert!(refused.text().contains("agreement"), "{}", refused.text());
+    let url = full.url("in");
+    let vendor = ["vendor", "add", "Acme", "--contact", "c", "--baa-from", "2020-01-01"];
+    let _ = world.ok(&[&vendor[..], &["--endpoint", &url]].concat());
+    // What the role may never search by is no criterion, and no chain is one.
+    let _ = plain("ExplanationOfBenefit?disposition=x", &bare, false).expect(403);
+    let _ = plain("Observation?subject.name=x", &bare, false).expect(400);
+    let id_of = |answer: Answer| answer.expect(201).json()["id"].as_str().unwrap().to_owned();
+    let empty = id_of(plain(&by_code, &bare, false));
+    let whole = id_of(plain(&by_code, &full, true));
+    let _ = stands(&server, &empty, "active");
+    let _ = stands(&server, &whole, "active");
+
+    // Of another patient: nothing. Of this one: created and updated, not deleted.
+    let _ = observe(&server, BY_ENCOUNTER, 1);
+    let first = observe(&server, BY_TEAM, 1);
+    let _ = server.delete("physician", &first).expect(204);
+    let second = observe(&server, BY_TEAM, 2);
+    let calls = full.until("two records", |calls| (calls.len() >= 2).then(|| calls.to_vec()));
+    let lines: Vec<&str> = calls.iter().map(|c| c.line.as_str()).collect();
+    let put = |path: &str| format!("PUT /in/{path} HTTP/1.1");
+    assert_eq!(lines, [put(&first), put(&second)], "one record a request, and no handshake");
+    assert_eq!(calls[0].json()["valueQuantity"]["value"], 150);
+    assert_eq!(calls[0].json()["note"], Value::Null, "as its owner sees it");
+    assert_eq!(calls[0].header("content-type"), Some("application/fhir+json; charset=utf-8"));
+    let calls = bare.until("two requests", |calls| (calls.len() >= 2).then(|| calls.to_vec()));
+    for call in &calls {
+        assert_eq!((call.line.as_str(), call.body.as_str()), ("POST /in HTTP/1.1", ""));
+        assert_eq!(call.header("content-type"), None);
+        assert_eq!(call.header("x-whose"), Some("s3cret-of-the-hook"));
+    }
+    // Its owner asks how it stands, and for the events; nobody else does.
+    let status = server.get(SYS, &format!("Subscription/{empty}/$status")).expect(200).json();
+    let parameters = &status["entry"][0]["resource"]["parameter"];
+    assert_eq!(parameters[4]["valueString"], "2", "{status}");
+    let _ = server.get("import-client", &format!("Subscription/{empty}/$events")).expect(403);
+
+    // When the agreement ends, nothing more is sent.
+    let _ = world.ok(&["vendor", "end", "Acme"]);
+    let _ = observe(&server, BY_TEAM, 3);
+    let over = stands(&server, &whole, "error");
+    assert!(over["error"].as_str().unwrap().contains("agreement"), "{over}");
+    assert_eq!(full.calls().len(), 2);
+    bare.until("a third", |calls| (calls.len() >= 3).then_some(()));
+    let _ = server.stop().expect(0);
+    let log = notifications(&world);
+    let given: Vec<&Value> = log.iter().filter(|e| e["outcome"] == "success").collect();
+    assert!(given.len() >= 5, "{log:#?}");
+    for e in given {
+        assert!(!e["patients"].as_array().unwrap().is_empty(), "each names its patient: {e}");
+    }
+    assert_eq!(findings(&world, world.home(), &[]), Vec::<String>::new());
+}
+
+#[test]
+fn a_patched_subscription_is_checked_and_owned_like_one_that_is_put() {
+    let dir = hook_dir();
+    let (hook, other) = (Hook::start(dir.path()), Hook::start(dir.path()));
+    let world = world(&[&hook]);
+    let server = world.serve();
+    let id = active(&server, &changed("urn:phial:topic:changed:Observation", &hook));
+    let patch = |role: &str, operations: Value| {
+        let path = format!("Subscription/{id}");
+        let request = server.request(role, Method::PATCH, &path);
+        let request = request.header("content-type", "application/json-patch+json");
+        send(request.body(operations.to_string()))
+    };
+    let replace =
+        |path: &str, value: Value| json!([{"op": "replace", "path": path, "value": value}]);
+    // What a PUT would be refused for.
+    let _ = patch(SYS, replace("/channel/endpoint", json!(other.url("in")))).expect(403);
+    let _ = patch(SYS, replace("/channel/type", json!("websocket"))).expect(422);
+    let _ = patch(SYS, replace("/criteria", json!("urn:phial:topic:nothing"))).expect(422);
+    // Somebody else gets at no secret of its owner: its header is to be given anew.
+    let masked = patch("interface-engine", replace("/reason", json!("mine"))).expect(422);
+    assert!(masked.text().contains("channel.header"), "{}", masked.text());
+    // Its owner changes a part, and the rest holds: header, events, numbers.
+    let first = observe(&server, BY_TEAM, 0);
+    hook.told_of(&first);
+    let done = patch(SYS, replace("/reason", json!("told otherwise"))).expect(200).json();
+    assert_eq!((&done["status"], &done["reason"]), (&json!("requested"), &json!("told otherwise")));
+    assert_eq!(done["channel"]["header"], json!(["Authorization: ********"]));
+    let _ = stands(&server, &id, "active");
+    let second = observe(&server, BY_TEAM, 1);
+    hook.told_of(&second);
+    assert_eq!(numbers(&hook.told()), [1, 2]);
+    let last = hook.calls().pop().unwrap();
+    assert_eq!(last.header("authorization"), Some("Bearer s3cret-of-the-hook"));
+    // Off is off, and whoever turns it on with a header of his own is its owner.
+    let _ = patch(SYS, replace("/status", json!("off"))).expect(200);
+    let _ = stands(&server, &id, "off");
+    let _ = server.stop().expect(0);
+    assert_eq!(findings(&world, world.home(), &[]), Vec::<String>::new());
+}
+
+#[test]
 fn no_marked_word_and_no_secret_of_a_subscription_is_in_any_file_or_output() {
     let dir = hook_dir();
     let hook = Hook::start(dir.path());

@@ -6,6 +6,7 @@
 //! whether a patch fits what is seen, never what is not.
 
 use phial_base::{ClassSet, LabelSet, LogicalId, Version};
+use phial_fhir::attachment::Brought;
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::Issue;
 use phial_fhir::patch::{Patch, Patched, Unpatched};
@@ -85,6 +86,27 @@ impl Changed {
         self.0.touched()
     }
 
+    /// The files that the patch brings, as far as its sender sees them.
+    #[must_use]
+    pub fn brought(&self) -> Brought {
+        self.0.brought()
+    }
+
+    /// Gives it its id, version and time, as [`Changed::finish`] does, when its sender sees
+    /// all of it: then nothing is hidden in it. `None` when not.
+    ///
+    /// # Errors
+    /// As [`Changed::finish`].
+    pub fn finish_seen(
+        self,
+        id: &LogicalId,
+        version: Version,
+        last_updated: &str,
+        reference: phial_fhir::Rewrite<'_>,
+    ) -> Option<Result<Valid, Vec<Issue>>> {
+        (!self.0.is_partial()).then(|| self.0.finish(id, version, last_updated, reference))
+    }
+
     /// Gives it its id, version and time, and resolves its references, as
     /// [`phial_fhir::stamp`] does. `labels` says which labels the whole of it has.
     ///
@@ -98,15 +120,22 @@ impl Changed {
         reference: phial_fhir::Rewrite<'_>,
         labels: &dyn Fn(&Valid) -> LabelSet,
     ) -> Result<Ready, Vec<Issue>> {
-        let whole = self.0.finish(id, version, last_updated, reference)?;
-        let mut patients = compartment::patients(&whole);
+        self.0.finish(id, version, last_updated, reference).map(|whole| Ready::of(&whole, labels))
+    }
+}
+
+impl Ready {
+    /// What a resource is; `labels` says which labels it has.
+    #[must_use]
+    pub fn of(whole: &Valid, labels: &dyn Fn(&Valid) -> LabelSet) -> Self {
+        let mut patients = compartment::patients(whole);
         patients.sort();
         patients.dedup();
-        Ok(Ready {
-            content: Content::of(&whole),
+        Ready {
+            content: Content::of(whole),
             patients,
-            labels: labels(&whole),
+            labels: labels(whole),
             ty: whole.resource_type(),
-        })
+        }
     }
 }

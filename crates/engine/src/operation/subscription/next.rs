@@ -52,6 +52,21 @@ pub enum Next {
     Send(Box<Outgoing>),
 }
 
+/// How a notification is put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A notification bundle, posted.
+    Bundle,
+    /// A post without a body: R4's notification without a payload.
+    Bare,
+    /// The record itself, put at this path below the endpoint: R4's notification with a
+    /// payload (<https://hl7.org/fhir/R4/valueset-subscription-channel-type.html>).
+    Record {
+        /// `Type/id`
+        path: String,
+    },
+}
+
 /// A notification that may leave.
 pub struct Outgoing {
     /// Whose.
@@ -65,7 +80,9 @@ pub struct Outgoing {
     pub headers: Vec<(String, Zeroizing<String>)>,
     /// How long the endpoint has for its answer, when the subscription says so.
     pub timeout: Option<Duration>,
-    /// The bundle.
+    /// How it is put.
+    pub form: Form,
+    /// The bundle, the record, or nothing.
     pub body: Released,
 }
 
@@ -184,6 +201,10 @@ impl Engine {
             return Ok(Next::Quiet);
         }
         if ready.place.standing == Standing::Requested {
+            if ready.asked.topic.is_search() {
+                // R4 knows no handshake: it is active once the server took it up.
+                return self.stand(tenant, keeper, &found, Standing::Active, None).await;
+            }
             return self.send(tenant, ready, Kind::Handshake, Vec::new(), base).await;
         }
         if ready.place.flight.is_empty() && !self.scan(tenant, &mut ready).await? {
@@ -523,16 +544,20 @@ impl Engine {
         if kind == Kind::Event {
             entry::note(&mut e, DetailKey::Count, told.events.len().to_string());
         }
-        let about = About {
-            base,
-            id: place.id.as_str(),
-            topic: asked.topic.url(),
-            standing: place.standing,
-            error: None,
-            kind,
-            events: place.number,
+        let (form, body) = if asked.topic.is_search() {
+            plain(&told, asked.content)
+        } else {
+            let about = About {
+                base,
+                id: place.id.as_str(),
+                topic: asked.topic.url(),
+                standing: place.standing,
+                error: None,
+                kind,
+                events: place.number,
+            };
+            (Form::Bundle, self.bundle(&about, asked.content, &told))
         };
-        let body = self.bundle(&about, asked.content, &told);
         let body = self.release(tenant, &owner, e, &told.permits, body, None).await?;
         let headers = place.terms.iter().flat_map(|t| &t.headers).filter_map(split).collect();
         Ok(Next::Send(Box::new(Outgoing {
@@ -543,6 +568,7 @@ impl Engine {
             endpoint,
             headers,
             timeout: asked.timeout.map(|s| Duration::from_secs(u64::from(s))),
+            form,
             body,
         })))
     }
@@ -612,6 +638,18 @@ impl Engine {
         let mut bytes = [0u8; 16];
         self.rng().fill(&mut bytes);
         uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+    }
+}
+
+/// What R4's own kind of subscription is told of the one record that an event is about.
+fn plain(told: &Told, content: Content) -> (Form, Bytes) {
+    let event = told.events.first().filter(|_| content == Content::Full);
+    match event.and_then(|e| Some((e, e.body.as_ref()?))) {
+        Some((event, body)) => {
+            let path = format!("{}/{}", event.ty, event.id.as_str());
+            (Form::Record { path }, Bytes::from_owner(body.clone()))
+        }
+        None => (Form::Bare, Bytes::new()),
     }
 }
 
