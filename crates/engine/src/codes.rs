@@ -82,12 +82,6 @@ impl Engine {
     }
 }
 
-/// Whether some filter stands for codes which must be looked up first.
-pub(crate) fn needs_codes(query: &mut Query) -> bool {
-    let look = |_, filter: &mut Filter| if looked_up(filter).is_some() { Err(()) } else { Ok(()) };
-    query.each_filter_mut(&mut { look }).is_err()
-}
-
 /// The modifier of a filter that stands for codes which must be looked up.
 pub(crate) fn looked_up(filter: &Filter) -> Option<&'static str> {
     // A type of media has parameters and no code system.

@@ -291,10 +291,11 @@ impl Engine {
         caller: &Caller,
         kind: EventKind,
         write: Write,
+        provenance: Option<Doc>,
     ) -> Result<Vec<LogicalId>, (Box<Entry>, Failure)> {
         let mut refused = entry::of(caller, EventKind::Denied);
         let planned = self
-            .settle(tenant, caller, vec![write], None)
+            .settle(tenant, caller, vec![write], provenance)
             .and_then(|s| Plan::new(self, tenant, caller, kind, &s).all(&mut refused));
         match planned {
             Ok((planned, _)) => {

@@ -232,10 +232,7 @@ fn resource(out: &mut String, ty: ResourceType, surface: &Surface) {
     out.push_str(",\"conditionalCreate\":");
     out.push_str(if features.conditional_create { "true" } else { "false" });
     out.push_str(",\"conditionalRead\":\"");
-    // Content by itself has a tag that tells, and no date that does.
-    let content = ty.name() == "Binary";
-    let conditional = if content { ConditionalRead::NotMatch } else { features.conditional_read };
-    out.push_str(conditional.code());
+    out.push_str(features.conditional_read.code());
     out.push_str("\",\"conditionalUpdate\":");
     out.push_str(if surface.conditional_update { "true" } else { "false" });
     out.push_str(",\"conditionalDelete\":\"");

@@ -22,6 +22,7 @@ use crate::gate::Engine;
 use crate::interaction::changes::Changes;
 use crate::interaction::history::History;
 use crate::interaction::search::{Search, json_string};
+use crate::interaction::search_system::SystemSearch;
 use crate::released::Released;
 use crate::view::part_of_one;
 use crate::write::{Method, Return, Write, Written};
@@ -66,7 +67,8 @@ pub(crate) enum Asked {
     Vread(ResourceType, LogicalId, Version, Option<Subset>),
     History(ResourceType, LogicalId, Vec<(String, String)>),
     Changes(Option<ResourceType>, Vec<(String, String)>),
-    Search(ResourceType, Vec<(String, String)>),
+    Search(ResourceType, Option<(ResourceType, LogicalId)>, Vec<(String, String)>),
+    SearchSystem(Vec<(String, String)>),
 }
 
 /// An entry, and what the client has already of what it asks for.
@@ -203,10 +205,14 @@ impl Engine {
             Asked::Changes(ty, pairs) => {
                 self.changes(caller, Changes { ty, pairs, base: base.to_string() }).await
             }
-            Asked::Search(ty, pairs) => {
+            Asked::Search(ty, compartment, pairs) => {
                 let base = base.to_string();
-                let search = Search { ty, pairs, compartment: None, base, lenient: false };
+                let search = Search { ty, pairs, compartment, base, lenient: false };
                 self.search(caller, search).await
+            }
+            Asked::SearchSystem(pairs) => {
+                let search = SystemSearch { pairs, base: base.to_string(), lenient: false };
+                self.search_system(caller, search).await
             }
         };
         match released {
@@ -287,13 +293,18 @@ fn understand(entry: Node<'_>, place: &str, terms: Option<&Terms>) -> Result<Ent
         None => (url.as_str(), None),
     };
     // Relative to the base, or the whole URL of something here.
-    let own = terms.and_then(|t| path.strip_prefix(&*t.base)).filter(|p| p.starts_with('/'));
+    let own = terms
+        .and_then(|t| path.strip_prefix(&*t.base))
+        .filter(|p| p.is_empty() || p.starts_with('/'));
     let path = own.unwrap_or(path);
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
     let known = Known {
         tag: text(request, "ifNoneMatch"),
         since: text(request, "ifModifiedSince").and_then(|t| span(&t)).map(|s| s.low),
     };
+    if method == "GET" && segments == [""] {
+        return Ok((Asked::SearchSystem(form(query.unwrap_or(""))), known));
+    }
     if method == "GET" && segments == ["_history"] {
         return Ok((Asked::Changes(None, form(query.unwrap_or(""))), known));
     }
@@ -363,7 +374,11 @@ fn understand(entry: Node<'_>, place: &str, terms: Option<&Terms>) -> Result<Ent
         ("GET", [_, s, "_history"], query) => {
             Ok(Asked::History(ty, id(s)?, form(query.unwrap_or(""))))
         }
-        ("GET", [_], query) => Ok(Asked::Search(ty, form(query.unwrap_or("")))),
+        ("GET", [_], query) => Ok(Asked::Search(ty, None, form(query.unwrap_or("")))),
+        ("GET", [_, s, of], query) if ResourceType::from_name(of).is_some() => {
+            let of = ResourceType::from_name(of).ok_or_else(|| bad("request.url", "no type"))?;
+            Ok(Asked::Search(of, Some((ty, id(s)?)), form(query.unwrap_or(""))))
+        }
         ("PUT" | "DELETE" | "PATCH" | "POST", ..) => Err(Failure::invalid(
             IssueCode::NotSupported,
             format!("{place}.request"),

@@ -35,6 +35,8 @@ pub struct Upload {
     pub if_none_match: bool,
     /// `Content-Length`, when it is known.
     pub length: Option<u64>,
+    /// `X-Provenance`: stored in the same commit.
+    pub provenance: Option<Doc>,
 }
 
 impl Upload {
@@ -114,7 +116,7 @@ impl Engine {
             return Err(self.refuse_write(tenant, caller, kind, refused, failure).await);
         }
         let write = upload.write(ty)?;
-        let patients = match self.rehearse(tenant, caller, kind, write) {
+        let patients = match self.rehearse(tenant, caller, kind, write, upload.provenance.clone()) {
             Ok(patients) => patients,
             Err((e, failure)) => {
                 return Err(self.refuse_write(tenant, caller, kind, *e, failure).await);
@@ -176,8 +178,9 @@ impl Uploading {
         let staged: Staged = tokio::task::block_in_place(|| incoming.finish())
             .map_err(Engine::store_failure(&caller))?;
         let write = upload.write(ty)?;
+        let kind = upload.kind();
         let written =
-            engine.write_with(&caller, upload.kind(), vec![write], None, Some(staged)).await?;
+            engine.write_with(&caller, kind, vec![write], upload.provenance, Some(staged)).await?;
         written.into_iter().next().ok_or(Failure::NotFound)
     }
 }

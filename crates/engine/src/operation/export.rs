@@ -53,12 +53,26 @@ pub(crate) struct Export {
     pub(crate) filters: Vec<(String, String)>,
     /// `_elements`: a type, or none for all types, and the name of an element.
     pub(crate) elements: Vec<(Option<String>, String)>,
+    /// `includeAssociatedData`: which Provenances go with the records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) associated: Option<Associated>,
     /// Under what it was made: roles and policies. When they change, it is void.
     pub(crate) under: String,
     /// Everything up to here is done.
     pub(crate) after: u64,
     /// The files.
     pub(crate) files: Vec<File>,
+}
+
+/// Which Provenances go with the records of an export
+/// (<https://hl7.org/fhir/uv/bulkdata/STU2/export.html#query-parameters>).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Associated {
+    /// The most recent one about each record.
+    Latest,
+    /// Every one about a record.
+    Relevant,
 }
 
 /// One file of an export.

@@ -48,7 +48,7 @@ impl Engine {
             Ok(Write { if_match: Some(found.version), ..write })
         };
         let patients = self
-            .rehearse(tenant, caller, EventKind::Update, write()?)
+            .rehearse(tenant, caller, EventKind::Update, write()?, None)
             .map_err(|(_, failure)| failure)?;
         let staged = tokio::task::block_in_place(|| {
             let mut incoming = tenant.vessel.receive(&patients)?;

@@ -24,7 +24,7 @@ mod offer;
 mod place;
 mod tell;
 
-pub use ask::{EventsAsked, Shown};
+pub use ask::{EventsAsked, Shown, StatusAsked};
 pub use next::{Form, Next, Outgoing, Owners};
 pub(crate) use offer::Offered;
 pub(crate) use place::Subscriptions;

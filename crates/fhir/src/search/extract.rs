@@ -534,9 +534,14 @@ impl Out {
             return self.add(end, node, term);
         }
         if let Some(name) = node.member("resourceType") {
-            // The resource itself, as in `Bundle.entry[0].resource`.
+            // The resource itself, as in `Bundle.entry[0].resource`: one that the parameter
+            // is for. The first resource of a collection is no composition.
             let target = name.as_str().and_then(|t| ResourceType::from_name(&t));
-            if let Some(id) = boxed(node, "id") {
+            let meant = || {
+                let bundle = ResourceType::from_name("Bundle")?;
+                Some(end.param.targets(bundle).contains(&target?))
+            };
+            if let Some(id) = boxed(node, "id").filter(|_| meant() == Some(true)) {
                 let term = Term::Ref { target, id: Some(id), url: None, identifier: None };
                 self.add(end, name, term);
             }

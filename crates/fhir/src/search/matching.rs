@@ -12,6 +12,7 @@ use super::{
     Extracted, Filter, Modifier, On, Operand, ParamId, Prefix, Query, Term, UCUM, date_matches,
     fold, number_matches, range_matches, unit_matches, unit_ratio,
 };
+use crate::definitions::ResourceType;
 
 /// What a query is held against.
 #[derive(Clone, Copy, Debug)]
@@ -73,10 +74,13 @@ fn on_param(query: &Query, filter: &Filter, param: ParamId, of: &Candidate<'_>) 
     let values = || of.values.values.iter().filter(|(p, ..)| *p == param);
     let all_visible =
         of.visible.covers(param.classes(query.ty)) && values().all(|(_, c, _)| of.visible.has(*c));
+    let targets = param.targets(query.ty);
     let any = |filter: &Filter| {
         values().any(|(_, class, term)| {
             of.visible.has(*class)
-                && filter.values.iter().any(|v| value(filter.modifier, v, term, of.visible))
+                && filter.values.iter().any(|v| {
+                    value(filter.modifier, v, term, of.visible) && is_meant(&targets, v, term)
+                })
         })
     };
     match filter.modifier {
@@ -163,6 +167,16 @@ fn value(modifier: Modifier, wanted: &Operand, term: &Term, visible: ClassSet) -
     }
 }
 
+/// Whether an id alone is of a type that the parameter is about (decision 49).
+fn is_meant(targets: &[ResourceType], wanted: &Operand, term: &Term) -> bool {
+    match (wanted, term) {
+        (Operand::Ref { target: None, id: Some(_), .. }, Term::Ref { target: Some(of), .. }) => {
+            targets.is_empty() || targets.contains(of)
+        }
+        _ => true,
+    }
+}
+
 /// An amount in the unit that is searched for: as it stands, or by way of UCUM.
 fn amounts<const N: usize>(
     wanted: (Option<&str>, Option<&str>),
@@ -180,7 +194,6 @@ fn amounts<const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::definitions::ResourceType;
     use crate::search::{extract_again, parse_query};
     use crate::{Doc, Limits};
 

@@ -352,7 +352,9 @@ fn list(ty: ResourceType, text: &str) -> Result<Criterion, Refused> {
         return unknown(ty);
     };
     if text.split(',').any(|id| id.starts_with('$')) {
-        return refused(IssueCode::NotSupported, "is supported for stored lists only");
+        let text = "is by the id of a stored List: this server keeps no lists of what is current \
+                    ($current-problems and the like), whose content R4 leaves to each server";
+        return refused(IssueCode::NotSupported, text);
     }
     let that = Box::new(Criterion::Is(plain(from, "_id", None, text)?));
     Ok(Criterion::Named { from, by, that })

@@ -247,18 +247,24 @@ pub fn notification(n: &Notification<'_>, events: &[Focus<'_>]) -> Vec<u8> {
     out.0
 }
 
-/// The answer to `$status`: a searchset with the status.
+/// The answer to `$status`: a searchset with the status of each. `id` is a UUID for the
+/// bundle, `at` when it is made.
 #[must_use]
-pub fn status_bundle(n: &Notification<'_>) -> Vec<u8> {
-    let mut out = Out(Vec::with_capacity(1500));
+pub fn status_bundle(id: &str, at: &str, all: &[Notification<'_>]) -> Vec<u8> {
+    let mut out = Out(Vec::with_capacity(500 + 1000 * all.len()));
     out.raw("{\"resourceType\":\"Bundle\",\"id\":");
-    out.string(n.ids[0]);
+    out.string(id);
     out.raw(",\"type\":\"searchset\",\"timestamp\":");
-    out.string(n.at);
-    out.raw(",\"total\":1,\"entry\":[{\"fullUrl\":");
-    out.string(&format!("urn:uuid:{}", n.ids[1]));
-    out.raw(",\"resource\":");
-    out.status(n, &[]);
-    out.raw(",\"search\":{\"mode\":\"match\"}}]}");
+    out.string(at);
+    out.raw(",\"total\":");
+    out.raw(&all.len().to_string());
+    for (i, n) in all.iter().enumerate() {
+        out.raw(if i == 0 { ",\"entry\":[{\"fullUrl\":" } else { ",{\"fullUrl\":" });
+        out.string(&format!("urn:uuid:{}", n.ids[1]));
+        out.raw(",\"resource\":");
+        out.status(n, &[]);
+        out.raw(",\"search\":{\"mode\":\"match\"}}");
+    }
+    out.raw(if all.is_empty() { "}" } else { "]}" });
     out.0
 }

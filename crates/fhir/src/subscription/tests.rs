@@ -202,7 +202,7 @@ fn bundles_are_valid_and_say_no_more_than_was_asked_for() {
         kind: Kind::QueryStatus,
         ..n
     };
-    let status = parsed(status_bundle(&failed));
+    let status = parsed(status_bundle(failed.ids[0], failed.at, &[failed]));
     assert_eq!(status["type"], "searchset");
     assert_eq!(
         status["entry"][0]["resource"]["parameter"][5]["valueCodeableConcept"]["text"],

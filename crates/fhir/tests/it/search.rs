@@ -379,7 +379,7 @@ fn what_cannot_be_answered_is_refused_by_name_and_without_the_value() {
         ),
         (
             "Patient?_list=$current-SECRET",
-            "not-supported parameter _list is supported for stored lists only",
+            "not-supported parameter _list is by the id of a stored List: this server keeps no lists of what is current ($current-problems and the like), whose content R4 leaves to each server",
         ),
         ("Observation?code:above=SECRET,", "value parameter code:above has an empty value"),
         (

@@ -18,6 +18,7 @@ use phial_base::{LogicalId, Version};
 use phial_engine::interaction::download::{Content, Download, Part};
 use phial_engine::interaction::upload::Upload;
 use phial_engine::{Caller, Failure, ReleasedFacts, ReleasedStream, Written};
+use phial_fhir::Doc;
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::IssueCode;
 
@@ -120,10 +121,11 @@ impl Uploader<'_> {
         &self,
         id: Option<LogicalId>,
         if_match: Option<Version>,
+        provenance: Option<Doc>,
         body: Body,
     ) -> Result<Written, Box<Refused>> {
         let mut pieces = body.into_data_stream();
-        let upload = match self.announced(id, if_match) {
+        let upload = match self.announced(id, if_match, provenance) {
             Ok(upload) => upload,
             Err(failure) => return Err(Box::new(Refused { failure, rest: pieces })),
         };
@@ -144,6 +146,7 @@ impl Uploader<'_> {
         &self,
         id: Option<LogicalId>,
         if_match: Option<Version>,
+        provenance: Option<Doc>,
     ) -> Result<Upload, Failure> {
         let coded = text(self.headers, header::CONTENT_ENCODING).map(str::trim);
         if coded.is_some_and(|c| !c.is_empty() && !c.eq_ignore_ascii_case("identity")) {
@@ -153,13 +156,6 @@ impl Uploader<'_> {
                 "send the content of a Binary as it is",
             ));
         }
-        if self.headers.contains_key("x-provenance") {
-            return Err(Failure::invalid(
-                IssueCode::NotSupported,
-                "X-Provenance",
-                "content by itself takes no Provenance along: create it after",
-            ));
-        }
         Ok(Upload {
             id,
             content_type: text(self.headers, header::CONTENT_TYPE).unwrap_or("").trim().to_owned(),
@@ -167,6 +163,7 @@ impl Uploader<'_> {
             if_match,
             if_none_match: text(self.headers, header::IF_NONE_MATCH).map(str::trim) == Some("*"),
             length: text(self.headers, header::CONTENT_LENGTH).and_then(|n| n.parse().ok()),
+            provenance,
         })
     }
 
@@ -289,8 +286,7 @@ pub(super) async fn download(
     };
     let (facts, owed) = (content.stream.facts().clone(), content.stream.owes_notice());
     let etag = format!("W/\"{}\"", facts.version);
-    let known = text(headers, header::IF_NONE_MATCH)
-        .is_some_and(|tags| tags.split(',').any(|t| t.trim() == etag || t.trim() == "*"));
+    let known = is_known(headers, &etag, facts.last_updated);
     let mut response = if known {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -301,6 +297,17 @@ pub(super) async fn download(
     answer::stamp(&mut response, &etag, facts.last_updated);
     answer::notice(&mut response, owed);
     Ok(Some(response))
+}
+
+/// Whether the client has this version: by its tag, or when it names none, by its date,
+/// which has no parts of seconds (RFC 9110 section 13.2.2).
+fn is_known(headers: &HeaderMap, etag: &str, last_updated: i64) -> bool {
+    if let Some(tags) = text(headers, header::IF_NONE_MATCH) {
+        return tags.split(',').any(|t| t.trim() == etag || t.trim() == "*");
+    }
+    text(headers, header::IF_MODIFIED_SINCE)
+        .and_then(|date| jiff::fmt::rfc2822::parse(date).ok())
+        .is_some_and(|at| last_updated.div_euclid(1_000_000) <= at.timestamp().as_second())
 }
 
 fn unsatisfiable(total: u64) -> Response<Body> {

@@ -1,6 +1,7 @@
 //! Every refusal there is: HTTP status, code of the OperationOutcome's issue, and what a
 //! client should make of it. `docs/reference/errors.md` is made from it, and the
-//! tests of routes, formats and capabilities hold what they are answered against it.
+//! tests of routes, formats, capabilities, attachments and exports hold what they are
+//! answered against it.
 
 use phial_fhir::issue::IssueCode::{self, *};
 
@@ -54,6 +55,7 @@ pub(crate) static ERRORS: &[(u16, IssueCode, &str)] = &[
         TooCostly,
         "It would cost too much: too many values, chains or levels. Ask for less at once.",
     ),
+    (400, NotFound, "The record that content is to be treated as is not there, or not for you."),
     (400, TooLong, "A value or the content is longer than may be."),
     (400, Processing, "The patch is none: it can't be carried out on any record."),
     (401, Login, "No token, or none that lives: `WWW-Authenticate` says which kind is taken."),
@@ -96,6 +98,11 @@ pub(crate) static ERRORS: &[(u16, IssueCode, &str)] = &[
         "The body's format, version, charset or coding is not read here: `Accept` or `Accept-Encoding` of the answer say what is.",
     ),
     (
+        416,
+        Value,
+        "The content has none of the bytes that `Range` asks for: `Content-Range` says how many it has.",
+    ),
+    (
         422,
         Processing,
         "The patch can't be applied to this record: a path leads nowhere, a test fails.",
@@ -109,6 +116,7 @@ pub(crate) static ERRORS: &[(u16, IssueCode, &str)] = &[
     ),
     (422, CodeInvalid, "What the patch makes of the record has a code that is not allowed there."),
     (422, Invariant, "What the patch makes of the record breaks a rule of its definition."),
+    (422, Security, "The malware scanner found something in the content: nothing was stored."),
     (422, NotSupported, "The patch asks for something that is not done here."),
     (
         429,

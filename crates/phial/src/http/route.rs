@@ -54,8 +54,10 @@ pub(crate) enum Route {
     ValidateCode(ResourceType, Option<LogicalId>, bool),
     /// `$status` of a subscription.
     SubscriptionStatus(LogicalId),
-    /// `$events` of a subscription.
-    SubscriptionEvents(LogicalId),
+    /// `$status` of the caller's own subscriptions; true when its parameters are in the body.
+    SubscriptionStatuses(bool),
+    /// `$events` of a subscription, in the same way.
+    SubscriptionEvents(LogicalId, bool),
     /// `$everything` of a patient or an encounter; true when its parameters are in the body.
     Everything(ResourceType, LogicalId, bool),
     /// `$break-glass` of a patient.
@@ -277,7 +279,7 @@ mod tests {
         check("PATCH", "/fhir/Patient/a", "default Patch");
         check("PATCH", "/fhir/Patient", "default PatchWhere");
         check("LINK", "/fhir/Patient/a", "default Method");
-        check("POST", "/fhir/Subscription/a/$status", "default Method");
+        check("PUT", "/fhir/Subscription/a/$status", "default Method");
         check("GET", "/fhir/$nonsense", "default NotSupported");
         check("GET", "/fhir/Patient/$nonsense", "default NotSupported");
         check("GET", "/fhir/Patient/a/$nonsense", "default NotSupported");

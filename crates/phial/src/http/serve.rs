@@ -15,7 +15,7 @@ use phial_engine::interaction::search::Search;
 use phial_engine::interaction::search_system::SystemSearch;
 use phial_engine::operation::export::Level;
 use phial_engine::operation::meta::Change;
-use phial_engine::operation::subscription::EventsAsked;
+use phial_engine::operation::subscription::{EventsAsked, StatusAsked};
 use phial_engine::operation::terminology::Sent;
 use phial_engine::{Caller, Failure, Known, part_of_one};
 use phial_fhir::capability::stored_types;
@@ -368,10 +368,17 @@ impl Incoming<'_> {
                 let status = engine.subscription_status(&self.caller, &id, &self.base).await?;
                 Ok(answer::released(status, None))
             }
-            Route::SubscriptionEvents(id) => {
-                let asked = events_asked(query)?;
-                let events = engine.subscription_events(&self.caller, &id, &asked, &self.base);
-                Ok(answer::released(events.await?, None))
+            Route::SubscriptionStatuses(posted) => {
+                let (caller, app, base) = (self.caller.clone(), self.app, self.base.clone());
+                let asked = statuses_asked(&self.asked(posted, query).await?)?;
+                let all = app.engine.subscription_statuses(&caller, &asked, &base).await?;
+                Ok(answer::released(all, None))
+            }
+            Route::SubscriptionEvents(id, posted) => {
+                let (caller, app, base) = (self.caller.clone(), self.app, self.base.clone());
+                let asked = events_asked(&self.asked(posted, query).await?)?;
+                let events = app.engine.subscription_events(&caller, &id, &asked, &base).await?;
+                Ok(answer::released(events, None))
             }
             Route::TypeHistory(ty) => self.changes(Some(ty), query).await,
             Route::SystemHistory => self.changes(None, query).await,
@@ -416,6 +423,7 @@ impl Incoming<'_> {
     /// Writes a Binary by its content.
     async fn upload(self, route: Route) -> Result<Response<Body>, Stop> {
         let if_match = self.if_match()?;
+        let provenance = self.provenance()?;
         let id = match route {
             Route::Update(_, id) => Some(id),
             _ => None,
@@ -423,7 +431,7 @@ impl Incoming<'_> {
         let (app, caller, base) = (self.app, self.caller, self.base);
         let uploader =
             binary::Uploader { app, caller: &caller, headers: self.headers, base: &base };
-        let w = match uploader.upload(id, if_match, self.body).await {
+        let w = match uploader.upload(id, if_match, provenance, self.body).await {
             Ok(w) => w,
             Err(refused) => {
                 let response = fail(&refused.failure);
@@ -572,18 +580,18 @@ impl Incoming<'_> {
 }
 
 /// The parameters of `$events`; any other is refused by name.
-fn events_asked(query: &str) -> Result<EventsAsked, Failure> {
+fn events_asked(pairs: &[(String, String)]) -> Result<EventsAsked, Failure> {
     let mut asked = EventsAsked::default();
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+    for (name, value) in pairs {
         let number = || {
             value.parse().map(Some).map_err(|_| {
-                Failure::invalid(IssueCode::Value, name.as_ref(), "expected a number of an event")
+                Failure::invalid(IssueCode::Value, name, "expected a number of an event")
             })
         };
-        match name.as_ref() {
+        match name.as_str() {
             "eventsSinceNumber" => asked.since = number()?,
             "eventsUntilNumber" => asked.until = number()?,
-            "content" => asked.content = Some(value.into_owned()),
+            "content" => asked.content = Some(value.clone()),
             "_format" | "_pretty" => {}
             _ => {
                 return Err(Failure::invalid(
@@ -591,6 +599,31 @@ fn events_asked(query: &str) -> Result<EventsAsked, Failure> {
                     "$events",
                     "$events takes eventsSinceNumber, eventsUntilNumber and content",
                 ));
+            }
+        }
+    }
+    Ok(asked)
+}
+
+/// The parameters of `$status` of the type; any other is refused by name.
+fn statuses_asked(pairs: &[(String, String)]) -> Result<StatusAsked, Failure> {
+    let mut asked = StatusAsked::default();
+    for (name, value) in pairs {
+        let each = value.split(',').map(str::to_owned);
+        match name.as_str() {
+            "id" => {
+                for id in each {
+                    let id = phial_base::LogicalId::new(&id);
+                    asked.ids.push(id.map_err(|_| {
+                        Failure::invalid(IssueCode::Value, "id", "expected a logical id")
+                    })?);
+                }
+            }
+            "status" => asked.statuses.extend(each),
+            "_format" | "_pretty" => {}
+            _ => {
+                let text = "$status takes id and status";
+                return Err(Failure::invalid(IssueCode::NotSupported, "$status", text));
             }
         }
     }

@@ -188,8 +188,16 @@ pub(crate) static ROWS: &[Row] = &[
     row(POST, "/CodeSystem/[id]/$validate-code", IN_CODE_SYSTEM, |p| {
         Some(Route::ValidateCode(p.ty?, Some(p.id?), true))
     }),
+    row(GET, "/Subscription/$status", STATUS, |_| Some(Route::SubscriptionStatuses(false))),
+    row(POST, "/Subscription/$status", STATUS, |_| Some(Route::SubscriptionStatuses(true))),
     row(GET, "/Subscription/[id]/$status", STATUS, |p| Some(Route::SubscriptionStatus(p.id?))),
-    row(GET, "/Subscription/[id]/$events", EVENTS, |p| Some(Route::SubscriptionEvents(p.id?))),
+    row(POST, "/Subscription/[id]/$status", STATUS, |p| Some(Route::SubscriptionStatus(p.id?))),
+    row(GET, "/Subscription/[id]/$events", EVENTS, |p| {
+        Some(Route::SubscriptionEvents(p.id?, false))
+    }),
+    row(POST, "/Subscription/[id]/$events", EVENTS, |p| {
+        Some(Route::SubscriptionEvents(p.id?, true))
+    }),
     row(GET, "/Patient/[id]/$everything", PATIENT_EVERYTHING, |p| {
         Some(Route::Everything(p.ty?, p.id?, false))
     }),

@@ -112,7 +112,7 @@ impl Incoming<'_> {
 
     /// The Provenance that comes with a write
     /// (<https://hl7.org/fhir/R4/provenance.html#header>).
-    fn provenance(&self) -> Result<Option<Doc>, Failure> {
+    pub(super) fn provenance(&self) -> Result<Option<Doc>, Failure> {
         let Some(value) = self.headers.get("x-provenance") else { return Ok(None) };
         match Doc::parse(value.as_bytes(), &Limits::default()) {
             Ok(doc) => Ok(Some(doc)),

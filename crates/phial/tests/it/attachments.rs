@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use phial_testkit::clamd::{FakeClamd, INFECTED, Mood};
 use phial_testkit::fixture::{BY_ENCOUNTER, BY_TEAM, UNTIED};
+use phial_testkit::refusal::is_documented;
 use phial_testkit::world::{Answer, Server, World, fhir, send};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -37,7 +38,14 @@ pub(crate) fn upload(
     if let Some(context) = context {
         request = request.header("x-security-context", context);
     }
-    send(request)
+    documented(request)
+}
+
+/// Sends it; a refusal is one of those that are documented.
+pub(crate) fn documented(request: reqwest::blocking::RequestBuilder) -> Answer {
+    let answer = send(request);
+    is_documented(&answer);
+    answer
 }
 
 /// The path of what was written: `Binary/id`.
@@ -52,6 +60,14 @@ fn read(server: &Server, role: &str, path: &str, headers: &[(&str, &str)]) -> An
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
+    if headers.iter().any(|(name, _)| *name == "range") {
+        // Content is no refusal, and need not be JSON.
+        let answer = send(request);
+        if answer.status == 416 {
+            is_documented(&answer);
+        }
+        return answer;
+    }
     send(request)
 }
 
@@ -60,7 +76,7 @@ fn json_of(server: &Server, role: &str, path: &str) -> Answer {
 }
 
 /// Every file below the directory of blobs.
-fn blobs(world: &World) -> Vec<PathBuf> {
+pub(crate) fn blobs(world: &World) -> Vec<PathBuf> {
     fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             let path = entry.path();
@@ -73,11 +89,11 @@ fn blobs(world: &World) -> Vec<PathBuf> {
     found
 }
 
-fn configure(world: &World, toml: &str) {
+pub(crate) fn configure(world: &World, toml: &str) {
     fs::write(world.home().join("phial.toml"), toml).unwrap();
 }
 
-fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
@@ -151,6 +167,17 @@ fn content_comes_back_whole_in_part_and_in_its_resource() {
         let _ = read(&server, "physician", &path, &this).expect(206);
         let known = read(&server, "physician", &path, &[("if-none-match", "W/\"1\"")]).expect(304);
         assert!(known.body.is_empty());
+        // Its date tells too, unless there is a tag that does.
+        let date = whole.header("last-modified").to_owned();
+        let since = |extra: &[(&str, &str)]| {
+            let headers = [&[("if-modified-since", date.as_str())], extra].concat();
+            read(&server, "physician", &path, &headers)
+        };
+        assert!(since(&[]).expect(304).body.is_empty());
+        let _ = since(&[("accept", "application/fhir+json")]).expect(304);
+        assert_eq!(since(&[("if-none-match", "W/\"7\"")]).expect(200).body.len(), len);
+        let old = [("if-modified-since", "Mon, 01 Jan 2001 00:00:00 GMT")];
+        assert_eq!(read(&server, "physician", &path, &old).expect(200).body.len(), len);
         let head = send(server.request("physician", Method::HEAD, &path)).expect(200);
         assert!(head.body.is_empty());
         assert_eq!(head.header("content-length"), len.to_string());
@@ -371,103 +398,6 @@ fn what_is_refused_is_refused_before_it_is_stored() {
         "request": {"method": "POST", "url": "DocumentReference"}});
     let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": [entry]});
     let _ = server.post("physician", "", &bundle).expect(400);
-}
-
-/// A JSON Patch as a physician.
-fn patch(server: &Server, path: &str, operations: &Value) -> Answer {
-    let request = server.request("physician", Method::PATCH, path);
-    let request = request.header("content-type", "application/json-patch+json");
-    send(request.body(operations.to_string()))
-}
-
-#[test]
-fn what_a_patch_brings_is_held_to_what_a_put_is_held_to() {
-    let world = clinic();
-    let scanner = FakeClamd::start(1 << 20);
-    configure(
-        &world,
-        &format!(
-            "[attachments]\nmax_inline_kib = 1\nscan = \"required\"\nscanner = \"{}\"\n\
-             scan_timeout_s = 5\n",
-            scanner.address()
-        ),
-    );
-    let server = world.serve();
-    let note = json!({"resourceType": "DocumentReference", "status": "current",
-        "subject": {"reference": context(BY_TEAM)},
-        "content": [{"attachment": {"data": base64(b"abc"), "size": 3}}]});
-    let made = server.post("physician", "DocumentReference", &note).expect(201).json();
-    let path = format!("DocumentReference/{}", made["id"].as_str().unwrap());
-    assert_eq!(scanner.scans(), 1);
-    let put = |member: &str, value: Value| {
-        let at = format!("/content/0/attachment/{member}");
-        patch(&server, &path, &json!([{"op": "add", "path": at, "value": value}]))
-    };
-    let refused = |answer: Answer, status: u16, code: &str, place: &str| {
-        let said = outcome(&answer.expect(status));
-        assert_eq!(said[0].0, code, "{said:?}");
-        assert_eq!(said[0].1, format!("DocumentReference.content[{place}"), "{said:?}");
-    };
-    refused(put("size", json!(4)), 400, "invariant", "0].attachment.size");
-    refused(put("hash", json!("AAAA")), 400, "invariant", "0].attachment.hash");
-    refused(put("data", json!(base64(&[1; 1025]))), 413, "too-long", "0].attachment.data");
-    refused(put("data", json!(base64(INFECTED))), 422, "security", "0].attachment.data");
-    // It may come under another name first.
-    let moved = json!([
-        {"op": "add", "path": "/content/-",
-            "value": {"attachment": {"title": base64(INFECTED)}}},
-        {"op": "move", "from": "/content/1/attachment/title",
-            "path": "/content/1/attachment/data"}]);
-    refused(patch(&server, &path, &moved), 422, "security", "1].attachment.data");
-    let inner = json!({"resourceType": "Parameters", "parameter": [{"name": "operation", "part": [
-        {"name": "type", "valueCode": "replace"},
-        {"name": "path", "valueString": "DocumentReference.content[0].attachment.data"},
-        {"name": "value", "valueBase64Binary": base64(INFECTED)}]}]});
-    let by_path = server.request("physician", Method::PATCH, &path);
-    refused(send(fhir(by_path, &inner)), 422, "security", "0].attachment.data");
-    let binary = json!({"resourceType": "Binary", "contentType": "application/json-patch+json",
-        "data": base64(moved.to_string().as_bytes())});
-    let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": [
-        {"resource": binary, "request": {"method": "PATCH", "url": path}}]});
-    let said = outcome(&server.post("physician", "", &bundle).expect(422));
-    let place = "Bundle.entry[0].resource.DocumentReference.content[1].attachment.data";
-    assert_eq!(said[0].1, place, "{said:?}");
-    // No verdict is no permission.
-    scanner.is(Mood::Fails);
-    let _ = put("data", json!(base64(b"abd"))).expect(503);
-    scanner.is(Mood::Scans);
-    let unchanged = server.get("physician", &path).expect(200).json();
-    assert_eq!(unchanged["meta"]["versionId"], "1");
-
-    // What is good is stored; what stays is not scanned again.
-    let before = scanner.scans();
-    let _ = put("hash", json!("qZk+NkcGgWq6PiVxeFDCbJzQ2J0=")).expect(200);
-    let _ = put("title", json!("a title")).expect(200);
-    let _ = patch(
-        &server,
-        &path,
-        &json!([{"op": "replace", "path": "/status", "value": "superseded"}]),
-    )
-    .expect(200);
-    assert_eq!(scanner.scans(), before);
-    let other = json!({"attachment": {"data": base64(b"more"), "size": 4}});
-    let add = json!([{"op": "add", "path": "/content/0", "value": other}]);
-    let _ = patch(&server, &path, &add).expect(200);
-    assert_eq!(scanner.scans(), before + 1, "the new one alone");
-    // A Binary is replaced, not patched: its content lies apart.
-    let there = upload(&server, "physician", Some(&context(BY_TEAM)), "text/plain", b"abc");
-    let there = path_of(&there.expect(201));
-    let kind = json!([{"op": "replace", "path": "/contentType", "value": "a/b"}]);
-    assert_eq!(outcome(&patch(&server, &there, &kind).expect(422))[0].0, "not-supported");
-    let _ = server.stop().expect(0);
-    let log = world.ok(&["audit", "tail", "-n", "100"]);
-    let found = log
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|e| e["kind"] == "denied" && e.to_string().contains("malware: Phial.Test-1"));
-    assert_eq!(found.count(), 4, "each find is written down: {log}");
-    assert_eq!(findings(&world, world.home(), &[]), Vec::<String>::new());
 }
 
 #[test]

@@ -101,6 +101,46 @@ fn every_way_to_fail_leaves_the_entries_around_it_alone() {
 }
 
 #[test]
+fn what_is_searched_in_a_batch_is_searched_as_by_itself() {
+    let world = clinic();
+    let server = world.serve();
+    let own = server.base().to_owned();
+    let urls = [
+        "?_type=Patient,Encounter&_count=200".to_owned(),
+        "/?_type=Patient&_id=absent".to_owned(),
+        format!("{own}?_type=Encounter&_count=200"),
+        format!("Patient/{}/Condition?_count=200", BY_TEAM.id),
+        format!("Patient/{}/Observation?code=2339-0", BY_TEAM.id),
+        format!("Patient/{}/Condition?_count=200", UNTIED.id),
+        "Condition?_count=200".to_owned(),
+    ];
+    let entries: Vec<Value> = urls.iter().map(|url| get(url)).collect();
+    for role in ["physician", "field-clinician", "billing"] {
+        let done = server.post(role, "", &batch(&entries)).expect(200).json();
+        for (url, entry) in urls.iter().zip(done["entry"].as_array().unwrap()) {
+            let url = url.trim_start_matches(own.as_str()).trim_start_matches('/');
+            let alone = match url.strip_prefix('?') {
+                Some(query) => server.get(role, &format!("{own}?{query}")),
+                None => server.get(role, url),
+            };
+            let ids = |bundle: &Value| -> Vec<String> {
+                let entries = bundle["entry"].as_array().cloned().unwrap_or_default();
+                entries.iter().map(|e| e["fullUrl"].as_str().unwrap().to_owned()).collect()
+            };
+            if alone.status == 200 {
+                assert_eq!(ids(&entry["resource"]), ids(&alone.json()), "{role}: {url}");
+            }
+            let status = entry["response"]["status"].as_str().unwrap();
+            assert!(status.starts_with(&alone.status.to_string()), "{role}: {url}: {entry}");
+        }
+    }
+    let found = server.post("physician", "", &batch(&entries)).expect(200).json();
+    assert!(found["entry"][0]["resource"]["entry"].as_array().unwrap().len() > 2);
+    let bad = [get("?_type=Nothing"), get(&format!("Patient/{}/Nothing?x=1", BY_TEAM.id))];
+    assert_eq!(statuses(&server.post("physician", "", &batch(&bad)).expect(200)), ["400", "400"]);
+}
+
+#[test]
 fn an_entry_of_a_batch_can_not_refer_to_another() {
     let world = clinic();
     let server = world.serve();

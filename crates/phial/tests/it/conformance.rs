@@ -210,9 +210,12 @@ fn a_filter_of_a_subscription_says_what_a_search_says() {
         let Some(ty) = ResourceType::from_name(ty) else { continue };
         let pairs: Vec<(String, String)> =
             form_urlencoded::parse(form.as_bytes()).into_owned().collect();
+        if form.contains("{base}") {
+            continue;
+        }
         let query = parse_query(ty, &pairs).unwrap();
         let plain = Query { filters: query.filters.clone(), ..Query::all(ty) };
-        if plain != query || !is_local(&query) || form.contains("{base}") {
+        if plain != query || !is_local(&query) {
             continue;
         }
         held += 1;

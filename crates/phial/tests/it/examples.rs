@@ -70,16 +70,12 @@ fn own(text: &str) -> (Members<'_>, Members<'_>) {
 }
 
 fn put(server: &Server, text: &str) -> (String, Answer) {
-    put_as(server, "import-client", text)
-}
-
-fn put_as(server: &Server, role: &str, text: &str) -> (String, Answer) {
     let json: serde_json::Value =
         serde_json::from_str(text.trim_start_matches('\u{feff}')).unwrap();
     let path =
         format!("{}/{}", json["resourceType"].as_str().unwrap(), json["id"].as_str().unwrap());
     let request = server
-        .request(role, Method::PUT, &path)
+        .request("import-client", Method::PUT, &path)
         .header("content-type", "application/fhir+json")
         .header("prefer", "return=minimal")
         .body(text.to_owned());
@@ -135,8 +131,8 @@ const REFUSED: [(&str, &str, &str); 2] = [
 #[test]
 fn hl7s_examples_come_back_as_they_were_sent() {
     let Some(files) = examples() else { return };
-    let mut world = clinic();
-    may_tell_biliwatch(&mut world);
+    let world = clinic();
+    may_tell_biliwatch(&world);
     let server = world.serve();
     let mut types = std::collections::BTreeSet::new();
     let mut accepted = 0;
@@ -163,10 +159,9 @@ fn hl7s_examples_come_back_as_they_were_sent() {
     assert_eq!((files.len(), accepted, types.len()), (750, 748, 140));
 }
 
-/// A client that may have subscriptions, and an agreement with the vendor at whose address
+/// An agreement with the vendor at whose address
 /// HL7's examples ask to be told. Nobody is called: their end lies in the past.
-fn may_tell_biliwatch(world: &mut World) {
-    world.user("sys", "system-client", None);
+fn may_tell_biliwatch(world: &World) {
     let toml = "[subscriptions]\nhosts = [\"biliwatch.com\"]\n";
     std::fs::write(world.home().join("phial.toml"), toml).unwrap();
     let vendor = ["vendor", "add", "Biliwatch", "--contact", "c", "--baa-from", "2020-01-01"];
@@ -178,7 +173,7 @@ fn may_tell_biliwatch(world: &mut World) {
 /// (<https://hl7.org/fhir/R4/subscription-definitions.html#Subscription.status>); the
 /// values of its headers, which may be secrets, are masked.
 fn comes_back_but_its_standing(server: &Server, text: &str) {
-    let (path, stored) = put_as(server, "system-client", text);
+    let (path, stored) = put(server, text);
     assert_eq!(stored.status, 201, "{}", stored.text());
     let own = |text: &str| {
         let mut all: serde_json::Value =
@@ -191,7 +186,7 @@ fn comes_back_but_its_standing(server: &Server, text: &str) {
     let mut sent = own(text);
     sent["channel"]["header"] = serde_json::json!(["Authorization: ********"]);
     loop {
-        let read = server.get("system-client", &path).expect(200).text();
+        let read = server.get("import-client", &path).expect(200).text();
         assert_eq!(own(&read), sent);
         // Its end is in the past.
         if read.contains(r#""status":"off""#) {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use phial_testkit::fixture::{
     self, BY_ENCOUNTER, BY_TEAM, CONDITIONS, NOTE, OBSERVATIONS, UNTIED, id,
 };
+use phial_testkit::refusal::is_documented;
 use phial_testkit::world::{Answer, Server, World, fhir, send};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -20,7 +21,9 @@ fn world() -> World {
 }
 
 fn ask(server: &Server, role: &str, path: &str) -> Answer {
-    send(server.request(role, Method::GET, path).header("prefer", "respond-async"))
+    let answer = send(server.request(role, Method::GET, path).header("prefer", "respond-async"));
+    is_documented(&answer);
+    answer
 }
 
 /// The URL of the status.
@@ -250,6 +253,103 @@ fn what_is_asked_for_narrows_it() {
     let manifest = settled(&server, role, &status).expect(200).json();
     let one = lines(&server, role, &manifest["output"]);
     assert_eq!(names(&one), BTreeSet::from([format!("Observation/{}", id("obs", BY_TEAM, 0))]));
+}
+
+#[test]
+fn provenances_go_with_their_records_when_asked() {
+    let world = world();
+    let server = world.serve();
+    let role = "privacy-officer";
+    let provenance = |name: &str, target: &str, recorded: &str| {
+        let p = json!({"resourceType": "Provenance", "id": name, "recorded": recorded,
+            "target": [{"reference": target}], "agent": [{"who": {"display": "x"}}]});
+        let _ = server.put("import-client", &p).expect(201);
+    };
+    let observation = format!("Observation/{}", id("obs", BY_TEAM, 0));
+    let condition = format!("Condition/{}", id("cond", BY_TEAM, 0));
+    provenance("first", &observation, "2024-01-01T00:00:00Z");
+    // Written later, and about earlier.
+    provenance("last", &observation, "2024-03-01T00:00:00Z");
+    provenance("middle", &observation, "2024-02-01T00:00:00Z");
+    provenance("other", &condition, "2024-01-01T00:00:00Z");
+    provenance("nobodys", "Device/elsewhere", "2024-01-01T00:00:00Z");
+    let found = |query: &str| -> Vec<String> {
+        let manifest = exported(&server, role, &format!("$export{query}"));
+        let all = lines(&server, role, &manifest["output"]);
+        let of = all.get("Provenance").into_iter().flatten();
+        let mut ids: Vec<String> = of.map(|p| p["id"].as_str().unwrap().to_owned()).collect();
+        ids.sort();
+        ids
+    };
+    let with = |query: &str, which: &str| {
+        found(&format!("?{query}includeAssociatedData={which}ProvenanceResources"))
+    };
+    assert_eq!(found("?_type=Observation"), [""; 0]);
+    assert_eq!(found("").len(), 5);
+    assert_eq!(with("_type=Observation&", "Relevant"), ["first", "last", "middle"]);
+    assert_eq!(with("_type=Observation&", "Latest"), ["last"]);
+    assert_eq!(with("_type=Observation,Provenance&", "Latest"), ["last"]);
+    let both = "_type=Observation&includeAssociatedData=LatestProvenanceResources&";
+    assert_eq!(with(both, "Relevant"), ["first", "last", "middle"]);
+    assert_eq!(with("", "Relevant"), ["first", "last", "middle", "other"]);
+    // What a filter leaves out takes its Provenances with it.
+    let late = "_type=Observation&_typeFilter=Observation?date=ge2024-06-01&";
+    assert_eq!(with(late, "Relevant"), [""; 0]);
+    // Of what a role does not see it gets none.
+    let manifest = exported(
+        &server,
+        "export-client",
+        "$export?_type=Condition&includeAssociatedData=RelevantProvenanceResources",
+    );
+    let all = lines(&server, "export-client", &manifest["output"]);
+    assert!(all["Condition"].len() > 1);
+    let _ = ask(&server, role, "$export?includeAssociatedData=_mine").expect(400);
+    let lenient = server.request(role, Method::GET, "$export?includeAssociatedData=_mine");
+    let _ = send(lenient.header("prefer", "respond-async, handling=lenient")).expect(202);
+}
+
+#[test]
+fn filters_know_value_sets() {
+    let world = world();
+    let server = world.serve();
+    let role = "export-client";
+    let count = |filter: &str| {
+        let path = format!("$export?_type=Observation&_typeFilter=Observation?{filter}");
+        let manifest = exported(&server, role, &path);
+        let all = lines(&server, role, &manifest["output"]);
+        all.get("Observation").map_or(0, Vec::len)
+    };
+    let all = fixture::PEOPLE.len() * OBSERVATIONS;
+    let set = "http://hl7.org/fhir/ValueSet/observation-status";
+    assert_eq!(count(&format!("status:in={set}")), all);
+    assert_eq!(count(&format!("status:not-in={set}")), 0);
+    assert_eq!(count("status:in=http://hl7.org/fhir/ValueSet/administrative-gender"), 0);
+    // One that is not held is no empty one.
+    let unknown = "$export?_typeFilter=Observation?code:in=http://a.example/ValueSet/none";
+    let _ = ask(&server, role, unknown).expect(400);
+}
+
+#[test]
+fn an_exported_binary_says_that_its_content_is_left_out() {
+    let world = world();
+    let server = world.serve();
+    let sent = crate::attachments::content(70_000);
+    let context = crate::attachments::context(BY_TEAM);
+    let upload = crate::attachments::upload(&server, "physician", Some(&context), "a/b", &sent);
+    let path = crate::attachments::path_of(&upload.expect(201));
+    let inline = json!({"resourceType": "Binary", "id": "inline", "contentType": "a/b",
+        "data": "YWJj", "securityContext": {"reference": context}});
+    let _ = server.put("import-client", &inline).expect(201);
+    let manifest = exported(&server, "privacy-officer", "$export?_type=Binary");
+    let all = lines(&server, "privacy-officer", &manifest["output"]);
+    let of = |id: &str| all["Binary"].iter().find(|b| b["id"] == id).unwrap();
+    let uploaded = of(path.trim_start_matches("Binary/"));
+    assert_eq!((&uploaded["data"], &uploaded["contentType"]), (&Value::Null, &json!("a/b")));
+    assert_eq!(uploaded["meta"]["tag"][0]["code"], "SUBSETTED");
+    assert_eq!(
+        (&of("inline")["data"], &of("inline")["meta"]["tag"]),
+        (&json!("YWJj"), &Value::Null)
+    );
 }
 
 #[test]

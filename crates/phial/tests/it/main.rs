@@ -11,6 +11,7 @@
 mod access;
 mod access_random;
 mod attachments;
+mod attachments_beside;
 mod batch;
 mod bucket;
 mod bulk_import;

@@ -27,6 +27,8 @@ pub(crate) struct Param {
     pub(crate) code: String,
     pub(crate) kind: String,
     pub(crate) bases: Vec<String>,
+    /// Of a reference: the types that it may be to; none: any.
+    pub(crate) targets: Vec<String>,
     pub(crate) path: Path,
     /// Of a composite: the number of each component and its path.
     pub(crate) parts: Vec<(u16, Part)>,
@@ -85,6 +87,7 @@ impl Facts {
                 code: f[1].to_owned(),
                 kind: f[2].to_owned(),
                 bases: list(f[3]),
+                targets: list(f[4]),
                 path,
                 parts,
             };
@@ -170,7 +173,13 @@ impl Oracle {
 
     /// The elements that a parameter looks at.
     pub(crate) fn elements<'v>(param: &'v Param, resource: &'v Value) -> Vec<At<'v>> {
-        param.path.of(resource)
+        let mut all = param.path.of(resource);
+        // The first resource of a Bundle is a composition or a message when it is one.
+        all.retain(|at| {
+            let own = at.value["resourceType"].as_str().filter(|_| param.kind == "reference");
+            own.is_none_or(|ty| param.targets.is_empty() || param.targets.iter().any(|t| t == ty))
+        });
+        all
     }
 }
 

@@ -464,6 +464,17 @@ const ROWS: &[Row] = &[
         })],
     },
     Row {
+        route: "GET [base]/Subscription/$status",
+        asks: &[("one's own", |s, r, _| get(s, r, "Subscription/$status"))],
+    },
+    Row {
+        route: "POST [base]/Subscription/$status",
+        asks: &[("one's own", |s, r, _| {
+            let p = parameters(&[("status", "code=active")]);
+            ask(s, r, Method::POST, "Subscription/$status", Some(&p))
+        })],
+    },
+    Row {
         route: "GET [base]/Subscription/[id]/$status",
         asks: &[
             ("a subscription of the system client", |s, r, _| {
@@ -473,6 +484,13 @@ const ROWS: &[Row] = &[
         ],
     },
     Row {
+        route: "POST [base]/Subscription/[id]/$status",
+        asks: &[("a subscription of the system client", |s, r, _| {
+            let path = format!("Subscription/{}/$status", subscribed(s));
+            ask(s, r, Method::POST, &path, Some(&parameters(&[])))
+        })],
+    },
+    Row {
         route: "GET [base]/Subscription/[id]/$events",
         asks: &[
             ("a subscription of the system client", |s, r, _| {
@@ -480,6 +498,13 @@ const ROWS: &[Row] = &[
             }),
             ("what is absent", |s, r, _| get(s, r, "Subscription/absent/$events")),
         ],
+    },
+    Row {
+        route: "POST [base]/Subscription/[id]/$events",
+        asks: &[("a subscription of the system client", |s, r, _| {
+            let path = format!("Subscription/{}/$events", subscribed(s));
+            ask(s, r, Method::POST, &path, Some(&parameters(&[])))
+        })],
     },
 ];
 

@@ -37,8 +37,7 @@ use phial_store::vessel::{Indexing, Vessel};
 use phial_testkit::faults::{Faults, VFS};
 use phial_testkit::points::Points;
 
-/// One piece of work. Each can be asked for again after it failed, as a client or an
-/// operator would.
+/// One piece of work. Each can be asked for again after it failed, as a client would.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     /// `phial init`.
@@ -361,6 +360,7 @@ impl Stage {
             if_match: None,
             if_none_match: false,
             length: None,
+            provenance: None,
         };
         let task = self.runtime.spawn(async move {
             let mut uploading = engine.upload(&caller, upload).await?;

@@ -174,6 +174,37 @@ fn after_a_handshake_a_subscriber_is_told_ids_and_nothing_more() {
     assert_eq!(again["entry"].as_array().unwrap().len(), 3, "{again}");
     let more = server.get(SYS, &format!("Subscription/{id}/$events?content=full-resource"));
     let _ = more.expect(400);
+    // Also posted, and of the type: its owner's own, as far as they are asked for.
+    let post = |path: &str, parameters: &Value| {
+        let body = json!({"resourceType": "Parameters", "parameter": parameters});
+        send(fhir(server.request(SYS, Method::POST, path), &body))
+    };
+    let posted = post(&format!("Subscription/{id}/$status"), &json!([])).expect(200).json();
+    assert_eq!(posted["entry"][0]["resource"]["parameter"], *parameters);
+    let since = json!([{"name": "eventsSinceNumber", "valueString": "3"}]);
+    let posted = post(&format!("Subscription/{id}/$events"), &since).expect(200).json();
+    assert_eq!(posted["entry"].as_array().unwrap().len(), 2, "{posted}");
+    let other = active(&server, &changed("urn:phial:topic:deleted:Device", &hook));
+    let of_type = |query: &str| {
+        let all = server.get(SYS, &format!("Subscription/$status{query}")).expect(200).json();
+        let entries = all["entry"].as_array().cloned().unwrap_or_default();
+        assert_eq!(all["total"], entries.len());
+        let whose = |e: &Value| {
+            let about = &e["resource"]["parameter"][0]["valueReference"]["reference"];
+            about.as_str().unwrap().rsplit('/').next().unwrap().to_owned()
+        };
+        entries.iter().map(whose).collect::<std::collections::BTreeSet<_>>()
+    };
+    let both = std::collections::BTreeSet::from([id.clone(), other.clone()]);
+    assert_eq!(of_type(""), both);
+    assert_eq!(of_type(&format!("?id={id},absent&status=active")), [id.clone()].into());
+    assert_eq!(of_type("?status=error"), [].into());
+    let ids = json!([{"name": "id", "valueId": other}]);
+    assert_eq!(post("Subscription/$status", &ids).expect(200).json()["total"], 1);
+    let _ = post("Subscription/$status", &json!([{"name": "x", "valueId": "y"}])).expect(400);
+    // Nobody else has any.
+    let none = server.get("import-client", "Subscription/$status").expect(200).json();
+    assert_eq!(none["total"], 0);
     for operation in ["$status", "$events"] {
         let path = format!("Subscription/{id}/{operation}");
         let _ = server.get("import-client", &path).expect(403);

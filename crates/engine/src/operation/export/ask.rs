@@ -1,18 +1,17 @@
 //! The kick-off: who may export, and what is asked for. What a role may never export or
 //! search by is refused from role and parameters alone, before any record is looked at.
 
-use phial_audit::{DetailKey, EventKind, OutcomeCode};
+use phial_audit::{DetailKey, Entry, EventKind, OutcomeCode};
 use phial_base::LogicalId;
 use phial_fhir::capability::stored_types;
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::IssueCode;
 use phial_fhir::reference::{RefKind, classify};
 use phial_fhir::search::{parse_query, span};
-use phial_policy::Action;
+use phial_policy::{Action, Permit};
 
-use super::{Export, KIND};
+use super::{Associated, Export, KIND};
 use crate::caller::Caller;
-use crate::codes::needs_codes;
 use crate::condition::form;
 use crate::entry;
 use crate::failure::{Failure, Refusal};
@@ -82,8 +81,18 @@ impl Engine {
     /// [`Engine::start_job`].
     pub async fn export(&self, caller: &Caller, asked: Kickoff) -> Result<Job, Failure> {
         let tenant = self.home(caller)?;
-        match self.prepare_export(tenant, caller, asked) {
-            Ok(export) => self.start_job(caller, KIND, export.written()).await,
+        let mut taken = entry::of(caller, EventKind::Export);
+        entry::note(&mut taken, DetailKey::Operation, KIND.to_owned());
+        let mut permits = Vec::new();
+        let prepared = self.prepare_export(tenant, caller, asked, (&mut taken, &mut permits));
+        match prepared {
+            Ok(export) => {
+                if !permits.is_empty() {
+                    // Value sets that filters name were read to see whether they are there.
+                    self.record(tenant, caller, vec![taken], None).await?;
+                }
+                self.start_job(caller, KIND, export.written()).await
+            }
             Err(failure) => {
                 let mut e = entry::of(caller, EventKind::Export);
                 entry::note(&mut e, DetailKey::Operation, KIND.to_owned());
@@ -103,6 +112,7 @@ impl Engine {
         tenant: &Tenant,
         caller: &Caller,
         asked: Kickoff,
+        (e, permits): (&mut Entry, &mut Vec<Permit>),
     ) -> Result<Export, Failure> {
         // The role first: whoever may not export learns nothing from parameters.
         let may = |ty: &str| !self.policy().ever(&caller.subject, Action::Export, ty).is_empty();
@@ -120,12 +130,17 @@ impl Engine {
             since: None,
             filters: Vec::new(),
             elements: Vec::new(),
+            associated: None,
             under: self.standing(caller),
             after: 0,
             files: Vec::new(),
         };
         for (name, value) in &asked.pairs {
-            self.export_parameter(caller, &mut export, &asked.level, name, value, asked.lenient)?;
+            if name == "_typeFilter" {
+                self.type_filter(tenant, caller, &mut export, value, (&mut *e, &mut *permits))?;
+            } else {
+                Self::export_parameter(&mut export, &asked.level, name, value, asked.lenient)?;
+            }
         }
         if let Some(types) = &export.types
             && let Some((ty, _)) = export.filters.iter().find(|(ty, _)| !types.contains(ty))
@@ -149,9 +164,30 @@ impl Engine {
         Ok(export)
     }
 
-    fn export_parameter(
+    /// `_typeFilter`: each is a search that the role may do. Value sets are looked up here
+    /// to see that they are there, and again when they are used.
+    fn type_filter(
         &self,
+        tenant: &Tenant,
         caller: &Caller,
+        export: &mut Export,
+        value: &str,
+        (e, permits): (&mut Entry, &mut Vec<Permit>),
+    ) -> Result<(), Failure> {
+        let all = filters(value).ok_or_else(|| {
+            bad("_typeFilter", "searches such as Observation?category=laboratory")
+        })?;
+        for (ty, query) in all {
+            let mut parsed = parse_query(ty, &form(&query))
+                .map_err(|issues| Failure::Invalid(Refusal { issues }))?;
+            self.guard_as(caller, &parsed, Action::Export)?;
+            self.look_up_codes(tenant, caller, &mut parsed, None, (&mut *e, &mut *permits))?;
+            export.filters.push((ty.name().to_owned(), query));
+        }
+        Ok(())
+    }
+
+    fn export_parameter(
         export: &mut Export,
         level: &Level,
         name: &str,
@@ -180,20 +216,6 @@ impl Engine {
                     }
                 }
             }
-            "_typeFilter" => {
-                let all = filters(value)
-                    .ok_or_else(|| bad(name, "searches such as Observation?category=laboratory"))?;
-                for (ty, query) in all {
-                    let mut parsed = parse_query(ty, &form(&query))
-                        .map_err(|issues| Failure::Invalid(Refusal { issues }))?;
-                    self.guard_as(caller, &parsed, Action::Export)?;
-                    // Whose value set it is would have to be asked at each restart anew.
-                    if needs_codes(&mut parsed) {
-                        return Err(bad(name, "searches by codes, not by value sets"));
-                    }
-                    export.filters.push((ty.name().to_owned(), query));
-                }
-            }
             "_elements" => {
                 for one in value.split(',').map(str::trim) {
                     let (ty, element) = match one.split_once('.') {
@@ -215,6 +237,22 @@ impl Engine {
                     export.elements.push((ty.map(str::to_owned), element.to_owned()));
                 }
             }
+            "includeAssociatedData" => {
+                for one in value.split(',').map(str::trim) {
+                    export.associated = match one {
+                        // Of several the one that leaves out least.
+                        "RelevantProvenanceResources" => Some(Associated::Relevant),
+                        "LatestProvenanceResources" => {
+                            export.associated.or(Some(Associated::Latest))
+                        }
+                        _ if lenient => export.associated,
+                        _ => {
+                            let those = "LatestProvenanceResources or RelevantProvenanceResources";
+                            return Err(bad(name, those));
+                        }
+                    };
+                }
+            }
             "patient" if *level != Level::System => {
                 let only = export.only.get_or_insert_default();
                 match classify(value) {
@@ -230,8 +268,8 @@ impl Engine {
                 return Err(Failure::invalid(
                     IssueCode::NotSupported,
                     "",
-                    "$export takes _outputFormat, _since, _type, _typeFilter and _elements, and \
-                     of patients or a group also patient",
+                    "$export takes _outputFormat, _since, _type, _typeFilter, _elements and \
+                     includeAssociatedData, and of patients or a group also patient",
                 ));
             }
         }

@@ -17,7 +17,7 @@ use phial_store::records::Row;
 use phial_store::vessel::{SNAPSHOT_LIFE_US, Unopened};
 use zeroize::Zeroizing;
 
-use super::Export;
+use super::{Associated, Export};
 use crate::caller::Caller;
 use crate::condition::form;
 use crate::entry;
@@ -35,6 +35,8 @@ pub(super) struct Scope {
     /// By type, the records that one of its filters found.
     filtered: HashMap<ResourceType, HashSet<RowId>>,
     parts: Vec<(Option<ResourceType>, BTreeSet<String>)>,
+    /// Definitions that filters were looked up in: to be written down before it is used.
+    pub(super) looked_at: Option<Entry>,
 }
 
 /// Lines by type and whether they are deletions, and how many those are.
@@ -60,7 +62,9 @@ impl Engine {
         tenant: &Tenant,
         caller: &Caller,
         export: &Export,
+        mut e: Entry,
     ) -> Result<Scope, Failure> {
+        let mut permits = Vec::new();
         let failed = Self::store_failure(caller);
         let types: Option<HashSet<ResourceType>> =
             export.types().map(|types| types.into_iter().collect());
@@ -96,7 +100,8 @@ impl Engine {
         let mut filtered: HashMap<ResourceType, HashSet<RowId>> = HashMap::new();
         for (ty, query) in &export.filters {
             let Some(ty) = ResourceType::from_name(ty) else { continue };
-            let found = self.filtered(tenant, caller, export, ty, query)?;
+            let looked = (&mut e, &mut permits);
+            let found = self.filtered(tenant, caller, export, (ty, query), looked)?;
             filtered.entry(ty).or_default().extend(found);
         }
         let mut parts: Vec<(Option<ResourceType>, BTreeSet<String>)> = Vec::new();
@@ -109,7 +114,8 @@ impl Engine {
                 None => parts.push((ty, BTreeSet::from([element.clone()]))),
             }
         }
-        Ok(Scope { types, patients, filtered, parts })
+        let looked_at = (!permits.is_empty()).then_some(e);
+        Ok(Scope { types, patients, filtered, parts, looked_at })
     }
 
     /// The patients who are members of a Group, if the caller may still export it.
@@ -154,6 +160,15 @@ impl Engine {
         Ok(ids.collect())
     }
 
+    /// The snapshot of the index that an export looks at. The index remembers what was
+    /// current for some minutes: an export that began before that looks at what is current
+    /// now.
+    fn snapshot(&self, tenant: &Tenant, caller: &Caller, export: &Export) -> Result<Seq, Failure> {
+        let now = tenant.vessel.catch_up().map_err(Self::store_failure(caller))?;
+        let age = self.clock().now().as_microsecond() - export.taken;
+        Ok(if age < SNAPSHOT_LIFE_US { export.at() } else { now })
+    }
+
     /// The records that a filter finds: those that a search as this caller would find,
     /// by what an export may show.
     fn filtered(
@@ -161,19 +176,16 @@ impl Engine {
         tenant: &Tenant,
         caller: &Caller,
         export: &Export,
-        ty: ResourceType,
-        query: &str,
+        (ty, query): (ResourceType, &str),
+        looked: (&mut Entry, &mut Vec<Permit>),
     ) -> Result<HashSet<RowId>, Failure> {
         let failed = Self::store_failure(caller);
         let mut query =
             parse_query(ty, &form(query)).map_err(|issues| Failure::Invalid(Refusal { issues }))?;
         self.guard_as(caller, &query, Action::Export)?;
+        let at = self.snapshot(tenant, caller, export)?;
+        self.look_up_codes(tenant, caller, &mut query, Some(at), looked)?;
         self.narrow(caller, Action::Export, &mut query);
-        let now = tenant.vessel.catch_up().map_err(&failed)?;
-        // The index remembers what was current for some minutes. An export that began
-        // before that is filtered by what is current now.
-        let age = self.clock().now().as_microsecond() - export.taken;
-        let at = if age < SNAPSHOT_LIFE_US { export.at() } else { now };
         let access = self.access(tenant, caller, Action::Export)?;
         let viewer = caller.viewer();
         let (mut found, mut after) = (HashSet::new(), None);
@@ -246,6 +258,7 @@ impl Engine {
         followed: bool,
     ) -> Result<Option<Permit>, Failure> {
         let h = &found.header;
+        let associated = export.associated.filter(|_| h.ty.name() == "Provenance");
         let about = match &scope.patients {
             Some((patients, _)) => h.patients.iter().any(|p| patients.contains(p)),
             None => !export.patients || !h.patients.is_empty(),
@@ -256,7 +269,9 @@ impl Engine {
         let typed = scope.types.as_ref().is_none_or(|types| types.contains(&h.ty));
         let filtered =
             h.deleted || scope.filtered.get(&h.ty).is_none_or(|rows| rows.contains(&found.row));
-        if !(about && since && told && typed && filtered) {
+        // A Provenance that goes with a record goes whatever is asked of the records.
+        let asked = since && typed && filtered;
+        if !(about && told && (asked || (associated.is_some() && !h.deleted))) {
             return Ok(None);
         }
         // A label set since hides its older versions as well.
@@ -267,7 +282,76 @@ impl Engine {
                 return Ok(None);
             }
         }
-        Ok(self.decide(tenant, caller, Action::Export, found)?.ok())
+        let permit = self.decide(tenant, caller, Action::Export, found)?.ok();
+        match (permit, associated.filter(|_| !h.deleted)) {
+            (Some(permit), Some(which)) => {
+                let goes =
+                    self.comes_along(tenant, caller, export, scope, (found, &permit), which)?;
+                Ok(goes.then_some(permit))
+            }
+            (permit, _) => Ok(permit),
+        }
+    }
+
+    /// Whether a Provenance is about a record that is exported: about any, or the most
+    /// recent one about it.
+    fn comes_along(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        export: &Export,
+        scope: &Scope,
+        (found, permit): (&Unopened, &Permit),
+        which: Associated,
+    ) -> Result<bool, Failure> {
+        let failed = Self::store_failure(caller);
+        let opened = tenant.vessel.open_record(permit, found).map_err(&failed)?;
+        let limits =
+            Limits { max_bytes: usize::MAX, max_elements: usize::MAX, ..Limits::default() };
+        let doc = Doc::parse(opened.body(), &limits)
+            .map_err(|_| failed(StoreError::Corrupt("a record that was opened is no JSON")))?;
+        for target in doc.root().member("target").into_iter().flat_map(Node::items) {
+            let Some(reference) = target.member("reference").and_then(Node::as_str) else {
+                continue;
+            };
+            let RefKind::Relative { type_: ty, id, .. } = classify(&reference) else { continue };
+            let Some(id) = LogicalId::new(id).ok().filter(|_| ty.name() != "Provenance") else {
+                continue;
+            };
+            let Some(of) = tenant.vessel.find(ty, &id).map_err(&failed)? else { continue };
+            if of.header.deleted
+                || self.exported(tenant, caller, export, scope, &of, false)?.is_none()
+            {
+                continue;
+            }
+            if which == Associated::Relevant
+                || self.latest_about(tenant, caller, export, &of)? == Some(found.row)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The most recent Provenance about a record that the caller may export.
+    fn latest_about(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        export: &Export,
+        of: &Unopened,
+    ) -> Result<Option<RowId>, Failure> {
+        let failed = Self::store_failure(caller);
+        let Some(ty) = ResourceType::from_name("Provenance") else { return Ok(None) };
+        let target = format!("{}/{}", of.header.ty.name(), of.header.id.as_str());
+        let pairs = [("target".to_owned(), target), ("_sort".to_owned(), "-recorded".to_owned())];
+        let mut query =
+            parse_query(ty, &pairs).map_err(|issues| Failure::Invalid(Refusal { issues }))?;
+        self.narrow(caller, Action::Export, &mut query);
+        let at = self.snapshot(tenant, caller, export)?;
+        let access = self.access(tenant, caller, Action::Export)?;
+        let page = tenant.vessel.search(&query, &caller.viewer(), &access, at, None, 1, false);
+        Ok(page.map_err(&failed)?.hits.first().map(|hit| hit.row))
     }
 }
 

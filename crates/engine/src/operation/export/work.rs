@@ -67,8 +67,13 @@ impl ExportWork {
         let scope = match known {
             Some(scope) => scope,
             None => {
-                let scope =
-                    tokio::task::block_in_place(|| engine.export_scope(tenant, caller, &export))?;
+                let e = named(caller, job);
+                let mut scope = tokio::task::block_in_place(|| {
+                    engine.export_scope(tenant, caller, &export, e)
+                })?;
+                if let Some(looked_at) = scope.looked_at.take() {
+                    engine.record(tenant, caller, vec![looked_at], None).await?;
+                }
                 let scope = Arc::new(scope);
                 self.scopes().insert(job.id.clone(), Arc::clone(&scope));
                 scope

@@ -33,6 +33,23 @@ pub struct EventsAsked {
     pub content: Option<String>,
 }
 
+/// What `$status` of the type may be asked for; nothing: all.
+#[derive(Clone, Debug, Default)]
+pub struct StatusAsked {
+    /// `id`: these.
+    pub ids: Vec<LogicalId>,
+    /// `status`: those that stand so.
+    pub statuses: Vec<String>,
+}
+
+impl StatusAsked {
+    fn is_for(&self, place: &Place) -> bool {
+        (self.ids.is_empty() || self.ids.contains(&place.id))
+            && (self.statuses.is_empty()
+                || self.statuses.iter().any(|s| s == place.standing.code()))
+    }
+}
+
 /// A subscription as the operator sees it: nothing of what it filters.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Shown {
@@ -137,12 +154,55 @@ impl Engine {
         };
         let permit = self.decide(tenant, caller, Action::Read, &found)?;
         let Ok(permit) = permit else { return Err(Failure::NotFound) };
-        let about = about(&place, &topic, Kind::QueryStatus, base);
-        let ids = [self.uuid(), self.uuid()];
-        let at = instant(self.clock().now().as_microsecond());
-        let body = status_bundle(&about.notification(&ids, &at));
         entry::target(&mut e, &found, &permit);
-        self.release(tenant, caller, e, &[permit], Bytes::from(body), None).await
+        let body = self.statuses(&[(place, topic)], base);
+        self.release(tenant, caller, e, &[permit], body, None).await
+    }
+
+    /// `$status` of the type: a searchset with the status of those of the caller's own
+    /// subscriptions that are asked for. Those of others are not there.
+    ///
+    /// # Errors
+    /// [`Failure::Busy`] when a store, the keys or the audit log can't be reached.
+    pub async fn subscription_statuses(
+        &self,
+        caller: &Caller,
+        asked: &StatusAsked,
+        base: &str,
+    ) -> Result<Released, Failure> {
+        let tenant = self.home(caller)?;
+        let failed = Self::store_failure(caller);
+        let mut e = asked_of(caller, "status");
+        let own: Vec<Place> = {
+            let held = tenant.subscriptions().map_err(&failed)?;
+            held.all().filter(|p| owns(caller, p) && asked.is_for(p)).cloned().collect()
+        };
+        let (mut all, mut permits) = (Vec::new(), Vec::new());
+        for place in own {
+            let found = tenant.vessel.find_row(place.row).map_err(&failed)?;
+            let Some(found) = found.filter(|f| !f.header.deleted) else { continue };
+            let Ok(permit) = self.decide(tenant, caller, Action::Read, &found)? else { continue };
+            let opened = tenant.vessel.open_record(&permit, &found).map_err(&failed)?;
+            let doc = parsed(opened.body()).map_err(&failed)?;
+            let Ok(asked) = read(&doc) else { continue };
+            entry::target(&mut e, &found, &permit);
+            permits.push(permit);
+            all.push((place, asked.topic.url().to_owned()));
+        }
+        entry::note(&mut e, DetailKey::Count, all.len().to_string());
+        let body = self.statuses(&all, base);
+        self.release(tenant, caller, e, &permits, body, None).await
+    }
+
+    /// The bundle that says how these stand: each with its topic.
+    fn statuses(&self, all: &[(Place, String)], base: &str) -> Bytes {
+        let at = instant(self.clock().now().as_microsecond());
+        let ids: Vec<[String; 2]> = all.iter().map(|_| [self.uuid(), self.uuid()]).collect();
+        let abouts: Vec<About<'_>> =
+            all.iter().map(|(place, topic)| about(place, topic, Kind::QueryStatus, base)).collect();
+        let told: Vec<_> =
+            abouts.iter().zip(&ids).map(|(about, ids)| about.notification(ids, &at)).collect();
+        Bytes::from(status_bundle(&self.uuid(), &at, &told))
     }
 
     /// `$events` of one subscription: what it was told, as far as the asker may still be
@@ -218,14 +278,7 @@ impl Engine {
             }
         };
         let place = tenant.subscriptions().map_err(&failed)?.place(row).cloned();
-        // Before the first version was taken up, whoever offered it is its owner.
-        let owner = |p: &Place| {
-            let terms = p.terms.clone().or_else(|| p.offers.last().map(|o| o.terms.clone()));
-            terms.is_some_and(|t| {
-                t.owner == caller.subject.id && t.purpose == caller.subject.purpose
-            })
-        };
-        let Some(place) = place.filter(owner) else {
+        let Some(place) = place.filter(|p| owns(caller, p)) else {
             entry::absent(e, ty, row);
             let failure = Failure::forbidden("only its owner is told how a subscription stands");
             return Ok(Err((OutcomeCode::Denied, failure)));
@@ -240,6 +293,13 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether the caller owns it. Before the first version was taken up, whoever offered it
+/// does.
+fn owns(caller: &Caller, place: &Place) -> bool {
+    let terms = place.terms.as_ref().or_else(|| place.offers.last().map(|o| &o.terms));
+    terms.is_some_and(|t| t.owner == caller.subject.id && t.purpose == caller.subject.purpose)
 }
 
 const fn amount(content: Content) -> u8 {

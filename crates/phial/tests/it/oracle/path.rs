@@ -63,7 +63,8 @@ fn outside<'t>(text: &'t str, at: &str) -> Vec<&'t str> {
 }
 
 impl Path {
-    /// `rooted`: the first name of each alternative is a type.
+    /// `rooted`: the first name of each alternative is a type, but where R4 leaves it out
+    /// (`InsurancePlan.name` is `name | alias`).
     pub(crate) fn new(text: &str, rooted: bool) -> Path {
         if text == "Patient.deceased.exists() and Patient.deceased != false" {
             return Path { alternatives: Vec::new(), deceased: true };
@@ -72,13 +73,14 @@ impl Path {
         for one in outside(text, " | ") {
             let mut steps = Vec::new();
             read(one.trim(), &mut steps);
-            let root = if rooted {
-                match steps.remove(0) {
-                    Step::Member(ty) => Some(ty),
-                    other => panic!("{text} starts with {other:?}"),
+            let root = match steps.first() {
+                Some(Step::Member(first)) if rooted => {
+                    let ty = first.starts_with(char::is_uppercase).then(|| first.clone());
+                    steps.drain(..usize::from(ty.is_some()));
+                    ty
                 }
-            } else {
-                None
+                Some(other) if rooted => panic!("{text} starts with {other:?}"),
+                _ => None,
             };
             alternatives.push(Alternative { root, steps });
         }

@@ -263,14 +263,20 @@ impl Oracle {
                 }
                 "reference" => references(at, &self.base)
                     .iter()
-                    .any(|f| self.reference_stands(modifier, &plain(text), f)),
+                    .any(|f| self.reference_stands(param, modifier, &plain(text), f)),
                 _ => return Err(unknown()),
             };
         }
         Ok(found)
     }
 
-    fn reference_stands(&self, modifier: Option<&str>, asked: &str, of: &Reference) -> bool {
+    fn reference_stands(
+        &self,
+        param: &Param,
+        modifier: Option<&str>,
+        asked: &str,
+        of: &Reference,
+    ) -> bool {
         if modifier == Some("identifier") {
             return of.identifier.as_ref().is_some_and(|t| token_stands(asked, t));
         }
@@ -281,7 +287,13 @@ impl Oracle {
         if asked.contains(':') {
             return of.url.as_deref() == Some(asked);
         }
-        of.id.as_deref() == Some(asked) && modifier.is_none_or(|ty| of.ty.as_deref() == Some(ty))
+        // An id alone is that of a type which the parameter may refer to: whatever else an
+        // element points at is no target of it (SearchParameter.target).
+        let meant =
+            param.targets.is_empty() || of.ty.as_ref().is_none_or(|ty| param.targets.contains(ty));
+        of.id.as_deref() == Some(asked)
+            && meant
+            && modifier.is_none_or(|ty| of.ty.as_deref() == Some(ty))
     }
 
     /// Whether `from` refers to `to` by the parameter.
