@@ -21,6 +21,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("node", "medplum.mjs"),
     ("node", "smart.mjs"),
     ("node", "browser_people.mjs"),
+    ("node", "browser_apps.mjs"),
     ("python", "fuzz.py"),
 ];
 

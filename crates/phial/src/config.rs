@@ -28,6 +28,7 @@ pub(crate) struct Config {
     pub(crate) jobs: Jobs,
     pub(crate) import: Import,
     pub(crate) oauth: Oauth,
+    pub(crate) scim: ScimRoles,
     pub(crate) review: Review,
     pub(crate) labels: Labels,
     pub(crate) caps: Caps,
@@ -277,6 +278,14 @@ impl Default for Oauth {
     fn default() -> Self {
         Oauth { hosts: Vec::new(), ca: None, access_minutes: 10, offline_days: 90, rationale: None }
     }
+}
+
+/// `[scim]`: what a directory may say of accounts.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ScimRoles {
+    /// The roles that a directory may give and take. None: it changes nothing.
+    pub(crate) roles: Vec<String>,
 }
 
 /// Whether malware is looked for in attachments.
@@ -691,6 +700,9 @@ pub(crate) const TEMPLATE: &str = "\
 # ca = \"/etc/phial/partners.pem\"      # who may vouch for them, if not the system's CAs
 # access_minutes = 10                   # of an app's access token; more than 60 needs a rationale
 # offline_days = 90                     # of offline_access; more than 366 needs a rationale
+
+[scim]
+# roles = [\"nurse\", \"billing\"]          # that a directory may give and take; none by default
 ";
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod prefer;
 mod pretty;
 mod readers;
 mod route;
+mod scim;
 mod serve;
 mod surface;
 mod tls;

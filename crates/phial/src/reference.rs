@@ -113,6 +113,11 @@ const SETTINGS: &[(&str, &str)] = &[
          (RFC 8705, `phial client add --certificate`). Browsers may ask their user for one then.",
     ),
     (
+        "scim.roles",
+        "The roles that a directory may give and take over SCIM 2.0. None by default. Accounts \
+         with any other role are not the directory's, and look absent to it.",
+    ),
+    (
         "oauth.hosts",
         "The hosts (`HOST` or `HOST:PORT`) that keys of apps and services may be fetched from. \
          None by default.",
@@ -132,12 +137,6 @@ const SETTINGS: &[(&str, &str)] = &[
          than 366 needs `oauth.rationale`.",
     ),
     ("oauth.rationale", "Why the settings of this section depart from the safe defaults."),
-    (
-        "http.public_url",
-        "The address by which browsers and apps know this server, `https://host[:port]`. Without \
-         one, pages are for this machine alone, and apps may ask under the names in the \
-         certificate.",
-    ),
     (
         "fhir.conditional_delete",
         "How many records `DELETE Type?query` may end: `single`, or with `multiple` all that \

@@ -393,6 +393,21 @@ impl Tickets {
         Ok(found)
     }
 
+    /// The ticket of this kind, used up, withdrawn, ended or not: whose it was.
+    ///
+    /// # Errors
+    /// When keys or the store can't be had.
+    pub fn known(
+        &self,
+        tenant: &TenantId,
+        kind: TicketKind,
+        token: &str,
+    ) -> Result<Option<Ticket>, Error> {
+        let Some(hash) = hash_of(kind, token) else { return Ok(None) };
+        let mut state = self.state();
+        state.slot.with(|db| self.read(db, tenant, kind, &hash))
+    }
+
     /// Uses up a ticket that counts once, and makes what `given` wants for it, in one
     /// transaction: a crash leaves the ticket unused or the others made.
     ///

@@ -471,6 +471,17 @@ impl Apps {
         )
     }
 
+    /// The app that a refresh token was given to, whatever has become of it since.
+    ///
+    /// # Errors
+    /// A store's.
+    pub fn given_to(&self, tenant: &TenantId, refresh: &str) -> Result<Option<String>, Error> {
+        match self.tickets.known(tenant, TicketKind::Refresh, refresh)? {
+            Some(ticket) => opened::<Standing>(&ticket).map(|s| Some(s.client)),
+            None => Ok(None),
+        }
+    }
+
     /// An access token for a service.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 //! someone says that this one is that (RFC 9700 section 4.10).
 
 mod jwks;
+mod launch;
 mod metadata;
 mod proof;
 mod token;
@@ -50,6 +51,7 @@ pub(crate) enum Endpoint {
     Introspect,
     Revoke,
     UserInfo,
+    Launch,
 }
 
 /// A row of the table of endpoints.
@@ -105,6 +107,12 @@ pub(crate) static ENDPOINTS: &[EndpointRow] = &[
     row(POST, "/oauth/introspect", Endpoint::Introspect, "What a token stands for (RFC 7662)."),
     row(POST, "/oauth/revoke", Endpoint::Revoke, "A client gives a token back (RFC 7009)."),
     row(BOTH, "/oauth/userinfo", Endpoint::UserInfo, "Who a token's user is."),
+    row(
+        POST,
+        "/oauth/launch",
+        Endpoint::Launch,
+        "An EHR begins a launch: an app, a patient, perhaps an encounter.",
+    ),
 ];
 
 /// An endpoint that was found, of which tenant.
@@ -136,6 +144,7 @@ pub(crate) struct Ask<'a> {
     pub(crate) info: RequestInfo,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) form: Vec<(String, String)>,
+    pub(crate) body: Bytes,
     pub(crate) certificate: Option<Arc<str>>,
 }
 
@@ -230,6 +239,7 @@ pub(super) async fn answer(
         },
         headers: &parts.headers,
         form: if is_form { pairs(&body) } else { Vec::new() },
+        body,
         certificate: parts.extensions.get::<PeerCertificate>().map(|c| Arc::clone(&c.0)),
         tenant_id: found.tenant,
     };
@@ -242,6 +252,7 @@ pub(super) async fn answer(
         Endpoint::Introspect => tokens::introspect(&ask).await,
         Endpoint::Revoke => tokens::revoke(&ask).await,
         Endpoint::UserInfo => tokens::userinfo(&ask).await,
+        Endpoint::Launch => launch::launch(&ask).await,
     };
     match ended {
         Ok(response) => response,

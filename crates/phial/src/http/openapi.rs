@@ -33,6 +33,42 @@ pub(crate) fn document() -> Value {
             }
         }
     }
+    for (path, methods) in super::scim::ROUTES {
+        let object = json!({"application/scim+json": {"schema": {"type": "object"}}});
+        let refused = json!({"description": "Refused, in SCIM's form.", "content": object});
+        let mut entry = Map::new();
+        if path.contains("[id]") {
+            entry.insert(
+                "parameters".to_owned(),
+                json!([{
+                    "name": "id", "in": "path", "required": true, "schema": {"type": "string"},
+                }]),
+            );
+        }
+        for method in *methods {
+            let mut said = json!({
+                "operationId": format!("{method} {path}"),
+                "summary": "SCIM 2.0 (RFC 7644), for a service with the scope scim.",
+                "responses": {
+                    "200": {"description": "Done.", "content": object},
+                    "201": {"description": "Made.", "content": object},
+                    "204": {"$ref": "#/components/responses/Done"},
+                    "304": {"$ref": "#/components/responses/Unchanged"},
+                    "400": refused, "401": refused, "403": refused, "404": refused,
+                    "409": refused, "412": refused, "413": refused, "421": refused,
+                    "503": {"$ref": "#/components/responses/Refused"},
+                },
+            });
+            if matches!(*method, "POST" | "PUT" | "PATCH")
+                && let Some(said) = said.as_object_mut()
+            {
+                said.insert("requestBody".to_owned(), json!({"content": object}));
+            }
+            entry.insert(method.to_ascii_lowercase(), said);
+        }
+        let path = path.replace("[id]", "{id}");
+        paths.insert(path, Value::Object(entry));
+    }
     for row in ROWS {
         let (path, parameters) = path(row);
         let entry = paths.entry(path).or_insert_with(|| json!({"parameters": parameters}));

@@ -12,6 +12,7 @@
 
 pub(crate) mod account;
 pub(crate) mod again;
+pub(crate) mod apps;
 pub(crate) mod assets;
 pub(crate) mod enrol;
 pub(crate) mod hashing;

@@ -369,6 +369,9 @@ mod tests {
         for row in super::super::oauth::ENDPOINTS {
             rows.extend(row.methods.iter().map(|m| format!("{m} {}", row.path)));
         }
+        for (path, methods) in super::super::scim::ROUTES {
+            rows.extend(methods.iter().map(|m| format!("{m} {path}")));
+        }
         rows.extend(PAGES.iter().map(|r| format!("{} {}", r.method, r.path)));
         rows.extend(ROWS.iter().map(|r| format!("{} [base]{}", r.method, r.path)));
         assert_eq!(golden, rows, "add the route to crates/phial/tests/it/routes.rs");

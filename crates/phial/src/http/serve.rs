@@ -36,7 +36,7 @@ use super::route::{NoRoute, Route, route, tenant};
 use super::surface::{self, Plain};
 use super::urls;
 use super::writes::written;
-use super::{answer, coding, cors, negotiate, oauth, openapi, pages};
+use super::{answer, coding, cors, negotiate, oauth, openapi, pages, scim};
 use crate::app::App;
 use crate::config::PhiInUrls;
 
@@ -51,6 +51,7 @@ pub(super) async fn handle(
         tenant(request.uri().path()).map(|(tenant, rest)| (tenant, route(request.method(), rest)));
     let short = match &asked {
         _ if oauth::find(request.uri().path()).is_some() => false,
+        _ if scim::find(request.uri().path()).is_some() => false,
         // A page may wait for a password to be judged.
         None => !surface::is_page(request.uri().path()),
         Some((_, Err(_))) => true,
@@ -137,6 +138,9 @@ async fn dispatch(
     let app: &App = &front.app;
     if let Some(found) = oauth::find(request.uri().path()) {
         return oauth::answer(front, peer, id, found, wants, request).await;
+    }
+    if let Some(found) = scim::find(request.uri().path()) {
+        return scim::answer(front, peer, id, found, request).await;
     }
     if request.uri().path_and_query().is_none_or(|p| p.as_str().len() <= MAX_URL)
         && let Some(found) = pages::find(request.uri().path())

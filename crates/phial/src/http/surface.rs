@@ -301,7 +301,8 @@ const fn page(method: Method, path: &'static str, kind: Kind, answer: Handler) -
 }
 
 use super::pages::{
-    Handler, account, again, assets, enrol, home, invite, login, passkeys, people, review, second,
+    Handler, account, again, apps, assets, enrol, home, invite, login, passkeys, people, review,
+    second,
 };
 
 /// The pages for people, and what belongs to them.
@@ -319,6 +320,11 @@ pub(crate) static PAGES: &[PageRow] = &[
     page(POST, "/logout", Kind::Form, |v| Box::pin(login::log_out(v))),
     page(GET, "/invite/[token]", Kind::Page, |v| Box::pin(invite::show(v))),
     page(POST, "/invite/[token]", Kind::Form, |v| Box::pin(invite::submit(v))),
+    page(GET, "/oauth/authorize", Kind::Page, |v| Box::pin(apps::authorize::show(v))),
+    page(POST, "/oauth/consent", Kind::Form, |v| Box::pin(apps::consent::submit(v))),
+    page(POST, "/oauth/patient", Kind::Form, |v| Box::pin(apps::patient::submit(v))),
+    page(GET, "/account/apps", Kind::Page, |v| Box::pin(apps::granted::show(v))),
+    page(POST, "/account/apps/end", Kind::Form, |v| Box::pin(apps::granted::end(v))),
     page(GET, "/account", Kind::Page, |v| Box::pin(account::show(v))),
     page(POST, "/account/password", Kind::Form, |v| Box::pin(account::password(v))),
     page(GET, "/account/enrol", Kind::Page, |v| Box::pin(enrol::show(v))),

@@ -10,6 +10,7 @@
 
 mod access;
 mod access_random;
+mod apps;
 mod attachments;
 mod attachments_beside;
 mod batch;
@@ -55,6 +56,7 @@ mod roles_fields;
 mod routes;
 mod routes_operations;
 mod routes_pages;
+mod scim;
 mod services;
 mod steps;
 mod steps_stage;

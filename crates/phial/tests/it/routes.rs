@@ -161,6 +161,91 @@ const ROWS: &[Row] = &[
         asks: &[("with a token of no app", |s, r, _| form(s, r, "../oauth/userinfo", ""))],
     },
     Row {
+        route: "POST /oauth/launch",
+        asks: &[("of an app that there is not", |s, r, _| {
+            let body = json!({"client": "x", "patient": BY_TEAM.id});
+            ask(s, r, Method::POST, "../oauth/launch", Some(&body))
+        })],
+    },
+    Row {
+        route: "GET /scim/v2/ServiceProviderConfig",
+        asks: &[("with a token that is no service's", |s, r, _| {
+            ask(s, r, Method::GET, "../scim/v2/ServiceProviderConfig", None)
+        })],
+    },
+    Row {
+        route: "GET /scim/v2/ResourceTypes",
+        asks: &[("with a token that is no service's", |s, r, _| {
+            ask(s, r, Method::GET, "../scim/v2/ResourceTypes", None)
+        })],
+    },
+    Row {
+        route: "GET /scim/v2/Schemas",
+        asks: &[("with a token that is no service's", |s, r, _| {
+            ask(s, r, Method::GET, "../scim/v2/Schemas", None)
+        })],
+    },
+    Row {
+        route: "GET /scim/v2/Users",
+        asks: &[("with a token that is no service's", |s, r, _| {
+            ask(s, r, Method::GET, "../scim/v2/Users", None)
+        })],
+    },
+    Row {
+        route: "POST /scim/v2/Users",
+        asks: &[("with a token that is no service's", |s, r, _| {
+            ask(s, r, Method::POST, "../scim/v2/Users", None)
+        })],
+    },
+    Row {
+        route: "GET /scim/v2/Users/[id]",
+        asks: &[("with a token that is no service's", |s, r, _| {
+            ask(s, r, Method::GET, "../scim/v2/Users/x", None)
+        })],
+    },
+    Row {
+        route: "PUT /scim/v2/Users/[id]",
+        asks: &[("with a token that is no service's", |s, r, _| {
+            ask(s, r, Method::PUT, "../scim/v2/Users/x", None)
+        })],
+    },
+    Row {
+        route: "PATCH /scim/v2/Users/[id]",
+        asks: &[("with a token that is no service's", |s, r, _| {
+            ask(s, r, Method::PATCH, "../scim/v2/Users/x", None)
+        })],
+    },
+    Row {
+        route: "DELETE /scim/v2/Users/[id]",
+        asks: &[("with a token that is no service's", |s, r, _| {
+            ask(s, r, Method::DELETE, "../scim/v2/Users/x", None)
+        })],
+    },
+    Row {
+        route: "GET /scim/v2/Groups",
+        asks: &[("with a token that is no service's", |s, r, _| {
+            ask(s, r, Method::GET, "../scim/v2/Groups", None)
+        })],
+    },
+    Row {
+        route: "GET /scim/v2/Groups/[id]",
+        asks: &[("with a token that is no service's", |s, r, _| {
+            ask(s, r, Method::GET, "../scim/v2/Groups/x", None)
+        })],
+    },
+    Row {
+        route: "PUT /scim/v2/Groups/[id]",
+        asks: &[("with a token that is no service's", |s, r, _| {
+            ask(s, r, Method::PUT, "../scim/v2/Groups/x", None)
+        })],
+    },
+    Row {
+        route: "PATCH /scim/v2/Groups/[id]",
+        asks: &[("with a token that is no service's", |s, r, _| {
+            ask(s, r, Method::PATCH, "../scim/v2/Groups/x", None)
+        })],
+    },
+    Row {
         route: "GET [base]/metadata",
         asks: &[("the capability statement", |s, r, _| get(s, r, "metadata"))],
     },

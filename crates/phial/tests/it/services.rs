@@ -94,7 +94,7 @@ fn with(server: &Server, assertion: &str, scope: &str) -> Answer {
 }
 
 /// Registers a service under an account of this role.
-fn register(world: &World, client: &str, role: &str, scopes: &str, keys: &[&Key]) {
+pub(crate) fn register(world: &World, client: &str, role: &str, scopes: &str, keys: &[&Key]) {
     let _ = world.ok(&["user", "add", client, "--role", role]);
     let file = world.dir().join(format!("{client}.jwks"));
     let set = json!({"keys": keys.iter().map(|k| k.jwk()).collect::<Vec<_>>()});
@@ -104,7 +104,7 @@ fn register(world: &World, client: &str, role: &str, scopes: &str, keys: &[&Key]
     let _ = world.ok(&[&args[..], &[client, "--jwks", file, "--scope", scopes]].concat());
 }
 
-fn access(server: &Server, key: &Key, client: &str, scope: &str) -> String {
+pub(crate) fn access(server: &Server, key: &Key, client: &str, scope: &str) -> String {
     let jti = format!("{client}-{scope}-{}", now());
     let answer = with(server, &key.sign(&key.header(), &claims(server, client, &jti)), scope);
     answer.expect(200).json()["access_token"].as_str().unwrap().to_owned()

@@ -9,9 +9,41 @@ use serde_json::{Value, json};
 use super::{Ask, Ends, json_answer};
 
 /// SMART's capabilities that are there; what is not is not claimed.
-const CAPABILITIES: [&str; 2] = ["client-confidential-asymmetric", "permission-v2"];
+const CAPABILITIES: [&str; 16] = [
+    "launch-ehr",
+    "launch-standalone",
+    "client-public",
+    "client-confidential-symmetric",
+    "client-confidential-asymmetric",
+    "sso-openid-connect",
+    "context-banner",
+    "context-ehr-patient",
+    "context-ehr-encounter",
+    "context-standalone-patient",
+    "permission-offline",
+    "permission-online",
+    "permission-patient",
+    "permission-user",
+    "permission-v1",
+    "permission-v2",
+];
 
-const SCOPES: [&str; 2] = ["system/*.cruds", "system/*.rs"];
+const SCOPES: [&str; 14] = [
+    "openid",
+    "fhirUser",
+    "profile",
+    "launch",
+    "launch/patient",
+    "launch/encounter",
+    "online_access",
+    "offline_access",
+    "patient/*.cruds",
+    "patient/*.rs",
+    "user/*.cruds",
+    "user/*.rs",
+    "system/*.cruds",
+    "system/*.rs",
+];
 
 /// What both documents say.
 fn common(ask: &Ask<'_>) -> Value {
@@ -19,12 +51,14 @@ fn common(ask: &Ask<'_>) -> Value {
     json!({
         "issuer": ask.root,
         "jwks_uri": at("/oauth/jwks"),
+        "authorization_endpoint": at("/oauth/authorize"),
         "token_endpoint": at("/oauth/token"),
         "introspection_endpoint": at("/oauth/introspect"),
         "revocation_endpoint": at("/oauth/revoke"),
         "userinfo_endpoint": at("/oauth/userinfo"),
-        "grant_types_supported": ["client_credentials"],
-        "response_types_supported": [],
+        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
         "scopes_supported": SCOPES,
         "code_challenge_methods_supported": ["S256"],
         "token_endpoint_auth_methods_supported": [
@@ -33,6 +67,7 @@ fn common(ask: &Ask<'_>) -> Value {
         ],
         "token_endpoint_auth_signing_alg_values_supported": ["RS384", "ES384"],
         "tls_client_certificate_bound_access_tokens": true,
+        "authorization_response_iss_parameter_supported": true,
     })
 }
 
@@ -40,6 +75,7 @@ pub(super) fn smart(ask: &Ask<'_>) -> Result<Response<Body>, Ends> {
     let mut said = common(ask);
     if let Some(said) = said.as_object_mut() {
         said.insert("capabilities".to_owned(), json!(CAPABILITIES));
+        said.insert("management_endpoint".to_owned(), json!(format!("{}/account/apps", ask.root)));
     }
     Ok(json_answer(StatusCode::OK, &said))
 }

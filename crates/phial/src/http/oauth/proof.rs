@@ -73,6 +73,24 @@ impl Ask<'_> {
         }
     }
 
+    /// The public app that a refresh token was given to, when the request names none:
+    /// SMART's own library leaves the name out, and RFC 6749 section 6 asks it only of
+    /// clients that prove themselves.
+    ///
+    /// # Errors
+    /// A store's.
+    pub(super) fn unnamed(&self) -> Result<Option<Client>, Ends> {
+        let named = self.headers.contains_key(axum::http::header::AUTHORIZATION)
+            || self.field("client_id")?.is_some()
+            || self.field("client_assertion")?.is_some();
+        let refreshes = self.field("grant_type")? == Some("refresh_token");
+        let token = self.field("refresh_token")?.filter(|_| refreshes && !named);
+        let Some(token) = token else { return Ok(None) };
+        let Some(id) = self.app.apps.given_to(&self.tenant_id, token)? else { return Ok(None) };
+        let found = Clients::new(self.control()).find(&id)?;
+        Ok(found.filter(|c| c.active && c.kind == ClientKind::Public))
+    }
+
     async fn asserted(
         &self,
         assertion: &str,

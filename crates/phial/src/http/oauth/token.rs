@@ -28,7 +28,10 @@ pub(super) async fn token(ask: &Ask<'_>) -> Result<Response<Body>, Ends> {
     if !matches!(grant, Some("authorization_code" | "refresh_token" | "client_credentials")) {
         return Err(refused(RefusedCode::UnsupportedGrantType, "no grant_type that is known here"));
     }
-    let (client, proof) = ask.client().await?;
+    let (client, proof) = match ask.unnamed()? {
+        Some(public) => (public, Proof::None),
+        None => ask.client().await?,
+    };
     let about = |r: Refused| Ends::Refused(r, Some(client.id.clone()));
     let refuse = |code, why| about(Refused::new(code, why));
     let needs = |name: &'static str| -> Result<&str, Ends> {

@@ -33,7 +33,6 @@ impl IsPage {
 
 /// Lets forms of this page lead to another origin in the end: an app's that asked for a
 /// log-in, and is registered with it.
-#[expect(dead_code, reason = "for the pages of the authorization server")]
 pub(crate) fn forms_to(response: &mut Response<Body>, origin: &str) {
     response.extensions_mut().insert(IsPage { forms_to: Some(origin.to_owned()) });
 }
@@ -141,7 +140,7 @@ impl<'a> Page<'a> {
                         a.brand href={ (prefix) "/" } { "Phial" }
                         @if let Some(person) = whole {
                             nav aria-label="Main" {
-                                @for (path, name) in [("/account", "Your account")] {
+                                @for (path, name) in [("/account", "Your account"), ("/account/apps", "Apps")] {
                                     a href={ (prefix) (path) } { (name) }
                                 }
                                 @if manages {
