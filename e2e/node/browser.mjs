@@ -196,6 +196,8 @@ export class Visitor {
     const title = await page.title();
     if (this.looked.has(title) || !this.allowed(new URL(page.url()))) return;
     this.looked.add(title);
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(wide <= 0, `"${title}" is ${wide} pixels wider than the window`);
     for (const scheme of ['light', 'dark']) {
       await page.emulateMediaFeatures([
         { name: 'prefers-color-scheme', value: scheme },

@@ -176,8 +176,11 @@ impl<'a> Page<'a> {
                         @if let Some(person) = whole {
                             p {
                                 "You are logged out after "
-                                (person.session.idle.as_secs() / 60)
-                                " minutes without use."
+                                @match person.session.idle.as_secs() / 60 {
+                                    1 => "a minute",
+                                    minutes => { (minutes) " minutes" }
+                                }
+                                " without use."
                             }
                         }
                     }

@@ -209,10 +209,12 @@ fn page(
     };
     let content = html! {
         dl.facts {
-            dt { "Name" } dd { (account.name.as_deref().unwrap_or("")) }
+            @if let Some(name) = &account.name { dt { "Name" } dd { (name) } }
             dt { "Standing" } dd { (account.standing()) }
-            dt { "Unit" } dd { (account.unit.as_deref().unwrap_or("")) }
-            dt { "Factors" } dd { (factors.kinds().join(", ")) }
+            @if let Some(unit) = &account.unit { dt { "Unit" } dd { (unit) } }
+            dt { "Factors" } dd {
+                @if factors.kinds().is_empty() { "none yet" } @else { (factors.kinds().join(", ")) }
+            }
             dt { "Last used" } dd { @match used { Some(at) => (when(at)), None => "never" } }
             dt { "Log-ins and tokens alive" } dd { (living) }
             @if let Some(until) = pending { dt { "Invited until" } dd { (when(until)) } }

@@ -45,7 +45,7 @@ pub(crate) async fn show(visit: Visit) -> Answer {
                 }
                 dl.facts {
                     dt { "Roles" } dd { (account.roles.join(", ")) }
-                    dt { "Unit" } dd { (account.unit.as_deref().unwrap_or("")) }
+                    @if let Some(unit) = &account.unit { dt { "Unit" } dd { (unit) } }
                     dt { "Standing" } dd { (account.standing()) }
                     dt { "Last used" } dd {
                         @match used { Some(at) => (when(*at)), None => "never" }
