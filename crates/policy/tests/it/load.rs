@@ -152,7 +152,7 @@ fn a_policy_that_fails_denies_whatever_else_permits() {
         let set = with("own.cedar", &text).unwrap();
         let mut s = subject(&["physician"], Purpose::TREAT);
         let f = facts("Condition", ClassSet::of(DataClass::Administrative), &[]);
-        s.mfa = 1;
+        s.mfa = 2;
         let mask = set.mask(&s, Action::Read, "Condition", f.labels, true, &Context::default());
         assert!(mask.failed && mask.classes.is_empty(), "{effect}");
         let denial = set.decide(&s, Action::Read, &RECORD, &f, &Context::default()).unwrap_err();
@@ -169,9 +169,26 @@ fn an_action_without_records_fails_closed_too() {
     let text = "@id(\"own.broken\") @classes(\"*\") forbid (principal, action == Action::\"read-audit\", resource) when { 9223372036854775807 + context.mfa > 0 };";
     let set = with("own.cedar", text).unwrap();
     let mut s = subject(&["auditor"], Purpose::HOPERAT);
-    s.mfa = 1;
+    s.mfa = 2;
     assert!(!set.allows(&s, Action::ReadAudit));
     assert!(shipped().allows(&s, Action::ReadAudit));
+}
+
+#[test]
+fn half_a_log_in_holds_no_role_whatever_a_policy_says() {
+    let text = "@id(\"own.wide\") @classes(\"*\") permit (principal, action, resource);";
+    let set = with("own.cedar", text).unwrap();
+    let mut s = subject(&["physician", "auditor", "operator"], Purpose::HOPERAT);
+    let f = facts("Condition", ClassSet::of(DataClass::Administrative), &[]);
+    for (mfa, holds) in [(0, true), (1, false), (2, true)] {
+        s.mfa = mfa;
+        assert_eq!(set.allows(&s, Action::ReadAudit), holds, "{mfa}");
+        s.purpose = Purpose::TREAT;
+        let decided = set.decide(&s, Action::Read, &RECORD, &f, &Context::default());
+        assert_eq!(decided.is_ok(), holds, "{mfa}");
+        assert_eq!(set.ever(&s, Action::Read, "Condition").is_empty(), !holds, "{mfa}");
+        s.purpose = Purpose::HOPERAT;
+    }
 }
 
 #[test]
