@@ -176,7 +176,7 @@ fn an_action_without_records_fails_closed_too() {
 
 #[test]
 fn half_a_log_in_holds_no_role_whatever_a_policy_says() {
-    let text = "@id(\"own.wide\") @classes(\"*\") permit (principal, action, resource);";
+    let text = "@id(\"own.wide\") @classes(\"*\") permit (principal, action == Action::\"read\", resource is Record);";
     let set = with("own.cedar", text).unwrap();
     let mut s = subject(&["physician", "auditor", "operator"], Purpose::HOPERAT);
     let f = facts("Condition", ClassSet::of(DataClass::Administrative), &[]);
