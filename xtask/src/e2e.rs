@@ -147,7 +147,11 @@ fn node(root: &Path, place: &Path) -> anyhow::Result<PathBuf> {
         (fs::read_to_string(from.join("package-lock.json"))?, dir.join("installed"));
     if !is_installed(&stamp, &wanted) {
         let text = dir.display().to_string();
-        step("node's clients", "npm", &["ci", "--silent", "--ignore-scripts", "--prefix", &text])?;
+        step(
+            "node's clients",
+            "npm",
+            &["ci", "--silent", "--ignore-scripts", "--legacy-peer-deps", "--prefix", &text],
+        )?;
         fs::write(&stamp, wanted)?;
     }
     Ok(dir)
