@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use phial_testkit::world::{Answer, World};
 use serde_json::Value;
@@ -10,10 +11,19 @@ use serde_json::Value;
 /// The program under test.
 pub(crate) const PHIAL: &str = env!("CARGO_BIN_EXE_phial");
 
+/// Its tokens end after 15 minutes without use: before that it is made anew.
+const GOOD_FOR: Duration = Duration::from_secs(8 * 60);
+
 /// A home with the fixture's records and an account per role.
 pub(crate) fn clinic() -> World {
-    static ONE: OnceLock<World> = OnceLock::new();
-    World::copy_of(ONE.get_or_init(|| World::peopled(PHIAL, &place())))
+    static ONE: Mutex<Option<(Instant, Arc<World>)>> = Mutex::new(None);
+    let mut one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = one.take().filter(|(made, _)| made.elapsed() < GOOD_FOR);
+    let (made, world) =
+        kept.unwrap_or_else(|| (Instant::now(), Arc::new(World::peopled(PHIAL, &place()))));
+    *one = Some((made, Arc::clone(&world)));
+    drop(one);
+    World::copy_of(&world)
 }
 
 /// Where the clinic lies that is copied. It lives as long as the process, which nothing
