@@ -86,49 +86,6 @@ pub struct Installation<'a> {
     pub date: &'a str,
     /// A sentence on how to get in.
     pub security: &'a str,
-    /// What the paths of the authorization server stand below, if there is one: SMART App
-    /// Launch is claimed then.
-    pub oauth: Option<&'a str>,
-}
-
-/// Where clients of SMART's first version look for the endpoints; later ones read
-/// `.well-known/smart-configuration`
-/// (<https://hl7.org/fhir/smart-app-launch/STU2.2/StructureDefinition-oauth-uris.html>).
-const OAUTH_URIS: &str = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris";
-const OAUTH: [(&str, &str); 5] = [
-    ("authorize", "/oauth/authorize"),
-    ("token", "/oauth/token"),
-    ("introspect", "/oauth/introspect"),
-    ("revoke", "/oauth/revoke"),
-    ("manage", "/account/apps"),
-];
-
-/// `CapabilityStatement.rest.security`.
-fn security(out: &mut String, here: &Installation<'_>, surface: &Surface) {
-    out.push_str(r#","security":{"#);
-    if let Some(root) = here.oauth {
-        out.push_str(r#""extension":[{"url":"#);
-        write_string(out, OAUTH_URIS);
-        out.push_str(r#","extension":["#);
-        for (n, (name, path)) in OAUTH.iter().enumerate() {
-            out.push_str(if n > 0 { r#",{"url":"# } else { r#"{"url":"# });
-            write_string(out, name);
-            out.push_str(r#","valueUri":"#);
-            write_string(out, &format!("{root}{path}"));
-            out.push('}');
-        }
-        out.push_str("]}],");
-    }
-    out.push_str(r#""cors":"#);
-    out.push_str(if surface.cors { "true" } else { "false" });
-    if here.oauth.is_some() {
-        out.push_str(
-            r#","service":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/restful-security-service","code":"SMART-on-FHIR"}]}]"#,
-        );
-    }
-    out.push_str(r#","description":"#);
-    write_string(out, here.security);
-    out.push('}');
 }
 
 /// R4 value set `conditional-read-status`.
@@ -192,8 +149,11 @@ pub fn capability_statement(here: &Installation<'_>, surface: &Surface) -> Vec<u
     }
     out.push_str(r#""rest":[{"mode":"server","documentation":"#);
     write_string(&mut out, DOCUMENTATION);
-    security(&mut out, here, surface);
-    out.push_str(r#","resource":["#);
+    out.push_str(r#","security":{"cors":"#);
+    out.push_str(if surface.cors { "true" } else { "false" });
+    out.push_str(r#","description":"#);
+    write_string(&mut out, here.security);
+    out.push_str(r#"},"resource":["#);
     for (n, ty) in stored_types().enumerate() {
         if n > 0 {
             out.push(',');
@@ -402,7 +362,6 @@ mod tests {
             version: "0.1.0",
             date: "2026-01-01T00:00:00Z",
             security: "Bearer tokens.",
-            oauth: Some("https://a.example"),
         };
         let body = capability_statement(&here, &surface);
         let doc = crate::Doc::parse(&body, &crate::Limits::default()).unwrap();
@@ -410,11 +369,6 @@ mod tests {
             panic!("{issues:?}");
         }
         let v: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        let security = &v["rest"][0]["security"];
-        assert_eq!(security["service"][0]["coding"][0]["code"], "SMART-on-FHIR");
-        let token = &security["extension"][0]["extension"][1];
-        assert_eq!(token["url"], "token");
-        assert_eq!(token["valueUri"], "https://a.example/oauth/token");
         let resources = v["rest"][0]["resource"].as_array().unwrap();
         assert_eq!(resources.len(), 144);
         let operations = |v: &serde_json::Value| v["operation"].as_array().map_or(0, Vec::len);

@@ -19,10 +19,8 @@ impl Engine {
             base,
             version: env!("CARGO_PKG_VERSION"),
             date: RELEASED,
-            security: "Bearer tokens over TLS 1.2 or 1.3, SMART App Launch 2.2 and SMART \
-                       Backend Services; what is shown depends on role, scopes and purpose of \
-                       use.",
-            oauth: base.strip_suffix("/fhir"),
+            security: "Bearer tokens over TLS 1.2 or 1.3; what is shown depends on role and \
+                       purpose of use.",
         };
         Bytes::from(capability_statement(&here, surface))
     }
