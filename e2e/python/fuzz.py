@@ -19,6 +19,8 @@ for role, token in [("writer", WRITER), ("physician", PHYSICIAN), ("desk", DESK)
     done = subprocess.run(
         [
             tool,
+            "--config-file",
+            Path(__file__).parent / "schemathesis.toml",
             "run",
             f"{origin}/openapi.json",
             "--tls-verify",
