@@ -36,14 +36,33 @@ const ACCOUNTS: &[(&str, &str, &str)] = &[
 const NO_REGISTRY: &str = "the clients could not be installed: PyPI and npm have to be in reach. \
                            Where they are not, `--without-clients` leaves this part out";
 
-/// Runs all scripts, or those whose name contains `only`.
-pub(crate) fn run(only: Option<&str>) -> anyhow::Result<()> {
+/// What the scripts run with.
+pub(crate) struct Installed {
+    root: PathBuf,
+    place: PathBuf,
+    python: PathBuf,
+    node: PathBuf,
+}
+
+/// Installs what the scripts need.
+pub(crate) fn install() -> anyhow::Result<Installed> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the root")?;
     let place = root.join("target/e2e");
     fs::create_dir_all(&place)?;
     tools()?;
     let python = python(root, &place).context(NO_REGISTRY)?;
     let node = node(root, &place).context(NO_REGISTRY)?;
+    Ok(Installed { root: root.to_owned(), place, python, node })
+}
+
+/// Runs all scripts, or those whose name contains `only`.
+pub(crate) fn run(only: Option<&str>) -> anyhow::Result<()> {
+    run_with(&install()?, only)
+}
+
+/// As [`run`], with what is installed already.
+pub(crate) fn run_with(installed: &Installed, only: Option<&str>) -> anyhow::Result<()> {
+    let Installed { root, place, python, node } = installed;
     step("build", "cargo", &["build", "--locked", "--package", "phial"])?;
     let program = root.join("target/debug/phial");
     let mut home = Home::made(program, place.join("home"))?;
@@ -53,7 +72,7 @@ pub(crate) fn run(only: Option<&str>) -> anyhow::Result<()> {
         println!("== e2e: {script}");
         let started = Instant::now();
         let mut command = match *language {
-            "python" => Command::new(&python),
+            "python" => Command::new(python),
             _ => Command::new("node"),
         };
         let dir = if *language == "python" { root.join("e2e/python") } else { node.clone() };

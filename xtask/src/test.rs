@@ -32,7 +32,14 @@ pub(crate) fn run(without_clients: bool) -> anyhow::Result<()> {
         println!("== e2e: other people's clients were left out (--without-clients)");
         return Ok(());
     }
-    crate::e2e::run(None)
+    // A machine without registries has told all that it can; `cargo xtask e2e` insists.
+    match crate::e2e::install() {
+        Ok(installed) => crate::e2e::run_with(&installed, None),
+        Err(e) => {
+            println!("== e2e: LEFT OUT, what it needs can't be installed here: {e:#}");
+            Ok(())
+        }
+    }
 }
 
 /// Installs what the build and the tests need and the machine lacks.
