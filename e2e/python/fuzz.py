@@ -11,7 +11,9 @@ from pathlib import Path
 from world import BASE, CA, DESK, PHYSICIAN, WRITER, say
 
 # A resource of FHIR is far more than an object with a type: what is random is refused.
-NOT_MEANT = "positive_data_acceptance"
+# And a deleted record keeps its history (https://hl7.org/fhir/R4/http.html#history): that
+# it is read there is no use after deletion. The server's own tests hold the 410 of a read.
+NOT_MEANT = "positive_data_acceptance,use_after_free"
 
 origin = BASE.removesuffix("/fhir")
 tool = Path(sys.executable).parent / "st"
@@ -19,8 +21,6 @@ for role, token in [("writer", WRITER), ("physician", PHYSICIAN), ("desk", DESK)
     done = subprocess.run(
         [
             tool,
-            "--config-file",
-            Path(__file__).parent / "schemathesis.toml",
             "run",
             f"{origin}/openapi.json",
             "--tls-verify",
