@@ -16,8 +16,7 @@ use jiff::Timestamp;
 use phial_base::{Surface, TenantId};
 use phial_engine::Caller;
 use phial_engine::alert::Alert;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -25,6 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::app::App;
 use crate::config::{Mail, MailTls};
+use crate::trust;
 
 /// How often it is looked for alerts that nobody told of.
 const LOOK: Duration = Duration::from_secs(60);
@@ -34,9 +34,6 @@ const FIRST: Duration = Duration::from_secs(1);
 const MOST: Duration = Duration::from_secs(300);
 /// How long one mail may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Where systems keep the CAs that they trust.
-const SYSTEM_CAS: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 /// Sends alerts until the task is ended.
 pub(crate) async fn send_alerts(app: Arc<App>) {
@@ -151,28 +148,9 @@ async fn deliver(settings: &Mail, server: &str, home: &Path, text: &str) -> anyh
 }
 
 fn connector(settings: &Mail, home: &Path) -> anyhow::Result<TlsConnector> {
-    let system = || SYSTEM_CAS.iter().map(Path::new).find(|p| p.is_file());
-    let file = match &settings.ca {
-        Some(file) => home.join(file),
-        None => system().context("give the CA of the mail server: mail.ca")?.to_owned(),
-    };
-    let mut roots = rustls::RootCertStore::empty();
-    let all = CertificateDer::pem_file_iter(&file)
-        .with_context(|| format!("{} can't be read", file.display()))?;
-    for certificate in all {
-        // A system's list may hold one that can't be used; one's own list may not.
-        let added = roots.add(certificate?);
-        if settings.ca.is_some() {
-            added?;
-        }
-    }
-    ensure!(!roots.is_empty(), "{} holds no certificate", file.display());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(tls)))
+    let own = settings.ca.as_ref().map(|file| home.join(file));
+    let roots = trust::own_or_systems(own, "give the CA of the mail server: mail.ca")?;
+    Ok(TlsConnector::from(Arc::new(trust::client(roots)?)))
 }
 
 /// A talk with a mail server.

@@ -14,6 +14,7 @@ mod reference;
 mod reload;
 mod sources;
 mod subscriptions;
+mod trust;
 
 use std::process::ExitCode;
 

@@ -13,20 +13,18 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context;
 use jiff::SignedDuration;
 use phial_base::{Purpose, RequestId, RequestInfo, RowId, SubjectId, Surface, TenantId};
 use phial_engine::operation::subscription::{Form, KEEPER, Next, Outgoing, Patience};
 use phial_engine::{Caller, Failure, Tenant};
 use phial_identity::Accounts;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::app::App;
 use crate::config::Subscriptions;
+use crate::trust;
 
 /// How often it is looked whether there is something to tell.
 const LOOK: Duration = Duration::from_millis(250);
@@ -38,9 +36,6 @@ const AGAIN: u64 = 240;
 const THINKING: usize = 2;
 /// How many things in a row one task does for a subscription before it is looked at anew.
 const IN_A_ROW: usize = 64;
-/// Where systems keep the CAs that they trust.
-const SYSTEM_CAS: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 /// Tells subscribers until the task is ended. Whatever is under way then is sent again
 /// after the next start.
@@ -255,32 +250,16 @@ impl Wire {
 /// A client that trusts the configured CAs and nothing else, follows nobody elsewhere,
 /// and takes nothing from the environment.
 fn client(settings: &Subscriptions, home: &Path) -> anyhow::Result<reqwest::Client> {
-    let mut roots = rustls::RootCertStore::empty();
     // Where nobody may be called, nobody needs to be trusted.
-    if !settings.hosts.is_empty() {
-        let system = || SYSTEM_CAS.iter().map(Path::new).find(|p| p.is_file());
-        let file = match &settings.ca {
-            Some(file) => home.join(file),
-            None => system().context("give the CAs of endpoints: subscriptions.ca")?.to_owned(),
-        };
-        for certificate in CertificateDer::pem_file_iter(&file)
-            .with_context(|| format!("{} can't be read", file.display()))?
-        {
-            // A system's list may hold one that can't be used; one's own list may not.
-            let added = roots.add(certificate?);
-            if settings.ca.is_some() {
-                added?;
-            }
+    let roots = match settings.hosts.is_empty() {
+        true => rustls::RootCertStore::empty(),
+        false => {
+            let own = settings.ca.as_ref().map(|file| home.join(file));
+            trust::own_or_systems(own, "give the CAs of endpoints: subscriptions.ca")?
         }
-        anyhow::ensure!(!roots.is_empty(), "{} holds no certificate", file.display());
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    };
     Ok(reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
+        .tls_backend_preconfigured(trust::client(roots)?)
         .https_only(true)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())

@@ -10,6 +10,15 @@ use super::answer::FHIR_JSON;
 /// The version of FHIR that is spoken, as the parameter `fhirVersion` gives it.
 const VERSION: &str = "4.0";
 
+/// The fields of a form; none when the body is none.
+pub(crate) fn form(headers: &HeaderMap, body: &[u8]) -> Vec<(String, String)> {
+    let is_form = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .is_some_and(|v| v.starts_with("application/x-www-form-urlencoded"));
+    if is_form { form_urlencoded::parse(body).into_owned().collect() } else { Vec::new() }
+}
+
 /// The format of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Spoken {

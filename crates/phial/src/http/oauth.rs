@@ -216,12 +216,6 @@ pub(super) async fn answer(
     let Ok(body) = axum::body::to_bytes(body, MAX_BODY).await else {
         return error(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", "the body is too large");
     };
-    let pairs = |bytes: &[u8]| form_urlencoded::parse(bytes).into_owned().collect::<Vec<_>>();
-    let is_form = parts
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|v| v.to_str().ok())
-        .is_some_and(|v| v.starts_with("application/x-www-form-urlencoded"));
     let ask = Ask {
         app,
         tenant,
@@ -238,7 +232,7 @@ pub(super) async fn answer(
             surface: Surface::Fhir,
         },
         headers: &parts.headers,
-        form: if is_form { pairs(&body) } else { Vec::new() },
+        form: super::negotiate::form(&parts.headers, &body),
         body,
         certificate: parts.extensions.get::<PeerCertificate>().map(|c| Arc::clone(&c.0)),
         tenant_id: found.tenant,

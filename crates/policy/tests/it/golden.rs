@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use phial_base::{ClassSet, DataClass, Label, Purpose};
+use phial_base::{ClassSet, Label, Purpose};
+use phial_policy::tool::LETTERS;
 use phial_policy::{Action, Consent, Context, Relationship, RelationshipSet};
 
 use crate::world::{labels, shipped, subject};
@@ -70,21 +71,6 @@ const SITUATIONS: [(&str, &[Label], &[Relationship], Consent); 20] = {
         ("proxy SUD", &[Label::SUD], PROXY, NO),
     ]
 };
-
-const LETTERS: [(char, DataClass); 12] = [
-    ('a', DataClass::Administrative),
-    ('d', DataClass::Demographic),
-    ('c', DataClass::Contact),
-    ('i', DataClass::Identifier),
-    ('g', DataClass::GovernmentIdentifier),
-    ('f', DataClass::Financial),
-    ('s', DataClass::Scheduling),
-    ('k', DataClass::Clinical),
-    ('m', DataClass::Medication),
-    ('l', DataClass::Laboratory),
-    ('n', DataClass::Notes),
-    ('t', DataClass::Attachment),
-];
 
 fn cell(classes: ClassSet) -> String {
     if classes.is_empty() {

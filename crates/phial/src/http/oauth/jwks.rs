@@ -14,11 +14,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use phial_engine::Endpoint;
 use phial_identity::oauth::{Client, JwkSet, Refused, RefusedCode};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 
 use crate::config::Config;
+use crate::trust;
 
 const FRESH: SignedDuration = SignedDuration::from_mins(5);
 const AGAIN: SignedDuration = SignedDuration::from_secs(30);
@@ -117,14 +116,5 @@ pub(crate) fn client(ca: Option<&Path>) -> anyhow::Result<reqwest::Client> {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         return Ok(builder.build()?);
     };
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(ca)? {
-        roots.add(certificate?)?;
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(builder.tls_backend_preconfigured(tls).build()?)
+    Ok(builder.tls_backend_preconfigured(trust::client(trust::own(ca)?)?).build()?)
 }

@@ -181,20 +181,15 @@ impl Visit {
             Box::new(layout::refused(StatusCode::PAYLOAD_TOO_LARGE, "Too large", text))
         };
         let body = axum::body::to_bytes(body, MAX_FORM).await.map_err(|_| too_large())?;
-        let pairs = |bytes: &[u8]| form_urlencoded::parse(bytes).into_owned().collect::<Vec<_>>();
-        let is_form = parts
-            .headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok())
-            .is_some_and(|v| v.starts_with("application/x-www-form-urlencoded"));
+        let query = parts.uri.query().unwrap_or("").as_bytes();
         let prefix = if tenant == TenantId::default_tenant() {
             String::new()
         } else {
             format!("/t/{tenant}")
         };
         let mut visit = Visit {
-            query: pairs(parts.uri.query().unwrap_or("").as_bytes()),
-            form: if is_form { pairs(&body) } else { Vec::new() },
+            query: form_urlencoded::parse(query).into_owned().collect(),
+            form: crate::http::negotiate::form(&parts.headers, &body),
             whole: parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
             method: parts.method,
             headers: parts.headers,
