@@ -22,6 +22,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("node", "smart.mjs"),
     ("node", "browser_people.mjs"),
     ("node", "browser_apps.mjs"),
+    ("python", "tls_scan.py"),
     ("python", "fuzz.py"),
 ];
 
@@ -91,7 +92,8 @@ pub(crate) fn run_with(installed: &Installed, only: Option<&str>) -> anyhow::Res
     Ok(())
 }
 
-/// Python with venv, Node and npm, Chromium and oathtool; by apt where they are missing.
+/// Python with venv, Node and npm, Chromium, oathtool and testssl.sh; by apt where they are
+/// missing.
 fn tools() -> anyhow::Result<()> {
     let mut missing = Vec::new();
     let venv = Command::new("python3").args(["-c", "import venv, ensurepip"]).output();
@@ -104,9 +106,11 @@ fn tools() -> anyhow::Result<()> {
     if !has("npm") {
         missing.push("npm");
     }
-    for tool in ["chromium", "oathtool"] {
+    for (tool, package) in
+        [("chromium", "chromium"), ("oathtool", "oathtool"), ("testssl", "testssl.sh")]
+    {
         if !has(tool) {
-            missing.push(tool);
+            missing.push(package);
         }
     }
     if !missing.is_empty() {
