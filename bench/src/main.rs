@@ -8,6 +8,7 @@ mod data;
 mod export;
 mod login;
 mod made;
+mod permit;
 mod report;
 mod scale;
 mod server;
@@ -40,13 +41,14 @@ struct Args {
     /// Synthetic patients, without --import.
     #[arg(long, default_value_t = 1000)]
     patients: u32,
-    /// Only these: import, read, search, name, bundle, login, audit, scale; separated by commas.
+    /// Only these: import, read, search, name, bundle, export, login, permit, audit, scale;
+    /// separated by commas.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Resources of the large store in the rows about size; 0 leaves them out. It takes
-    /// about 3 KB of disk for each.
-    #[arg(long, default_value_t = 2_000_000)]
-    large: u64,
+    /// Resources of the store in the rows about size, which grows from one number to the
+    /// next; 0 leaves them out. It takes about 2 KB of disk for each.
+    #[arg(long, value_delimiter = ',', default_value = "1000000,2000000,4000000")]
+    large: Vec<u64>,
     /// Where the stores are made; the system's directory for temporary files if not given.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -181,13 +183,23 @@ fn run(args: &Args) -> anyhow::Result<()> {
         300.0,
         "MiB",
     ));
+    if wanted("permit") {
+        let writer = Client::new(server.address, &home.join("tls").join("ca.pem"), &loader)?;
+        let consented = known.patients.first().context("a patient")?;
+        permit::consent(&writer, consented)?;
+    }
     drop(server);
+    if wanted("permit") {
+        let token = server::token(&args.phial, &home, "bench")?;
+        rows.extend(permit::rows(&home, &token, &known.patients)?);
+    }
     std::fs::remove_dir_all(&home)?;
     if wanted("audit") {
         rows.extend(audit::rows(dir.path(), args.runs, args.seconds)?);
     }
-    if wanted("scale") && args.large > 0 {
-        rows.extend(scale::rows(args, dir.path(), args.large)?);
+    let sizes: Vec<u64> = args.large.iter().copied().filter(|size| *size > 0).collect();
+    if wanted("scale") && !sizes.is_empty() {
+        rows.extend(scale::rows(args, dir.path(), &sizes)?);
     }
     let table = report::table(&rows, stored, args.runs, args.seconds);
     report::print(&table);

@@ -1,7 +1,7 @@
 //! Cost against size: the same questions to a small and to a large store, the same
 //! hundred thousand resources taken in by an empty one and by a large one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::Args;
@@ -13,11 +13,12 @@ use crate::server::{self, Server};
 /// Resources of the small set, and of the last part of the large one.
 const SMALL: u64 = 100_000;
 
-/// What was measured of one size.
+/// A store, and what was measured of it at the size that it has.
 struct Measured {
     resources: u64,
     ingest: f64,
     disk: f64,
+    ndjson: u64,
     start: f64,
     at_rest: f64,
     after: f64,
@@ -33,87 +34,121 @@ struct Search {
     p99: f64,
 }
 
-/// Both sizes, as rows. `large` is the number of resources of the large set.
-pub(crate) fn rows(args: &Args, dir: &Path, large: u64) -> anyhow::Result<Vec<Row>> {
+/// A store that grows, each part of it the next patients.
+struct Grown {
+    home: PathBuf,
+    file: PathBuf,
+    patients: u64,
+    resources: u64,
+    /// Bytes of NDJSON that they came from.
+    ndjson: u64,
+}
+
+/// All sizes, as rows. `sizes` are numbers of resources, beside the small set.
+pub(crate) fn rows(args: &Args, dir: &Path, sizes: &[u64]) -> anyhow::Result<Vec<Row>> {
     let per_patient = made::EACH + 1;
     let part = SMALL / per_patient;
-    let all = (large.saturating_sub(made::MANY) / per_patient).max(2 * part);
-    let small = measure(args, &dir.join("small"), 0..0, 0..part)?;
-    let big = measure(args, &dir.join("large"), 0..all - part, all - part..all)?;
-
-    let mut rows = Vec::new();
-    let label = |m: &Measured, what: &str| format!("{what} at {} k", m.resources / 1000);
-    for m in [&small, &big] {
-        rows.push(Row::note(&label(m, "ingest"), "of 100 k into it", m.ingest, "resources/s"));
-        rows.push(Row::note(&label(m, "disk"), "all stores and index", m.disk, "bytes/resource"));
-        for s in &m.searches {
-            let what =
-                format!("{:.0}/s, p99 {:.1} ms, {} connections", s.rate, s.p99, s.connections);
-            rows.push(Row::note(&label(m, s.name), &what, s.p95, "ms p95"));
-        }
+    let small = Grown::new(args, &dir.join("small"))?.measure(args, part)?;
+    let mut rows = noted(&small);
+    let mut sizes = sizes.to_vec();
+    sizes.sort_unstable();
+    let mut store = Grown::new(args, &dir.join("large"))?;
+    for size in sizes {
+        let all = (size.saturating_sub(made::MANY) / per_patient).max(store.patients + 2 * part);
+        store.take_in(args, all - part)?;
+        let large = store.measure(args, all)?;
+        rows.extend(noted(&large));
+        rows.extend(held(&small, &large, size));
     }
-    rows.push(Row::rate("ingest ratio", "large to small", big.ingest / small.ingest, 0.6, ""));
-    for (s, b) in small.searches.iter().zip(&big.searches) {
-        let name = format!("{} ratio", s.name);
-        rows.push(Row::limit(&name, "p95, large to small", b.p95 / s.p95, 1.5, ""));
-    }
-    let of = |name: &str| big.searches.iter().find(|s| s.name == name);
-    if let Some(s) = of("population") {
-        rows.push(Row::limit("population p95", "code and month, page of 20", s.p95, 30.0, "ms"));
-    }
-    if let Some(s) = of("population count") {
-        rows.push(Row::limit("population count p95", "_summary=count", s.p95, 100.0, "ms"));
-    }
-    if let Some(s) = of("many") {
-        let what = "patient of 20,000 observations, code, newest 20, 16 connections";
-        rows.push(Row::limit("many p99", what, s.p99, 25.0, "ms"));
-    }
-    rows.push(Row::limit("start, large", "to the first answer", big.start, 1.0, "s"));
-    rows.push(Row::limit("memory at rest, large", "", big.at_rest, 300.0, "MiB"));
-    rows.push(Row::note("memory after searches, large", "", big.after, "MiB"));
     Ok(rows)
 }
 
-/// Makes a store of `base` and `last` (numbers of patients) and asks it everything.
-fn measure(
-    args: &Args,
-    dir: &Path,
-    base: std::ops::Range<u64>,
-    last: std::ops::Range<u64>,
-) -> anyhow::Result<Measured> {
-    std::fs::create_dir_all(dir)?;
-    let (home, file) = (dir.join("phial"), dir.join("set.ndjson"));
-    let patients = base.start..last.end;
-    server::init(&args.phial, &home)?;
-    let mut resources = 0;
-    if !base.is_empty() {
-        let begun = Instant::now();
-        made::write(&file, base, true)?;
-        resources += server::import(&args.phial, &home, Some(&file), 0)?;
-        eprint(&format!("{resources} resources taken in, {:.0} s", begun.elapsed().as_secs_f64()));
+/// Figures of one size.
+fn noted(m: &Measured) -> Vec<Row> {
+    let label = |what: &str| format!("{what} at {} k", m.resources / 1000);
+    let disk = format!("all stores and index, from NDJSON of {} bytes each", m.ndjson);
+    let mut rows = vec![
+        Row::note(&label("ingest"), "of 100 k into it", m.ingest, "resources/s"),
+        Row::note(&label("disk"), &disk, m.disk, "bytes/resource"),
+    ];
+    for s in &m.searches {
+        let what = format!("{:.0}/s, p99 {:.1} ms, {} connections", s.rate, s.p99, s.connections);
+        rows.push(Row::note(&label(s.name), &what, s.p95, "ms p95"));
     }
-    let many = resources == 0;
-    let written = made::write(&file, last, many)?;
-    let begun = Instant::now();
-    resources += server::import(&args.phial, &home, Some(&file), 0)?;
-    #[expect(clippy::cast_precision_loss, reason = "a rate")]
-    let ingest = written as f64 / begun.elapsed().as_secs_f64();
-    std::fs::remove_file(&file)?;
-    let disk = server::bytes_each(&home, resources)?;
+    rows
+}
 
-    server::user(&args.phial, &home, "bench", "physician")?;
-    let begun = Instant::now();
-    let server = Server::start(&args.phial, &home)?;
-    let start = begun.elapsed().as_secs_f64();
-    let at_rest = server.resident_mib()?;
-    let token = server::token(&args.phial, &home, "bench")?;
-    let client = Client::new(server.address, &home.join("tls").join("ca.pem"), &token)?;
-    let mut searches = Vec::new();
-    for (name, connections, asks) in questions(&patients) {
-        searches.push(ask(args, &client, name, connections, &asks)?);
+/// A large size beside the small one, and beside the budgets.
+fn held(small: &Measured, large: &Measured, size: u64) -> Vec<Row> {
+    let label = |what: &str| format!("{what} at {} k", large.resources / 1000);
+    let goal = if size > 2_000_000 { 0.5 } else { 0.6 };
+    let ratio = large.ingest / small.ingest;
+    let mut rows = vec![Row::rate(&label("ingest ratio"), "to that at 100 k", ratio, goal, "")];
+    for (s, l) in small.searches.iter().zip(&large.searches) {
+        let name = label(&format!("{} ratio", s.name));
+        rows.push(Row::limit(&name, "p95, to that at 100 k", l.p95 / s.p95, 1.5, ""));
     }
-    let after = server.resident_mib()?;
-    Ok(Measured { resources, ingest, disk, start, at_rest, after, searches })
+    let of = |name: &str| large.searches.iter().find(|s| s.name == name);
+    if let Some(s) = of("population") {
+        let what = "code and month, page of 20";
+        rows.push(Row::limit(&label("population p95"), what, s.p95, 30.0, "ms"));
+    }
+    if let Some(s) = of("population count") {
+        let what = "_summary=count";
+        rows.push(Row::limit(&label("population count p95"), what, s.p95, 100.0, "ms"));
+    }
+    if let Some(s) = of("many") {
+        let what = "patient of 20,000 observations, code, newest 20, 16 connections";
+        rows.push(Row::limit(&label("many p99"), what, s.p99, 25.0, "ms"));
+    }
+    rows.push(Row::limit(&label("start"), "to the first answer", large.start, 1.0, "s"));
+    rows.push(Row::limit(&label("memory at rest"), "", large.at_rest, 300.0, "MiB"));
+    rows.push(Row::note(&label("memory after searches"), "", large.after, "MiB"));
+    rows
+}
+
+impl Grown {
+    fn new(args: &Args, dir: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let (home, file) = (dir.join("phial"), dir.join("set.ndjson"));
+        server::init(&args.phial, &home)?;
+        server::user(&args.phial, &home, "bench", "physician")?;
+        Ok(Grown { home, file, patients: 0, resources: 0, ndjson: 0 })
+    }
+
+    /// Takes in the patients up to `until`; resources a second.
+    fn take_in(&mut self, args: &Args, until: u64) -> anyhow::Result<f64> {
+        let many = self.resources == 0;
+        let written = made::write(&self.file, self.patients..until, many)?;
+        self.ndjson += std::fs::metadata(&self.file)?.len();
+        let begun = Instant::now();
+        self.resources += server::import(&args.phial, &self.home, Some(&self.file), 0)?;
+        let took = begun.elapsed().as_secs_f64();
+        std::fs::remove_file(&self.file)?;
+        self.patients = until;
+        eprint(&format!("{} resources are in, {took:.0} s for {written}", self.resources));
+        #[expect(clippy::cast_precision_loss, reason = "a rate")]
+        Ok(written as f64 / took)
+    }
+
+    /// Takes in the patients up to `until`, the part that is timed, and asks everything.
+    fn measure(&mut self, args: &Args, until: u64) -> anyhow::Result<Measured> {
+        let ingest = self.take_in(args, until)?;
+        let disk = server::bytes_each(&self.home, self.resources)?;
+        let begun = Instant::now();
+        let server = Server::start(&args.phial, &self.home)?;
+        let start = begun.elapsed().as_secs_f64();
+        let at_rest = server.resident_mib()?;
+        let token = server::token(&args.phial, &self.home, "bench")?;
+        let client = Client::new(server.address, &self.home.join("tls").join("ca.pem"), &token)?;
+        let mut searches = Vec::new();
+        for (name, connections, asks) in questions(&(0..self.patients)) {
+            searches.push(ask(args, &client, name, connections, &asks)?);
+        }
+        let after = server.resident_mib()?;
+        let (resources, ndjson) = (self.resources, self.ndjson / self.resources.max(1));
+        Ok(Measured { resources, ingest, disk, ndjson, start, at_rest, after, searches })
+    }
 }
 
 /// The questions: what each finds is of the same size in a small and in a large store,

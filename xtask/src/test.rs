@@ -15,6 +15,22 @@ pub(crate) fn run(without_clients: bool) -> anyhow::Result<()> {
         "cargo",
         &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
     )?;
+    // What only a measurement is built with.
+    step(
+        "lints of measurements",
+        "cargo",
+        &[
+            "clippy",
+            "-p",
+            "phial-bench",
+            "--features",
+            "permit",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )?;
     if !has("cargo-deny") {
         install_deny();
     }

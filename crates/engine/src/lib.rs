@@ -20,6 +20,8 @@ mod inspect;
 pub mod interaction;
 pub mod job;
 mod looks;
+#[cfg(feature = "measure")]
+pub mod measure;
 pub mod operation;
 mod own;
 mod paging;
