@@ -61,5 +61,6 @@ pub(crate) fn rows(home: &Path, token: &str, patients: &[String]) -> anyhow::Res
         ),
         Row::limit("permit, cold", "the first after a start, median", of("cold")?, 500.0, "µs"),
         Row::note("permit, coldest", "p95 of the same", of("coldest")?, "µs"),
+        Row::note("permit, cold token", "of the median, the token", of("cold_token")?, "µs"),
     ])
 }

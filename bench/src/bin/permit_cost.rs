@@ -114,7 +114,7 @@ fn main() -> anyhow::Result<()> {
     let [home, token, patients @ ..] = args.as_slice() else { bail!("HOME TOKEN PATIENT...") };
     let [consented, others @ ..] = patients else { bail!("HOME TOKEN PATIENT...") };
     let home = Path::new(home);
-    let mut cold = Vec::new();
+    let (mut cold, mut tokens) = (Vec::new(), Vec::new());
     for patient in others.iter().cycle().take(OPENINGS) {
         let gate = open(home)?;
         let request = request();
@@ -123,19 +123,23 @@ fn main() -> anyhow::Result<()> {
         let found = gate.find(&Caller { subject, request: request.clone() }, patient)?;
         let began = Instant::now();
         let subject = gate.recognise(token, &request)?;
+        tokens.push(began.elapsed().as_secs_f64() * 1e6);
         let permitted = gate.engine.ask_to_measure(&Caller { subject, request }, &found)?;
         cold.push(began.elapsed().as_secs_f64() * 1e6);
         ensure!(permitted, "the read is not permitted");
     }
-    cold.sort_by(f64::total_cmp);
-    let at = |q: usize| cold.get(cold.len() * q / 100).copied().unwrap_or(f64::NAN);
+    let at = |times: &mut Vec<f64>, q: usize| {
+        times.sort_by(f64::total_cmp);
+        times.get(times.len() * q / 100).copied().unwrap_or(f64::NAN)
+    };
 
     let gate = open(home)?;
     let plain = others.first().context("two patients at least")?;
     let all = Scopes::new(Scope::parse("user/*.rs"), None);
     let figures = serde_json::json!({
-        "cold": at(50),
-        "coldest": at(95),
+        "cold": at(&mut cold, 50),
+        "coldest": at(&mut cold, 95),
+        "cold_token": at(&mut tokens, 50),
         "cached": gate.cached(token, plain, None)?,
         "scoped": gate.cached(token, plain, Some(&all))?,
         "consented": gate.cached(token, consented, None)?,

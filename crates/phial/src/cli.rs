@@ -3,6 +3,7 @@
 
 mod access;
 mod audit;
+mod behind;
 mod client;
 mod demo;
 mod doctor;

@@ -433,6 +433,20 @@ impl Vessel {
         }
     }
 
+    /// Puts some of what the index keeps waiting into its place, if the index is up to the
+    /// head of the record log. Says whether there is more of it.
+    ///
+    /// # Errors
+    /// [`Error`] when a store fails.
+    pub fn rest_index(&self) -> Result<bool, Error> {
+        let index = self.index()?;
+        let _turn = lock(&self.catching_up);
+        if index.applied() < self.records.head()? {
+            return Ok(false);
+        }
+        index.rest()
+    }
+
     fn follow(&self) -> Result<Seq, Error> {
         let head = self.records.head()?;
         let index = self.index()?;

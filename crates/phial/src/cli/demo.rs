@@ -11,6 +11,7 @@ use phial_base::{SubjectId, TenantId};
 use phial_identity::{Account, VALID};
 use phial_synth::World;
 
+use super::behind;
 use super::out::Out;
 use super::{init, serve, synth, token, user};
 use crate::app::{App, Use};
@@ -40,7 +41,7 @@ pub(super) fn run(args: &DemoArgs, out: &Out) -> anyhow::Result<ExitCode> {
         app.start().await?;
         let world = World::new(args.seed, args.patients);
         out.say(&format!("making {} synthetic patients ...", args.patients));
-        let stored = synth::take_in(&app, &world).await?;
+        let stored = behind::followed(&app, synth::take_in(&app, &world)).await?;
         let tokens = people(&app, &world).await?;
         for tenant in app.engine.tenants() {
             tenant.vessel.catch_up()?;

@@ -15,6 +15,7 @@ use phial_base::Surface;
 use phial_engine::{Caller, Failure};
 use phial_fhir::{Doc, Limits};
 
+use super::behind;
 use super::out::Out;
 use crate::app::{App, Use};
 
@@ -127,7 +128,7 @@ fn local(home: &Path, args: &ImportArgs, bar: &ProgressBar) -> anyhow::Result<Ta
     let app = Arc::new(App::open(home, Use::Alone)?);
     super::runtime()?.block_on(async {
         app.start().await?;
-        let tally = through_engine(&app, args, bar).await;
+        let tally = behind::followed(&app, through_engine(&app, args, bar)).await;
         app.stop().await?;
         tally
     })

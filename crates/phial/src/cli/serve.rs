@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::behind;
 use super::out::Out;
 use crate::app::{App, Use};
 use crate::{http, reload, subscriptions};
@@ -78,7 +79,7 @@ impl Told {
         serving: &http::Serving,
         out: &Out,
     ) -> anyhow::Result<()> {
-        let indexing = tokio::spawn(index_behind(Arc::clone(app)));
+        let indexing = tokio::spawn(behind::follow(Arc::clone(app)));
         let mailing = tokio::spawn(crate::mail::send_alerts(Arc::clone(app)));
         let telling = tokio::spawn(subscriptions::tell(Arc::clone(app), serving.address()));
         let (end_jobs, told_to_end) = tokio::sync::watch::channel(false);
@@ -124,30 +125,4 @@ impl Told {
 fn at_once() -> anyhow::Result<()> {
     tracing::warn!("told twice: ended at once");
     std::process::exit(1)
-}
-
-async fn index_behind(app: Arc<App>) {
-    let mut tick = tokio::time::interval(Duration::from_millis(200));
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut ticks = 0u64;
-    loop {
-        tick.tick().await;
-        ticks += 1;
-        let settling = Arc::clone(&app);
-        let app = Arc::clone(&app);
-        let expire = ticks.is_multiple_of(300);
-        let work = tokio::task::spawn_blocking(move || {
-            for tenant in app.engine.tenants() {
-                let caught_up = tenant.vessel.catch_up();
-                let expired = if expire { tenant.vessel.expire_snapshots() } else { Ok(()) };
-                if let Err(e) = caught_up.map(|_| ()).and(expired) {
-                    tracing::warn!(error = %e, "the index is behind");
-                }
-            }
-        });
-        let _ = work.await;
-        if let Err(e) = settling.close_intents().await {
-            tracing::warn!(error = %e, "intents stay open for now");
-        }
-    }
 }

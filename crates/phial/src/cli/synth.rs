@@ -10,6 +10,7 @@ use phial_base::Surface;
 use phial_fhir::{Doc, Limits};
 use phial_synth::World;
 
+use super::behind;
 use super::out::Out;
 use crate::app::{App, Use, into_anyhow};
 
@@ -51,7 +52,7 @@ pub(super) fn run(home: &Path, args: &SynthArgs, out: &Out) -> anyhow::Result<Ex
     let app = Arc::new(App::open(home, Use::Alone)?);
     let stored = super::runtime()?.block_on(async {
         app.start().await?;
-        let stored = take_in(&app, &world).await?;
+        let stored = behind::followed(&app, take_in(&app, &world)).await?;
         app.stop().await?;
         anyhow::Ok(stored)
     })?;

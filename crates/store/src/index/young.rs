@@ -12,6 +12,10 @@ use crate::error::Error;
 
 /// Rows that wait, at most, give or take a batch.
 pub(super) const WAITING: i64 = 65_536;
+/// Of these, one in so many goes on waiting while nothing is taken in.
+const RESTING: i64 = 32;
+/// Rows that settle at a time while nothing is taken in.
+const STRETCH: i64 = 4_096;
 
 /// How many rows wait in each table.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,6 +30,19 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
+    fn tables(&self) -> [i64; 5] {
+        [self.res_hash, self.term_hash, self.dat, self.line, self.num]
+    }
+
+    fn all(&self) -> i64 {
+        self.tables().iter().sum()
+    }
+
+    /// Whether so many wait in some table that it is worth while to settle them.
+    pub(super) fn is_restless(&self) -> bool {
+        self.tables().into_iter().any(|waiting| waiting > self.most / RESTING)
+    }
+
     pub(super) fn count(conn: &Connection, most: i64) -> Result<Self, Error> {
         let of = |sql: &str| conn.query_row(sql, [], |r| r.get::<_, i64>(0));
         Ok(Waiting {
@@ -98,6 +115,33 @@ pub(super) fn settle(
     // More than a batch brings, so that the tables get no larger.
     let rows = i64::try_from(batch).unwrap_or(i64::MAX).saturating_mul(4).min(WAITING);
     let most = waiting.most;
+    stretches(conn, waiting, most, rows, leaving)
+}
+
+/// Settles a stretch of each table while nothing is taken in: a count looks at each row
+/// that waits. What is left is few, so that a trickle of records does not change a page
+/// for each of them.
+pub(super) fn rest(
+    conn: &Connection,
+    waiting: &mut Waiting,
+    leaving: Leaving<'_, Vec<u8>>,
+) -> Result<(), Error> {
+    let (most, before) = (waiting.most / RESTING, waiting.all());
+    stretches(conn, waiting, most, STRETCH, leaving)?;
+    if waiting.all() == before {
+        // Rows that were taken out while they waited are still counted.
+        *waiting = Waiting::count(conn, waiting.most)?;
+    }
+    Ok(())
+}
+
+fn stretches(
+    conn: &Connection,
+    waiting: &mut Waiting,
+    most: i64,
+    rows: i64,
+    leaving: Leaving<'_, Vec<u8>>,
+) -> Result<(), Error> {
     if waiting.res_hash > most {
         waiting.res_hash -=
             stretch::<i64>(conn, &RES, rows, (i64::MIN, i64::MAX), &mut |_, _| Ok(()))?;
