@@ -528,6 +528,15 @@ impl Engine {
         Ok(Caller { subject: Arc::new(subject), request })
     }
 
+    /// Finds out now what the first permit would have to wait for: which patients of the
+    /// caller's tenant have consents. For a server that has begun.
+    ///
+    /// # Errors
+    /// [`Failure::Busy`] when a store can't be reached; the first permit tries again.
+    pub fn prepare(&self, caller: &Caller) -> Result<(), Failure> {
+        self.know_consents(self.home(caller)?, caller)
+    }
+
     /// Finds out which patients have consents, once. Later ones are noted by whoever writes
     /// them. Not to be called within a search: it is one.
     pub(crate) fn know_consents(&self, tenant: &Tenant, caller: &Caller) -> Result<(), Failure> {
