@@ -1,14 +1,16 @@
-//! Signatures of JSON Web Tokens: the four algorithms that are spoken here, and no other
+//! Signatures of JSON Web Tokens: the five algorithms that are spoken here, and no other
 //! (RFC 7518 section 3; RFC 8725 section 3.1). There is no `none`, no shared-secret
 //! algorithm and no guessing of an algorithm from a key or of a key from a token.
 //!
 //! | name | key | signature |
 //! |---|---|---|
 //! | RS256, RS384 | RSA, 2,048 to 8,192 bits | PKCS #1 v1.5 |
+//! | PS256 | RSA, 2,048 to 8,192 bits | PSS, salt as long as the hash |
 //! | ES256, ES384 | P-256, P-384 | r ‖ s |
 
 use std::fmt;
 
+use aws_lc_rs::digest;
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -29,11 +31,13 @@ pub enum JwsAlg {
     RS384,
     ES256,
     ES384,
+    PS256,
 }
 
 impl JwsAlg {
     /// All of them.
-    pub const ALL: [JwsAlg; 4] = [JwsAlg::RS256, JwsAlg::RS384, JwsAlg::ES256, JwsAlg::ES384];
+    pub const ALL: [JwsAlg; 5] =
+        [JwsAlg::RS256, JwsAlg::RS384, JwsAlg::ES256, JwsAlg::ES384, JwsAlg::PS256];
 
     /// The name in a token's header.
     #[must_use]
@@ -43,7 +47,19 @@ impl JwsAlg {
             JwsAlg::RS384 => "RS384",
             JwsAlg::ES256 => "ES256",
             JwsAlg::ES384 => "ES384",
+            JwsAlg::PS256 => "PS256",
         }
+    }
+
+    /// The hash of the algorithm's family, over something else: what `at_hash` is the
+    /// left half of (OpenID Connect Core 1.0 section 3.1.3.6).
+    #[must_use]
+    pub fn digest(self, bytes: &[u8]) -> Vec<u8> {
+        let how = match self {
+            JwsAlg::RS256 | JwsAlg::ES256 | JwsAlg::PS256 => &digest::SHA256,
+            JwsAlg::RS384 | JwsAlg::ES384 => &digest::SHA384,
+        };
+        digest::digest(how, bytes).as_ref().to_vec()
     }
 
     /// The algorithm of this name.
@@ -116,7 +132,7 @@ impl JwsKey {
     #[must_use]
     pub const fn fits(&self, alg: JwsAlg) -> bool {
         match (self, alg) {
-            (JwsKey::Rsa { .. }, JwsAlg::RS256 | JwsAlg::RS384) => true,
+            (JwsKey::Rsa { .. }, JwsAlg::RS256 | JwsAlg::RS384 | JwsAlg::PS256) => true,
             (JwsKey::Ec { curve, .. }, JwsAlg::ES256) => matches!(curve, Curve::P256),
             (JwsKey::Ec { curve, .. }, JwsAlg::ES384) => matches!(curve, Curve::P384),
             _ => false,
@@ -136,6 +152,7 @@ impl JwsKey {
             JwsKey::Rsa { n, e } => {
                 let how = match alg {
                     JwsAlg::RS384 => &signature::RSA_PKCS1_2048_8192_SHA384,
+                    JwsAlg::PS256 => &signature::RSA_PSS_2048_8192_SHA256,
                     _ => &signature::RSA_PKCS1_2048_8192_SHA256,
                 };
                 let key = RsaPublicKeyComponents { n: n.as_slice(), e: e.as_slice() };
@@ -186,7 +203,7 @@ impl JwsSigner {
     pub fn generate(alg: JwsAlg) -> Result<Zeroizing<Vec<u8>>, Error> {
         let failed = |_| Error::Malformed("signing key");
         let bytes = match alg {
-            JwsAlg::RS256 | JwsAlg::RS384 => {
+            JwsAlg::RS256 | JwsAlg::RS384 | JwsAlg::PS256 => {
                 let pair = RsaKeyPair::generate(KeySize::Rsa3072).map_err(failed)?;
                 pair.as_der().map_err(failed)?.as_ref().to_vec()
             }
@@ -211,7 +228,7 @@ impl JwsSigner {
     pub fn from_pkcs8(alg: JwsAlg, bytes: &[u8]) -> Result<Self, Error> {
         let failed = |_| Error::Malformed("signing key");
         let pair = match alg {
-            JwsAlg::RS256 | JwsAlg::RS384 => {
+            JwsAlg::RS256 | JwsAlg::RS384 | JwsAlg::PS256 => {
                 Pair::Rsa(Box::new(RsaKeyPair::from_pkcs8(bytes).map_err(failed)?))
             }
             JwsAlg::ES256 => {
@@ -265,6 +282,7 @@ impl JwsSigner {
             Pair::Rsa(pair) => {
                 let how: &dyn signature::RsaEncoding = match self.alg {
                     JwsAlg::RS384 => &signature::RSA_PKCS1_SHA384,
+                    JwsAlg::PS256 => &signature::RSA_PSS_SHA256,
                     _ => &signature::RSA_PKCS1_SHA256,
                 };
                 let mut out = vec![0; pair.public_modulus_len()];

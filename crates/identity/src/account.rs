@@ -34,6 +34,10 @@ pub struct Account {
     /// True once terminated: it stays suspended for good, and its id is nobody else's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,
+    /// What the organization's directory calls the person (`externalId` of SCIM, RFC 7643
+    /// section 3.1): one person's for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<String>,
 }
 
 impl Account {
@@ -49,6 +53,7 @@ impl Account {
             active: true,
             name: None,
             ended: false,
+            external: None,
         }
     }
 
@@ -171,6 +176,18 @@ impl<'a> Accounts<'a> {
             }
             None => Ok(None),
         }
+    }
+
+    /// The account that the directory calls so; one that was ended is nobody's. `None` also
+    /// when there are several: then it is not known who is meant.
+    ///
+    /// # Errors
+    /// As [`Accounts::find`].
+    pub fn by_external(&self, external: &str) -> Result<Option<Account>, Error> {
+        let called = |a: &Account| !a.ended && a.external.as_deref() == Some(external);
+        let mut all = self.all()?.into_iter().filter(called);
+        let first = all.next();
+        Ok(first.filter(|_| all.next().is_none()))
     }
 
     /// Who acts under this name and for this purpose now, when there is no session: a job

@@ -346,6 +346,7 @@ mod tests {
         frozen::<Account>(
             r#"{"id":"ana","roles":["nurse"],"unit":"icu","practitioner":"p","patient":"q","active":false,"name":"Ana","ended":true}"#,
         );
+        frozen::<Account>(r#"{"id":"ana","roles":["nurse"],"active":true,"external":"e-1"}"#);
         frozen::<Credentials>("{}");
         frozen::<Credentials>(
             r#"{"password":"$argon2id$","password_since":"2026-11-28T00:00:00Z","passkeys":[{"id":"AA","key":{"alg":-7,"a":"AA","b":"BB"},"site":"s","name":"n","added":"t"},{"id":"BB","key":{"alg":-8,"a":"AA"},"site":"s","name":"n","added":"t"}],"totp":[{"id":"AA","name":"n","added":"t","secret":"AA"}],"recovery":["00"]}"#,

@@ -49,6 +49,9 @@ pub enum Error {
     /// An account that was ended stays so.
     #[error("this account was ended for good: give the person a new one")]
     Ended,
+    /// A person at an identity provider is one account's, and an account is one person's.
+    #[error("{0}")]
+    Linked(&'static str),
     /// A store failed.
     #[error(transparent)]
     Store(#[from] phial_store::Error),

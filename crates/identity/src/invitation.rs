@@ -88,6 +88,14 @@ impl<'a> Invitations<'a> {
         Ok((now < found.until).then_some((found, record.version)))
     }
 
+    /// The invitation of this name, while it is good.
+    ///
+    /// # Errors
+    /// As [`Invitations::find`].
+    pub fn by_name(&self, name: &str, now: Timestamp) -> Result<Option<Invitation>, Error> {
+        Ok(self.named(name, now)?.map(|(invitation, _)| invitation))
+    }
+
     /// Whether the invitation of this name is still good.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ pub mod oauth;
 pub mod passkey;
 pub mod password;
 mod review;
+pub mod sso;
 pub mod throttle;
 mod token;
 pub mod totp;

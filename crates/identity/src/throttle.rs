@@ -35,6 +35,12 @@ struct Budget {
 const KNOWN: Budget = Budget { burst: 10, each: SignedDuration::from_mins(3), streak: 25 };
 const HERE: Budget = Budget { burst: 5, each: SignedDuration::from_mins(10), streak: 0 };
 const ACCOUNT: Budget = Budget { burst: 30, each: SignedDuration::from_mins(4), streak: 50 };
+/// Log-ins at an identity provider that came back from one network, of browsers that nobody
+/// logged in from. They are apart from the others: nothing is guessed there, and whoever
+/// fails there takes no password's budget.
+const ABROAD: Budget = Budget { burst: 50, each: SignedDuration::from_secs(10), streak: 0 };
+/// Apps that register themselves, from one network.
+const REGISTER: Budget = Budget { burst: 10, each: SignedDuration::from_mins(10), streak: 0 };
 const NETWORK: Budget = Budget { burst: 50, each: SignedDuration::from_secs(10), streak: 0 };
 
 /// Budgets held in memory. Those that are full again are dropped first; the store has the
@@ -52,6 +58,10 @@ pub enum Guess {
     Password,
     /// A one-time or recovery code.
     Code,
+    /// Nothing: somebody comes back from an identity provider, who is known only then.
+    Abroad,
+    /// Nothing: an app registers itself. What it takes is not given back.
+    Registration,
 }
 
 /// Who tries.
@@ -59,7 +69,7 @@ pub enum Guess {
 pub struct Trier<'a> {
     /// The tenant.
     pub tenant: &'a TenantId,
-    /// The name that was typed, whether it is an account's or not.
+    /// The name that was typed, whether it is an account's or not; empty where none is.
     pub name: &'a str,
     /// Where from.
     pub ip: IpAddr,
@@ -142,7 +152,15 @@ impl Throttle {
     ) -> Result<Result<Attempt, Wait>, Error> {
         let took: Vec<(Key, Budget)> = match who.known {
             Some(browser) => {
-                vec![(known_key(who.tenant, who.name, browser, who.guess), KNOWN)]
+                // Where nothing is guessed nothing is closed either.
+                let streak = if who.guess == Guess::Abroad { 0 } else { KNOWN.streak };
+                let budget = Budget { streak, ..KNOWN };
+                vec![(known_key(who.tenant, who.name, browser, who.guess), budget)]
+            }
+            None if matches!(who.guess, Guess::Abroad | Guess::Registration) => {
+                let (network, t) = (network(who.ip), who.tenant.as_str().as_bytes());
+                let budget = if who.guess == Guess::Abroad { ABROAD } else { REGISTER };
+                vec![(key(&[b"apart", kind(who.guess), t, &network]), budget)]
             }
             None => {
                 let network = network(who.ip);
@@ -311,6 +329,8 @@ fn kind(guess: Guess) -> &'static [u8] {
     match guess {
         Guess::Password => b"password",
         Guess::Code => b"code",
+        Guess::Abroad => b"abroad",
+        Guess::Registration => b"registration",
     }
 }
 

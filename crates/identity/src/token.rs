@@ -59,6 +59,8 @@ pub struct Shown {
     pub mfa: u8,
     /// The invitation that it came by, while first factors are being set.
     pub invitation: Option<String>,
+    /// When it was shown, if that was before: to somebody else who vouches for it now.
+    pub proven: Option<Timestamp>,
 }
 
 /// A person who is logged in.
@@ -216,7 +218,7 @@ impl Tokens {
             login: Some(Login {
                 browser: shown.browser.clone(),
                 how: shown.how.clone(),
-                proven: now,
+                proven: shown.proven.map_or(now, |at| at.min(now)),
                 invitation: shown.invitation.clone(),
             }),
             idle: limits.idle_of(&account.roles),

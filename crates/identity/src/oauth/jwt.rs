@@ -183,6 +183,12 @@ impl<'t> Jwt<'t> {
         self.header.get("kid").and_then(Value::as_str)
     }
 
+    /// The algorithm that it says it was signed by, when that is one that is spoken here.
+    #[must_use]
+    pub fn alg(&self) -> Option<JwsAlg> {
+        self.header("alg").and_then(JwsAlg::from_name)
+    }
+
     /// A member of the header, as text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {

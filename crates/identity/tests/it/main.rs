@@ -4,5 +4,6 @@
 
 mod factors;
 mod sessions;
+mod sso;
 mod throttle;
 mod world;

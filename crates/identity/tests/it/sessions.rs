@@ -10,7 +10,13 @@ use phial_policy::Action;
 use crate::world::World;
 
 fn shown(mfa: u8) -> Shown {
-    Shown { browser: "b1".to_owned(), how: "password totp".to_owned(), mfa, invitation: None }
+    Shown {
+        browser: "b1".to_owned(),
+        how: "password totp".to_owned(),
+        mfa,
+        invitation: None,
+        proven: None,
+    }
 }
 
 fn log_in(w: &World, user: &SubjectId, mfa: u8, old: Option<&Person>) -> String {

@@ -57,6 +57,28 @@ impl Sessions {
         })
     }
 
+    /// Whether anybody logged in from this browser before.
+    ///
+    /// # Errors
+    /// When keys or the store can't be had.
+    pub fn is_browser_of_somebody(
+        &self,
+        tenant: &TenantId,
+        browser: &str,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let keys = self.keystore.tenant_keys(tenant)?;
+        let browser = phial_crypto::hmac_sha256(&keys.sessions, &[b"browser", browser.as_bytes()]);
+        let oldest = now.as_microsecond().saturating_sub(super::micros(KEPT));
+        self.state().slot.with(|db| {
+            Ok(db
+                .prepare_cached(
+                    "SELECT 1 FROM browser WHERE tenant = ?1 AND browser = ?2 AND last_used > ?3",
+                )?
+                .exists(params![tenant.as_str(), short(browser), oldest])?)
+        })
+    }
+
     /// Remembers that the account logged in from this browser.
     ///
     /// # Errors
