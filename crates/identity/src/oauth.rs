@@ -5,6 +5,8 @@
 //! | module | owns |
 //! |---|---|
 //! | `client` | the register of apps and services, in the control log |
+//! | `registration` | what an app that registers itself says |
+//! | `subject` | whose certificate it is |
 //! | `wanted` | scopes as they are asked for, and what may be given of them |
 //! | `jwt` | JSON Web Tokens and key sets |
 //! | `assertion` | how a client proves who it is |
@@ -23,13 +25,19 @@ mod grant;
 mod jwt;
 mod keys;
 mod refused;
+pub mod registration;
+mod subject;
 mod wanted;
 
 pub use apps::{Apps, Asking, Code, Given, Launch, Lives, Standing};
 pub use assertion::{Assertion, Proof};
 pub use client::{Client, ClientKind, Clients, New};
 pub use grant::{Grant, Grants};
+pub(crate) use jwt::moment;
+#[cfg(test)]
+pub(crate) use jwt::signed;
 pub use jwt::{Jwk, JwkSet, Jwt};
 pub use keys::{Keys, Published};
 pub use refused::{Code as RefusedCode, Refused};
+pub use subject::{Called, CertificateName, Dn};
 pub use wanted::{Special, Wanted};

@@ -662,7 +662,7 @@ fn who(
     tenant: &TenantId,
     standing: &Standing,
 ) -> Result<Option<Subject>, Error> {
-    let client = Clients::new(control).find(&standing.client)?.filter(|c| c.active);
+    let client = Clients::new(control).find(&standing.client)?.filter(Client::may_ask);
     let Some(client) = client else { return Ok(None) };
     let service = client.kind == ClientKind::Service;
     if service && client.account.as_ref() != Some(&standing.user) {

@@ -15,6 +15,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::jwt::JwkSet;
+use super::subject::CertificateName;
 use super::wanted::Wanted;
 use crate::error::Error;
 
@@ -84,17 +85,30 @@ pub struct Client {
     /// SHA-256 of the certificates by which it may prove itself (RFC 8705), hexadecimal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<String>,
+    /// The name of certificates by which it may prove itself, when a CA vouches for them
+    /// (RFC 8705 section 2.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_name: Option<CertificateName>,
     /// The algorithm of its id_tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id_token_alg: Option<String>,
     /// Whether it registered itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dynamic: bool,
+    /// Whether it waits for an administrator's word: until then it may do nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
     /// False once removed: its tickets open nothing.
     pub active: bool,
 }
 
 impl Client {
+    /// Whether it is one that may ask: neither removed nor waiting for somebody's word.
+    #[must_use]
+    pub fn may_ask(&self) -> bool {
+        self.active && !self.waits
+    }
+
     /// The most that it may ask for.
     #[must_use]
     pub fn limits(&self, is_query: &dyn Fn(&str, &str) -> bool) -> Wanted {
@@ -122,7 +136,7 @@ impl Client {
     }
 
     /// What is wrong with it.
-    fn check(&self) -> Result<(), &'static str> {
+    pub(super) fn check(&self) -> Result<(), &'static str> {
         let id = &self.id;
         let good = (1..=64).contains(&id.len())
             && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
@@ -154,8 +168,13 @@ impl Client {
                 return Err("a certificate is named by its SHA-256, 64 hexadecimal digits");
             }
         }
-        let proofs =
-            self.jwks.is_some() || self.jwks_uri.is_some() || !self.certificates.is_empty();
+        if let Some(name) = &self.certificate_name {
+            name.check()?;
+        }
+        let proofs = self.jwks.is_some()
+            || self.jwks_uri.is_some()
+            || !self.certificates.is_empty()
+            || self.certificate_name.is_some();
         if self.jwks.is_some() && self.jwks_uri.is_some() {
             return Err("give the keys or where they are, not both");
         }
@@ -173,7 +192,7 @@ impl Client {
             }
             ClientKind::Service if !proofs => {
                 return Err("a service needs keys (--jwks, --jwks-uri) or a certificate \
-                            (--certificate)");
+                            (--certificate, --certificate-name)");
             }
             ClientKind::Service if self.account.is_none() => {
                 return Err("a service acts under an account: --account NAME");
@@ -226,7 +245,7 @@ fn web(uri: &str) -> Option<()> {
 }
 
 /// Whether answers may be sent there.
-fn redirect(uri: &str) -> Result<(), &'static str> {
+pub(super) fn redirect(uri: &str) -> Result<(), &'static str> {
     let plain = uri.len() <= 2048
         && uri.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&b));
     if !plain || uri.contains('#') || uri.contains('*') {
@@ -372,8 +391,10 @@ mod tests {
             account: None,
             purpose: None,
             certificates: Vec::new(),
+            certificate_name: None,
             id_token_alg: None,
             dynamic: false,
+            waits: false,
             active: true,
         }
     }
@@ -449,5 +470,13 @@ mod tests {
         );
         assert_eq!(serde_json::to_string(&client).unwrap(), text);
         assert_eq!(serde_json::from_str::<Client>(text).unwrap(), client);
+        client.certificate_name = Some(CertificateName::parse("subject_dn=CN=a").unwrap());
+        client.waits = true;
+        let text = serde_json::to_string(&client).unwrap();
+        let later = concat!(
+            r#""certificate_name":{"kind":"subject_dn","value":"CN=a"},"#,
+            r#""dynamic":true,"waits":true,"active":true}"#
+        );
+        assert!(text.ends_with(later), "{text}");
     }
 }
