@@ -36,6 +36,7 @@ use crate::config::Config;
 use crate::http::KeySets;
 use crate::http::{Answered, Hashing};
 use crate::jobs;
+use crate::sso::{self, Discovered};
 
 /// How long a look at a store's file is good for: a file that someone takes away is noticed
 /// so late at most, and what is committed is looked at in any case. Looking before each
@@ -54,6 +55,8 @@ pub(crate) struct App {
     pub(crate) token_keys: Keys,
     /// Key sets of clients, fetched.
     pub(crate) key_sets: KeySets,
+    /// What identity providers say of themselves.
+    pub(crate) providers: Discovered,
     pub(crate) throttle: Throttle,
     pub(crate) hashing: Hashing,
     /// Answers to passkey challenges that were used, until they are too old anyway.
@@ -144,6 +147,7 @@ impl App {
         let caps = config.caps.in_force();
         let settings = Settings { max_bytes, attachments, labeller, caps, ..Settings::default() };
         let policy = PolicySet::shipped()?;
+        sso::check(&config, &policy)?;
         let engine = Engine::new(vessels, policy, Arc::clone(&clock), Arc::clone(&rng), settings);
         engine.set_endpoint_hosts(&config.subscriptions.hosts);
         Ok(App {
@@ -153,6 +157,7 @@ impl App {
             apps: Apps::new(tickets, lives(&config)),
             token_keys: Keys::default(),
             key_sets: KeySets::default(),
+            providers: Discovered::default(),
             throttle: Throttle::default(),
             hashing: Hashing::default(),
             answered: Answered::default(),
@@ -349,7 +354,7 @@ fn labeller(config: &Config) -> anyhow::Result<Option<Arc<Labeller>>> {
 /// The bucket that holds attachments, when the configuration names one.
 fn bucket(config: &Config) -> anyhow::Result<Option<Bucket>> {
     let Some(s3) = &config.attachments.s3 else { return Ok(None) };
-    let secret = private_file(&s3.secret_access_key_file)?;
+    let secret = private_file(&s3.secret_access_key_file, "attachments.s3.secret_access_key_file")?;
     let authority = s3.authority_file.as_ref().map(std::fs::read).transpose()?;
     let settings = BucketSettings {
         endpoint: s3.endpoint.clone(),
@@ -366,9 +371,9 @@ fn bucket(config: &Config) -> anyhow::Result<Option<Bucket>> {
 }
 
 /// A secret's text, from a file that is for its owner alone.
-fn private_file(path: &Path) -> anyhow::Result<Sensitive<String>> {
+pub(crate) fn private_file(path: &Path, setting: &str) -> anyhow::Result<Sensitive<String>> {
     let shown = path.display();
-    let about = || format!("attachments.s3.secret_access_key_file {shown} can't be read");
+    let about = || format!("{setting} {shown} can't be read");
     let mode = std::fs::metadata(path).with_context(about)?.permissions().mode();
     anyhow::ensure!(mode & 0o077 == 0, "{shown} may be read by others: run chmod 600 on it");
     let text = std::fs::read_to_string(path).with_context(about)?;

@@ -2,6 +2,9 @@
 //! a safe default needs a rationale (invariant 10).
 
 mod access;
+mod apps;
+mod sso;
+mod work;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,6 +16,9 @@ use phial_engine::scan::{Address, Scanner};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use access::{Caps, Labels, Mail, MailTls};
+pub(crate) use apps::{Oauth, Registration, ScimRoles};
+pub(crate) use sso::{Authentication, Provider};
+pub(crate) use work::{Import, Jobs};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -29,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) import: Import,
     pub(crate) oauth: Oauth,
     pub(crate) scim: ScimRoles,
+    /// Identity providers, by the names that they have here.
+    pub(crate) sso: BTreeMap<String, Provider>,
     pub(crate) review: Review,
     pub(crate) labels: Labels,
     pub(crate) caps: Caps,
@@ -184,6 +192,8 @@ pub(crate) struct Tls {
     pub(crate) key: Option<PathBuf>,
     /// Whether clients are asked for a certificate: services may prove themselves by one.
     pub(crate) client_certificates: bool,
+    /// PEM file with the CAs whose word for the name of a client's certificate counts.
+    pub(crate) client_ca: Option<PathBuf>,
 }
 
 /// `[subscriptions]`: whom the server may call, and how long it tries.
@@ -220,72 +230,6 @@ impl Default for Subscriptions {
             attempts: 12,
         }
     }
-}
-
-/// `[jobs]`
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Jobs {
-    /// Hours for which the files of a job are kept once it is done. More than 168 needs a
-    /// rationale.
-    pub(crate) keep_hours: i64,
-    /// MiB of the file system that exports leave free: below that they wait.
-    pub(crate) spare_mib: u64,
-    pub(crate) rationale: Option<String>,
-}
-
-impl Default for Jobs {
-    fn default() -> Self {
-        Jobs { keep_hours: 24, spare_mib: 512, rationale: None }
-    }
-}
-
-/// `[import]`
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Import {
-    /// Addresses under which `$import` may fetch. None: uploads alone.
-    pub(crate) sources: Vec<String>,
-    /// The most that one upload or source may have, mebibytes.
-    pub(crate) max_mib: u64,
-}
-
-impl Default for Import {
-    fn default() -> Self {
-        Import { sources: Vec::new(), max_mib: 10_240 }
-    }
-}
-
-/// `[oauth]`: apps and services.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Oauth {
-    /// The hosts (`HOST` or `HOST:PORT`) that keys of clients may be fetched from. None by
-    /// default.
-    pub(crate) hosts: Vec<String>,
-    /// PEM file with the CAs that may vouch for those hosts; the system's own list, when
-    /// not given.
-    pub(crate) ca: Option<PathBuf>,
-    /// Minutes for which an app's access token holds. More than 60 needs a rationale.
-    pub(crate) access_minutes: i64,
-    /// Days for which an app may refresh its access without its user (`offline_access`).
-    /// More than 366 needs a rationale.
-    pub(crate) offline_days: i64,
-    pub(crate) rationale: Option<String>,
-}
-
-impl Default for Oauth {
-    fn default() -> Self {
-        Oauth { hosts: Vec::new(), ca: None, access_minutes: 10, offline_days: 90, rationale: None }
-    }
-}
-
-/// `[scim]`: what a directory may say of accounts.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct ScimRoles {
-    /// The roles that a directory may give and take. None: it changes nothing.
-    pub(crate) roles: Vec<String>,
 }
 
 /// Whether malware is looked for in attachments.
@@ -498,6 +442,19 @@ impl Config {
             let value = self.oauth.offline_days.to_string();
             depart("oauth.offline_days", value, &self.oauth.rationale, "oauth.rationale")?;
         }
+        if self.oauth.registration == Registration::PatientApps {
+            let value = "patient-apps".to_owned();
+            depart("oauth.registration", value, &self.oauth.rationale, "oauth.rationale")?;
+        }
+        for (name, provider) in &self.sso {
+            if let Some(fault) = provider.fault(name) {
+                return Err(ConfigError::Rule(format!("sso.{name}: {fault}")));
+            }
+            if let Some(roles) = provider.powerful() {
+                let value = format!("{name} gives {roles}");
+                depart("sso", value, &provider.rationale, "the rationale of its section")?;
+            }
+        }
         if self.attachments.scan == Scan::Required && self.attachments.scanner.is_none() {
             return Err(ConfigError::Rule(
                 "attachments.scan = \"required\" needs attachments.scanner: unix:/path or host:port"
@@ -565,6 +522,11 @@ impl Config {
         ];
         if let Some((name, _)) = positive.iter().find(|(_, good)| !good) {
             return Err(ConfigError::Rule(format!("{name} is out of range")));
+        }
+        if self.tls.client_ca.is_some() && !self.tls.client_certificates {
+            return Err(ConfigError::Rule(
+                "tls.client_ca needs tls.client_certificates".to_owned(),
+            ));
         }
         if self.tls.certificate.is_some() != self.tls.key.is_some() {
             return Err(ConfigError::Rule(
@@ -678,6 +640,7 @@ pub(crate) const TEMPLATE: &str = "\
 # certificate = \"/etc/phial/server.pem\" # without one, a development CA is made in tls/
 # key = \"/etc/phial/server.key\"
 # client_certificates = false           # ask for one: services may prove themselves by it
+# client_ca = \"/etc/phial/services.pem\"  # CAs whose names for them count
 
 [subscriptions]
 # hosts = [\"ehr.example.org\"]         # whom notifications may go to; nobody by default
@@ -700,9 +663,15 @@ pub(crate) const TEMPLATE: &str = "\
 # ca = \"/etc/phial/partners.pem\"      # who may vouch for them, if not the system's CAs
 # access_minutes = 10                   # of an app's access token; more than 60 needs a rationale
 # offline_days = 90                     # of offline_access; more than 366 needs a rationale
+# registration = \"off\"                  # or \"approval\": apps register themselves, and wait
 
 [scim]
 # roles = [\"nurse\", \"billing\"]          # that a directory may give and take; none by default
+
+# [sso.clinic]                          # log-in at an identity provider; see docs/operations.md
+# label = \"Clinic account\"
+# issuer = \"https://idp.example.org\"
+# client_id = \"phial\"
 ";
 
 #[cfg(test)]

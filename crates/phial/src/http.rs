@@ -36,6 +36,7 @@ pub(crate) use cors::is_origin;
 pub(crate) use errors::ERRORS;
 pub(crate) use listen::{Serving, serve};
 pub(crate) use oauth::KeySets;
+pub(crate) use oauth::outgoing;
 #[cfg(test)]
 pub(crate) use openapi::document as openapi;
 pub(crate) use pages::hashing::Hashing;

@@ -13,6 +13,7 @@ mod people;
 mod reference;
 mod reload;
 mod sources;
+mod sso;
 mod subscriptions;
 mod trust;
 

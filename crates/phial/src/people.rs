@@ -9,10 +9,12 @@ use jiff::{SignedDuration, Timestamp};
 use phial_audit::{DetailKey, EventKind};
 use phial_base::{SubjectId, TenantId};
 use phial_engine::Caller;
+use phial_identity::sso::{Link, Links};
 use phial_identity::{Account, Accounts, Invitation, Invitations, Reviews};
 use phial_store::control::ControlLog;
 
 use crate::app::{App, into_anyhow};
+use crate::config::Provider;
 
 fn control<'a>(app: &'a App, tenant: &TenantId) -> anyhow::Result<&'a ControlLog> {
     Ok(app.engine.tenant(tenant).context("there is no such tenant")?.vessel.control())
@@ -145,6 +147,53 @@ pub(crate) async fn end_session(
     let detail = [(DetailKey::Account, user.to_string()), (DetailKey::Token, handle.to_owned())];
     note(app, caller, EventKind::TokenRevoked, &detail).await?;
     Ok(ended)
+}
+
+/// Ties an account to a person at an identity provider, or undoes that.
+pub(crate) async fn link(
+    app: &App,
+    caller: &Caller,
+    user: &SubjectId,
+    (name, provider): (&str, &Provider),
+    subject: &str,
+) -> anyhow::Result<()> {
+    Account::is_not(user, &caller.subject.id)?;
+    let account = find(app, caller, user)?;
+    anyhow::ensure!(!account.ended, phial_identity::Error::Ended);
+    let link = Link {
+        issuer: provider.issuer.clone(),
+        subject: subject.to_owned(),
+        user: user.clone(),
+        by: caller.subject.id.to_string(),
+        since: String::new(),
+    };
+    let detail =
+        [(DetailKey::Account, user.to_string()), (DetailKey::Factor, format!("sso {name}"))];
+    note(app, caller, EventKind::FactorAdded, &detail).await?;
+    let links = Links::new(control(app, &caller.subject.tenant)?);
+    links.tie(&accounts(app, caller)?, &link, caller.request.at)?;
+    changed(app, caller, &account).await
+}
+
+/// Undoes an account's tie to a person at an identity provider, and ends its sessions.
+/// False when there was none.
+pub(crate) async fn unlink(
+    app: &App,
+    caller: &Caller,
+    user: &SubjectId,
+    (name, provider): (&str, &Provider),
+) -> anyhow::Result<bool> {
+    Account::is_not(user, &caller.subject.id)?;
+    let account = find(app, caller, user)?;
+    let detail =
+        [(DetailKey::Account, user.to_string()), (DetailKey::Factor, format!("sso {name}"))];
+    note(app, caller, EventKind::FactorRemoved, &detail).await?;
+    let links = Links::new(control(app, &caller.subject.tenant)?);
+    let undone = links.undo(user, Some(&provider.issuer))?;
+    changed(app, caller, &account).await?;
+    // Whoever came in by it is out.
+    end_sessions(app, caller, user).await?;
+    Ok(undone > 0)
 }
 
 /// Makes an invitation and gives its path and its end. `anew`: the factors that there are

@@ -113,6 +113,11 @@ const SETTINGS: &[(&str, &str)] = &[
          (RFC 8705, `phial client add --certificate`). Browsers may ask their user for one then.",
     ),
     (
+        "tls.client_ca",
+        "PEM file with the CAs whose word for the name of a client's certificate counts (RFC 8705 \
+         section 2.1, `phial client add --certificate-name`). Needs `tls.client_certificates`.",
+    ),
+    (
         "scim.roles",
         "The roles that a directory may give and take over SCIM 2.0. None by default. Accounts \
          with any other role are not the directory's, and look absent to it.",
@@ -135,6 +140,12 @@ const SETTINGS: &[(&str, &str)] = &[
         "oauth.offline_days",
         "Days for which an app may refresh its access without its user (`offline_access`). More \
          than 366 needs `oauth.rationale`.",
+    ),
+    (
+        "oauth.registration",
+        "Whether apps may register themselves (RFC 7591): `off`, `approval` (they wait until \
+         `phial client approve`), or `patient-apps`: those that ask for no more than reading one \
+         patient's record act at once, which needs `oauth.rationale`.",
     ),
     ("oauth.rationale", "Why the settings of this section depart from the safe defaults."),
     (
@@ -304,6 +315,45 @@ const SETTINGS: &[(&str, &str)] = &[
     ),
 ];
 
+/// What the settings of an identity provider are for: `[sso.NAME]`.
+const PROVIDER: &[(&str, &str)] = &[
+    ("tenant", "Of which tenant; the default one, when not given."),
+    ("label", "What people read on the button."),
+    ("issuer", "The provider's own name for itself, letter by letter: `https://...`."),
+    ("client_id", "This server's name at the provider."),
+    (
+        "authentication",
+        "How this server proves itself there: `private_key_jwt` (by default, with the keys at \
+         `/oauth/jwks`), `client_secret_basic` or `client_secret_post`.",
+    ),
+    ("client_secret_file", "The file that holds the secret, for its owner alone (mode 600)."),
+    ("ca", "PEM file with the CAs that may vouch for the provider; the system's list otherwise."),
+    ("hosts", "Hosts beside the issuer's own that its endpoints may be on."),
+    (
+        "scim_external_id",
+        "Whether a person whose `sub` is the `externalId` that a directory gave an account over \
+         SCIM is that account. `false` by default.",
+    ),
+    ("scopes", "What is asked for beside `openid`."),
+    ("acr", "Classes of authentication that count as two factors. They are asked for."),
+    ("amr", "Methods of authentication (RFC 8176) of which one counts as a second factor."),
+    (
+        "roles_claim",
+        "The claim that says roles; with a slash before it a place in a claim, such as \
+         `/realm_access/roles`.",
+    ),
+    (
+        "roles",
+        "A table `[sso.NAME.roles]`: the provider's words, and which role each is. Roles in it \
+         are given and taken at each log-in; others are not touched.",
+    ),
+    (
+        "rationale",
+        "Why the provider may give roles with power over others (operator, privacy-officer, \
+         security-administrator): the audit log quotes it.",
+    ),
+];
+
 fn configuration() -> String {
     let mut out = format!(
         "{MADE}# Configuration\n\n`phial.toml` in the home. Every key is optional; an unknown key \
@@ -327,6 +377,17 @@ fn configuration() -> String {
             let _ = writeln!(out, "| `{name}` | {default} | {when} | {what} |");
             names.push(name);
         }
+    }
+    let provider: crate::config::Provider = serde_json::from_value(serde_json::json!({
+        "label": "x", "issuer": "https://x", "client_id": "x"}))
+    .unwrap();
+    let provider = serde_json::to_value(provider).unwrap();
+    for key in provider.as_object().unwrap().keys() {
+        assert!(PROVIDER.iter().any(|(n, _)| n == key), "PROVIDER does not say what {key} is for");
+    }
+    for (name, what) in PROVIDER {
+        assert!(provider.get(name).is_some(), "{name} is no setting of a provider");
+        let _ = writeln!(out, "| `sso.NAME.{name}` |  | on reload | {what} |");
     }
     for (name, _) in SETTINGS {
         assert!(names.iter().any(|n| n == name), "{name} is no setting");

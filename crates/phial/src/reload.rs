@@ -39,6 +39,7 @@ pub(crate) async fn certificate_if_changed(app: &Arc<App>, serving: &Serving) {
 async fn configuration(app: &Arc<App>, serving: &Serving) -> anyhow::Result<()> {
     let old = Config::clone(&app.config());
     let (new, waiting) = old.as_far_as_live(Config::read(&app.home.config())?);
+    crate::sso::check(&new, app.engine.policy())?;
     let changes = old.changes(&new);
     let departures = new.departures()?;
     // A configuration whose certificate can't be used can't be used either.

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use phial_audit::{DetailKey, EventKind};
 use phial_base::{Purpose, SubjectId, Surface, TenantId};
 use phial_engine::Endpoint;
-use phial_identity::oauth::{Client, ClientKind, Clients, New};
+use phial_identity::oauth::{CertificateName, Client, ClientKind, Clients, New};
 use phial_identity::{Accounts, Error};
 
 use super::out::Out;
@@ -23,6 +23,8 @@ pub(crate) enum ClientCommand {
     List(TenantArgs),
     /// Show one.
     Show(NameArgs),
+    /// Let an app that registered itself act. Look at what it is and wants first: `show`.
+    Approve(ApproveArgs),
     /// Remove one: everything that it was given is withdrawn at once.
     Remove(NameArgs),
     /// Give an app another secret, or make new keys that sign id_tokens.
@@ -51,6 +53,15 @@ pub(crate) struct NameArgs {
     id: String,
     #[command(flatten)]
     tenant: TenantArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct ApproveArgs {
+    #[command(flatten)]
+    who: NameArgs,
+    /// The most that it may ask for, when that is less than it wants.
+    #[arg(long = "scope", value_name = "SCOPES")]
+    scopes: Option<String>,
 }
 
 /// The kinds of clients.
@@ -108,6 +119,11 @@ pub(crate) struct AddArgs {
     /// several times.
     #[arg(long = "certificate", value_name = "SHA256")]
     certificates: Vec<String>,
+    /// The name of the certificates that it may prove itself by when a CA of `tls.client_ca`
+    /// vouches for them: subject_dn=CN=feed,O=Clinic, or san_dns, san_uri, san_ip, san_email
+    /// (RFC 8705 section 2.1).
+    #[arg(long, value_parser = CertificateName::parse, value_name = "KIND=NAME")]
+    certificate_name: Option<CertificateName>,
     /// The algorithm of its id_tokens: RS256 (the default) or ES384.
     #[arg(long, value_name = "ALG")]
     id_token_alg: Option<String>,
@@ -143,7 +159,27 @@ async fn run_in(app: &App, command: &ClientCommand, out: &Out) -> anyhow::Result
             lines.extend(client.launch_uri.iter().map(|u| format!("launch URI: {u}")));
             lines.extend(client.account.iter().map(|a| format!("account: {a}")));
             lines.extend(client.jwks_uri.iter().map(|u| format!("keys at: {u}")));
+            if client.dynamic {
+                lines
+                    .push("it registered itself: whoever it says it is, nobody checked".to_owned());
+            }
             out.result(&lines.join("\n"), &shown(&client)?);
+            Ok(())
+        }
+        ClientCommand::Approve(args) => {
+            let mut client = found(app, &args.who)?;
+            anyhow::ensure!(client.waits, "{} does not wait: it may act already", client.id);
+            client.waits = false;
+            if let Some(scopes) = &args.scopes {
+                client.scopes = scopes.split_whitespace().collect::<Vec<_>>().join(" ");
+            }
+            let (tenant, id) = (&args.who.tenant.tenant, &args.who.id);
+            changed(app, tenant, id, "approved", |app| {
+                let tenant = app.engine.tenant(tenant).context("no such tenant")?;
+                Ok(Clients::new(tenant.vessel.control()).change(&client)?)
+            })
+            .await?;
+            out.result(&format!("{id} may act now: {}", client.scopes), &shown(&client)?);
             Ok(())
         }
         ClientCommand::Remove(args) => {
@@ -240,8 +276,10 @@ async fn add(app: &App, args: &AddArgs, out: &Out) -> anyhow::Result<()> {
         account: args.account.clone(),
         purpose: args.purpose,
         certificates: args.certificates.iter().map(|c| c.to_ascii_lowercase()).collect(),
+        certificate_name: args.certificate_name.clone(),
         id_token_alg: args.id_token_alg.clone(),
         dynamic: false,
+        waits: false,
         active: true,
     };
     let mut new = None;
@@ -276,7 +314,11 @@ async fn changed(
 }
 
 fn line(client: &Client) -> String {
-    let state = if client.active { "active" } else { "removed" };
+    let state = match (client.active, client.waits) {
+        (true, false) => "active",
+        (true, true) => "waits",
+        (false, _) => "removed",
+    };
     format!("{:<24} {:<13} {:<8} {}", client.id, client.kind.name(), state, client.name)
 }
 

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use jiff::SignedDuration;
 use phial_base::{LogicalId, SubjectId, Surface, TenantId};
 use phial_engine::Caller;
+use phial_identity::sso::Links;
 use phial_identity::{Account, Accounts, Factors};
 use phial_store::sessions::SessionRow;
 
@@ -32,6 +33,10 @@ pub(crate) enum UserCommand {
     Invite(InviteArgs),
     /// Show by what an account proves itself: kinds, names and dates, no secret.
     Factors(NameArgs),
+    /// Tie an account to a person at an identity provider of `[sso.NAME]`, who logs in by
+    /// it from then on; or undo that. Who it is there is said by the provider's own name for
+    /// the person that never changes (`sub`), not by an e-mail address.
+    Link(LinkArgs),
     /// Show where an account is logged in, or end that.
     Sessions(SessionsArgs),
     /// Show the roles that there are.
@@ -64,6 +69,21 @@ pub(crate) struct InviteArgs {
     /// For how many hours it is good, 1 to 336.
     #[arg(long, default_value_t = 72, value_name = "HOURS", value_parser = clap::value_parser!(u16).range(1..=336))]
     hours: u16,
+}
+
+#[derive(Args)]
+pub(crate) struct LinkArgs {
+    #[command(flatten)]
+    who: NameArgs,
+    /// The provider's name in `phial.toml`.
+    #[arg(long, value_name = "NAME")]
+    sso: String,
+    /// The person's name there (`sub`).
+    #[arg(long, value_name = "SUB", required_unless_present = "undo")]
+    subject: Option<String>,
+    /// Undo the tie, and end the account's sessions.
+    #[arg(long, conflicts_with = "subject")]
+    undo: bool,
 }
 
 #[derive(Args)]
@@ -152,6 +172,7 @@ pub(super) fn run(home: &Path, command: &UserCommand, out: &Out) -> anyhow::Resu
                 );
             }
             UserCommand::Factors(args) => factors(&app, args, out)?,
+            UserCommand::Link(args) => link(&app, args, out).await?,
             UserCommand::Sessions(args) => sessions(&app, args, out).await?,
             UserCommand::Suspend(args) => stand(&app, args, Standing::Suspended, out).await?,
             UserCommand::Resume(args) => stand(&app, args, Standing::Active, out).await?,
@@ -185,6 +206,10 @@ fn factors(app: &App, args: &NameArgs, out: &Out) -> anyhow::Result<()> {
         found.totp.iter().map(|t| format!("authenticator app  {}  added {}", t.name, t.added)),
     );
     lines.push(format!("recovery codes     {} left", found.recovery.len()));
+    let links = Links::new(tenant.vessel.control()).of(&account.id)?;
+    lines.extend(
+        links.iter().map(|l| format!("at a provider      {}  since {}", l.issuer, l.since)),
+    );
     let named = |name: &str, added: &str| serde_json::json!({ "name": name, "added": added });
     let value = serde_json::json!({
         "user": account.id.as_str(),
@@ -192,8 +217,28 @@ fn factors(app: &App, args: &NameArgs, out: &Out) -> anyhow::Result<()> {
         "passkeys": found.passkeys.iter().map(|p| named(&p.name, &p.added)).collect::<Vec<_>>(),
         "apps": found.totp.iter().map(|t| named(&t.name, &t.added)).collect::<Vec<_>>(),
         "recovery_codes": found.recovery.len(),
+        "providers": links.iter().map(|l| &l.issuer).collect::<Vec<_>>(),
     });
     out.result(&lines.join("\n"), &value);
+    Ok(())
+}
+
+async fn link(app: &App, args: &LinkArgs, out: &Out) -> anyhow::Result<()> {
+    let (user, tenant) = (&args.who.name, &args.who.tenant.tenant);
+    let caller = operator(app, tenant);
+    let config = app.config().clone();
+    let provider = config.sso.get(&args.sso).filter(|p| p.tenant == *tenant);
+    let provider = provider.context("phial.toml has no identity provider of that name")?;
+    let named = (args.sso.as_str(), provider);
+    let said = match &args.subject {
+        Some(subject) => {
+            people::link(app, &caller, user, named, subject).await?;
+            "tied"
+        }
+        None if people::unlink(app, &caller, user, named).await? => "undone",
+        None => "there was no tie",
+    };
+    out.result(said, &serde_json::json!({ "user": user.as_str(), "sso": args.sso, "is": said }));
     Ok(())
 }
 

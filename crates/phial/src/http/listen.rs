@@ -207,9 +207,11 @@ async fn connection(
     let acceptor = TlsAcceptor::from(front.certificates.current());
     let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await;
     let Ok(Ok(stream)) = handshake else { return };
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|all| all.first());
-    let certificate = certificate.map(|c| hex::encode(phial_crypto::sha256(c)));
-    let certificate = certificate.map(|c| PeerCertificate(c.into()));
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|all| all.split_first());
+    let certificate = certificate.map(|(own, others)| PeerCertificate {
+        sha256: hex::encode(phial_crypto::sha256(own)).into(),
+        called: front.certificates.called(own, others, front.app.clock.now()).map(Arc::new),
+    });
     let service = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| {
         let front = Arc::clone(front);
         let certificate = certificate.clone();

@@ -11,6 +11,7 @@ mod jwks;
 mod launch;
 mod metadata;
 mod proof;
+mod register;
 mod token;
 mod tokens;
 
@@ -20,10 +21,12 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::{Method, Request, Response, StatusCode};
+use jiff::SignedDuration;
 use phial_audit::{DetailKey, EventKind};
 use phial_base::{RequestId, RequestInfo, Subject, Surface, TenantId};
 use phial_engine::{Caller, Failure, Tenant};
-use phial_identity::oauth::{Client, Refused, RefusedCode, Wanted};
+use phial_fhir::definitions::ResourceType;
+use phial_identity::oauth::{Called, Client, Refused, RefusedCode, Wanted};
 use phial_store::control::ControlLog;
 use serde_json::{Value, json};
 
@@ -34,12 +37,22 @@ use crate::app::App;
 
 pub(crate) use jwks::KeySets;
 
+/// What this server asks of others for keys and log-ins.
+pub(crate) mod outgoing {
+    pub(crate) use super::jwks::{Asked, client, fetch, read};
+}
+
 /// The largest body.
 const MAX_BODY: usize = 64 * 1024;
 
-/// SHA-256 of the certificate that a connection was made with, hexadecimal.
+/// The certificate that a connection was made with.
 #[derive(Clone, Debug)]
-pub(crate) struct PeerCertificate(pub(crate) Arc<str>);
+pub(crate) struct PeerCertificate {
+    /// Its SHA-256, hexadecimal.
+    pub(crate) sha256: Arc<str>,
+    /// Whose it is, when a CA that the operator named vouches for it.
+    pub(crate) called: Option<Arc<Called>>,
+}
 
 /// What an endpoint is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +65,7 @@ pub(crate) enum Endpoint {
     Revoke,
     UserInfo,
     Launch,
+    Register,
 }
 
 /// A row of the table of endpoints.
@@ -113,6 +127,7 @@ pub(crate) static ENDPOINTS: &[EndpointRow] = &[
         Endpoint::Launch,
         "An EHR begins a launch: an app, a patient, perhaps an encounter.",
     ),
+    row(POST, "/oauth/register", Endpoint::Register, "An app registers itself (RFC 7591)."),
 ];
 
 /// An endpoint that was found, of which tenant.
@@ -145,7 +160,7 @@ pub(crate) struct Ask<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) form: Vec<(String, String)>,
     pub(crate) body: Bytes,
-    pub(crate) certificate: Option<Arc<str>>,
+    pub(crate) certificate: Option<PeerCertificate>,
 }
 
 /// How an endpoint ends otherwise than as asked.
@@ -154,6 +169,8 @@ pub(crate) enum Ends {
     Refused(Refused, Option<String>),
     /// The engine's.
     Failure(Failure),
+    /// Too many came from one network; what was to be written down is.
+    TooMany(Option<SignedDuration>),
 }
 
 impl From<Refused> for Ends {
@@ -234,7 +251,7 @@ pub(super) async fn answer(
         headers: &parts.headers,
         form: super::negotiate::form(&parts.headers, &body),
         body,
-        certificate: parts.extensions.get::<PeerCertificate>().map(|c| Arc::clone(&c.0)),
+        certificate: parts.extensions.get::<PeerCertificate>().cloned(),
         tenant_id: found.tenant,
     };
     let endpoint = found.row.endpoint;
@@ -247,10 +264,12 @@ pub(super) async fn answer(
         Endpoint::Revoke => tokens::revoke(&ask).await,
         Endpoint::UserInfo => tokens::userinfo(&ask).await,
         Endpoint::Launch => launch::launch(&ask).await,
+        Endpoint::Register => register::register(&ask).await,
     };
     match ended {
         Ok(response) => response,
         Err(Ends::Failure(failure)) => super::serve::fail(&failure),
+        Err(Ends::TooMany(after)) => too_many(after),
         Err(Ends::Refused(refusal, client)) => ask.refuse(refusal, client.as_deref()).await,
     }
 }
@@ -258,6 +277,11 @@ pub(super) async fn answer(
 impl Ask<'_> {
     pub(crate) fn control(&self) -> &ControlLog {
         self.tenant.vessel.control()
+    }
+
+    /// SHA-256 of the certificate that the connection was made with.
+    pub(crate) fn fingerprint(&self) -> Option<&str> {
+        self.certificate.as_ref().map(|c| &*c.sha256)
     }
 
     /// A field of the form, given once.
@@ -290,6 +314,7 @@ impl Ask<'_> {
 
     /// Writes a refusal down, and answers with it.
     async fn refuse(&self, refusal: Refused, client: Option<&str>) -> Response<Body> {
+        let mut broken = false;
         let (code, why) = match refusal {
             Refused::For { code, why } => (code, why),
             Refused::Failed(phial_identity::Error::Store(e)) => {
@@ -297,6 +322,7 @@ impl Ask<'_> {
             }
             Refused::Failed(e) => {
                 tracing::error!(incident = %self.info.id, error = %e, "a client can't be read");
+                broken = true;
                 (RefusedCode::TemporarilyUnavailable, "something broke here")
             }
         };
@@ -308,7 +334,8 @@ impl Ask<'_> {
         let status = match code {
             RefusedCode::InvalidClient | RefusedCode::InvalidToken => StatusCode::UNAUTHORIZED,
             RefusedCode::AccessDenied => StatusCode::FORBIDDEN,
-            RefusedCode::TemporarilyUnavailable => StatusCode::INTERNAL_SERVER_ERROR,
+            _ if broken => StatusCode::INTERNAL_SERVER_ERROR,
+            RefusedCode::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         };
         let mut response = error(status, code.name(), why);
@@ -322,7 +349,8 @@ impl Ask<'_> {
 
     /// Reads scopes as this server understands them.
     pub(crate) fn wanted(text: &str) -> Wanted {
-        Wanted::read(text, &is_query)
+        let is_type = |ty: &str| ResourceType::from_name(ty).is_some();
+        Wanted::read(text, &is_query).keep(|s| s.ty.as_deref().is_none_or(is_type))
     }
 
     /// The most that a client may ask for.
@@ -333,8 +361,7 @@ impl Ask<'_> {
 
 /// Whether a scope's query is one that can be held against records of the type.
 pub(crate) fn is_query(ty: &str, query: &str) -> bool {
-    phial_fhir::definitions::ResourceType::from_name(ty)
-        .is_some_and(|ty| phial_engine::scope_query(ty, query).is_some())
+    ResourceType::from_name(ty).is_some_and(|ty| phial_engine::scope_query(ty, query).is_some())
 }
 
 fn once<'p>(pairs: &'p [(String, String)], name: &str) -> Result<Option<&'p str>, Ends> {
@@ -349,6 +376,16 @@ fn once<'p>(pairs: &'p [(String, String)], name: &str) -> Result<Option<&'p str>
 /// An answer in JSON.
 pub(crate) fn json_answer(status: StatusCode, value: &Value) -> Response<Body> {
     answer::plain(status, Bytes::from(value.to_string()))
+}
+
+/// Too many requests (RFC 6585 section 4).
+fn too_many(after: Option<SignedDuration>) -> Response<Body> {
+    let code = RefusedCode::TemporarilyUnavailable.name();
+    let mut response =
+        error(StatusCode::TOO_MANY_REQUESTS, code, "too many came from this network: wait");
+    let seconds = after.map_or(3600, |a| a.as_secs() + 1);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
 }
 
 fn error(status: StatusCode, code: &str, why: &str) -> Response<Body> {
@@ -367,6 +404,7 @@ mod tests {
             assert_eq!(found, expected, "{path}");
         };
         check("/oauth/token", Some(("default", Endpoint::Token)));
+        check("/oauth/register", Some(("default", Endpoint::Register)));
         check("/t/north/oauth/token", Some(("north", Endpoint::Token)));
         check("/t/north/fhir/.well-known/smart-configuration", Some(("north", Endpoint::Smart)));
         for nothing in ["/oauth", "/oauth/token/", "/t/oauth/token", "/t//oauth/token", "/fhir"] {

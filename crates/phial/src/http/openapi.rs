@@ -206,16 +206,21 @@ fn endpoint(row: &EndpointRow, method: &Method) -> Value {
         "security": [],
         "responses": {
             "200": {"description": "Done.", "content": object},
+            "201": {"description": "Made.", "content": object},
             "400": refused, "401": refused, "403": refused, "404": refused, "421": refused,
+            "429": refused,
             "503": {"$ref": "#/components/responses/Refused"},
         },
     });
     if *method == Method::POST
         && let Some(said) = said.as_object_mut()
     {
-        let form = json!({"application/x-www-form-urlencoded": {
-            "schema": {"type": "object", "additionalProperties": {"type": "string"}},
-        }});
+        let form = match row.path {
+            "/oauth/register" => object.clone(),
+            _ => json!({"application/x-www-form-urlencoded": {
+                "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+            }}),
+        };
         said.insert("requestBody".to_owned(), json!({"required": true, "content": form}));
     }
     said

@@ -24,6 +24,7 @@ pub(crate) mod passkeys;
 pub(crate) mod people;
 pub(crate) mod review;
 pub(crate) mod second;
+pub(crate) mod sso;
 pub(crate) mod visit;
 
 use std::future::Future;

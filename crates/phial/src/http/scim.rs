@@ -186,7 +186,7 @@ async fn answered(
         device: super::serve::device(&parts.headers),
         surface: Surface::Fhir,
     };
-    let certificate = parts.extensions.get::<PeerCertificate>().map(|c| Arc::clone(&c.0));
+    let certificate = parts.extensions.get::<PeerCertificate>().map(|c| Arc::clone(&c.sha256));
     let caller =
         super::authn::authenticate(app, &tenant_id, &parts.headers, certificate.as_deref(), info)
             .await?;

@@ -191,7 +191,7 @@ async fn dispatch(
         device: device(&parts.headers),
         surface: Surface::Fhir,
     };
-    let certificate = parts.extensions.get::<PeerCertificate>().map(|c| &*c.0);
+    let certificate = parts.extensions.get::<PeerCertificate>().map(|c| &*c.sha256);
     let caller = match authenticate(app, &tenant_id, &parts.headers, certificate, info).await {
         Ok(caller) => caller,
         Err(failure) => return fail(&failure),

@@ -302,7 +302,7 @@ const fn page(method: Method, path: &'static str, kind: Kind, answer: Handler) -
 
 use super::pages::{
     Handler, account, again, apps, assets, enrol, home, invite, login, passkeys, people, review,
-    second,
+    second, sso,
 };
 
 /// The pages for people, and what belongs to them.
@@ -316,6 +316,8 @@ pub(crate) static PAGES: &[PageRow] = &[
     page(POST, "/login/second", Kind::Form, |v| Box::pin(second::submit(v))),
     page(GET, "/login/again", Kind::Page, |v| Box::pin(again::show(v))),
     page(POST, "/login/again", Kind::Form, |v| Box::pin(again::submit(v))),
+    page(GET, "/login/sso/[provider]", Kind::Page, |v| Box::pin(sso::begin(v))),
+    page(GET, "/login/sso/[provider]/back", Kind::Page, |v| Box::pin(sso::back(v))),
     page(GET, "/login/ended", Kind::Page, |v| Box::pin(login::ended(v))),
     page(POST, "/logout", Kind::Form, |v| Box::pin(login::log_out(v))),
     page(GET, "/invite/[token]", Kind::Page, |v| Box::pin(invite::show(v))),
@@ -341,6 +343,8 @@ pub(crate) static PAGES: &[PageRow] = &[
     page(POST, "/admin/people/[user]/standing", Kind::Form, |v| Box::pin(people::standing(v))),
     page(POST, "/admin/people/[user]/invite", Kind::Form, |v| Box::pin(people::invite(v))),
     page(POST, "/admin/people/[user]/sessions", Kind::Form, |v| Box::pin(people::sessions(v))),
+    page(POST, "/admin/people/[user]/link", Kind::Form, |v| Box::pin(people::link(v))),
+    page(POST, "/admin/people/[user]/unlink", Kind::Form, |v| Box::pin(people::unlink(v))),
     page(GET, "/admin/review", Kind::Page, |v| Box::pin(review::show(v))),
     page(POST, "/admin/review/[user]", Kind::Form, |v| Box::pin(review::sign(v))),
 ];

@@ -6,11 +6,13 @@ use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use phial_base::step::Step;
+use phial_identity::oauth::Called;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, SanType,
@@ -18,12 +20,14 @@ use rcgen::{
 use rustls::ServerConfig;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 
-use super::x509::{About, about};
+use super::x509::{About, about, called};
 use crate::app::App;
 use crate::config::Tls;
+use crate::trust;
 
 /// The files of the development CA.
 struct DevCa {
@@ -119,6 +123,8 @@ pub(crate) struct Loaded {
     pub(crate) fingerprint: String,
     /// What it says of itself; `None` when it can't be read.
     pub(crate) about: Option<About>,
+    /// Whether certificates of clients are those of the CAs that the operator named.
+    vouches: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 /// How a file looks from outside; it changes when the file does.
@@ -144,7 +150,7 @@ pub(crate) struct Described {
 /// # Errors
 /// When a file can't be read, or they do not fit each other.
 pub(crate) fn describe(tls: &Tls, dir: &Path) -> anyhow::Result<Described> {
-    Ok(Described { about: read(paths(tls, dir), tls.client_certificates)?.about })
+    Ok(Described { about: read(paths(tls, dir), tls)?.about })
 }
 
 /// The files of certificate and key.
@@ -212,6 +218,21 @@ impl Certificates {
         loaded.about.iter().flat_map(|a| &a.names).any(|n| n.eq_ignore_ascii_case(host))
     }
 
+    /// Whose the certificate of a client is, when a CA of `tls.client_ca` vouches for it now
+    /// (RFC 8705 section 2.1). The client has shown that it has the key.
+    pub(crate) fn called(
+        &self,
+        own: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: Timestamp,
+    ) -> Option<Called> {
+        let loaded = self.current.load();
+        let now = u64::try_from(now.as_second()).ok()?;
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
+        loaded.vouches.as_ref()?.verify_client_cert(own, others, now).ok()?;
+        Some(called(own))
+    }
+
     /// The fingerprint of the one in use.
     pub(crate) fn fingerprint(&self) -> String {
         self.current.load().fingerprint.clone()
@@ -222,10 +243,11 @@ fn load(tls: &Tls, dir: &Path, ip: IpAddr, now: Timestamp) -> anyhow::Result<Loa
     if tls.certificate.is_none() {
         dev_ca(dir, ip, now)?;
     }
-    read(paths(tls, dir), tls.client_certificates)
+    read(paths(tls, dir), tls)
 }
 
-fn read([certificate, key]: [PathBuf; 2], ask: bool) -> anyhow::Result<Loaded> {
+fn read([certificate, key]: [PathBuf; 2], tls: &Tls) -> anyhow::Result<Loaded> {
+    let ask = tls.client_certificates;
     // Before the reading: what is replaced meanwhile counts as changed.
     let stamps = [stamp(&certificate), stamp(&key)];
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&certificate)
@@ -254,12 +276,20 @@ fn read([certificate, key]: [PathBuf; 2], ask: bool) -> anyhow::Result<Loaded> {
     // Ours is the stronger order; testssl.sh asks for one.
     config.ignore_client_order = true;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Loaded { config: Arc::new(config), stamps, fingerprint, about })
+    let vouches = match &tls.client_ca {
+        Some(file) => {
+            let roots = Arc::new(trust::own(file).context("tls.client_ca can't be used")?);
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            Some(WebPkiClientVerifier::builder_with_provider(roots, provider).build()?)
+        }
+        None => None,
+    };
+    Ok(Loaded { config: Arc::new(config), stamps, fingerprint, about, vouches })
 }
 
 /// Takes any certificate that the client has the key of, or none (RFC 8705 section 2.2).
 /// Nothing follows from having one: who it stands for is in the register of clients, by
-/// its SHA-256, and only there.
+/// its SHA-256, or by its name when a CA of `tls.client_ca` vouches for it, and only there.
 #[derive(Debug)]
 struct Presented(Arc<rustls::crypto::CryptoProvider>);
 

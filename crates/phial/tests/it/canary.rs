@@ -315,6 +315,13 @@ fn fail(server: &Server) -> Vec<u8> {
     );
     tls.write_all(head.as_bytes()).unwrap();
     drop(tls);
+    // Outside the bases, where nobody is known yet.
+    let root = server.base().trim_end_matches("/fhir");
+    let named = json!({"client_name": p.family, "redirect_uris": [p.street]}).to_string();
+    answers.push(send(server.client().post(format!("{root}/oauth/register")).body(named)));
+    for query in [format!("state={}&code={}", p.family, p.ssn), format!("error={}", p.family)] {
+        answers.push(send(server.client().get(format!("{root}/login/sso/x/back?{query}"))));
+    }
     let unknown = server.client().get(format!("{}/Patient/{}", server.base(), p.id));
     answers.push(send(unknown.bearer_auth(p.family).header("user-agent", "ua")));
     // A parameter that nobody knows is named to the one who sent it, so these two

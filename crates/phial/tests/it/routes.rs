@@ -168,6 +168,13 @@ const ROWS: &[Row] = &[
         })],
     },
     Row {
+        route: "POST /oauth/register",
+        asks: &[("where apps do not register themselves", |s, _, _| {
+            let body = json!({"client_name": "x", "redirect_uris": ["https://app.example/cb"]});
+            ask(s, NOBODY, Method::POST, "../oauth/register", Some(&body))
+        })],
+    },
+    Row {
         route: "GET /scim/v2/ServiceProviderConfig",
         asks: &[("with a token that is no service's", |s, r, _| {
             ask(s, r, Method::GET, "../scim/v2/ServiceProviderConfig", None)

@@ -117,6 +117,8 @@ pub(crate) const ROWS: &[Row] = &[
     form!("/login/second", "/login/second", "a code", &[("code", "000000")]),
     page!("/login/again"),
     form!("/login/again", "/login/again", "a wrong password", &[("password", "wrong")]),
+    page!("/login/sso/[provider]", "/login/sso/absent"),
+    page!("/login/sso/[provider]/back", "/login/sso/absent/back"),
     page!("/login/ended"),
     Row { route: "POST /logout", asks: LOG_OUT },
     page!("/invite/[token]", "/invite/absent"),
@@ -147,6 +149,13 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     form!("/admin/people/[user]/invite", "/admin/people/absent/invite", "of nobody", &[]),
     form!("/admin/people/[user]/sessions", "/admin/people/absent/sessions", "of nobody", &[]),
+    form!(
+        "/admin/people/[user]/link",
+        "/admin/people/ana/link",
+        "at no provider",
+        &[("subject", "x")]
+    ),
+    form!("/admin/people/[user]/unlink", "/admin/people/ana/unlink", "at no provider", &[]),
     page!("/admin/review"),
     form!("/admin/review/[user]", "/admin/review/ana", "other roles", &[("roles", "x")]),
 ];

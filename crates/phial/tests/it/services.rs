@@ -104,6 +104,11 @@ pub(crate) fn register(world: &World, client: &str, role: &str, scopes: &str, ke
     let _ = world.ok(&[&args[..], &[client, "--jwks", file, "--scope", scopes]].concat());
 }
 
+/// Asks for a token with an assertion of this number.
+pub(crate) fn proven_with(server: &Server, key: &Key, client: &str, jti: &str) -> Answer {
+    with(server, &key.sign(&key.header(), &claims(server, client, jti)), "system/*.rs")
+}
+
 pub(crate) fn access(server: &Server, key: &Key, client: &str, scope: &str) -> String {
     let jti = format!("{client}-{scope}-{}", now());
     let answer = with(server, &key.sign(&key.header(), &claims(server, client, &jti)), scope);
@@ -138,7 +143,7 @@ fn a_service_proves_itself_by_either_algorithm_and_is_named_in_the_log() {
     let server = world.serve();
     for key in &keys {
         let assertion = key.sign(&key.header(), &claims(&server, "feed", key.kid));
-        let answer = with(&server, &assertion, "system/Observation.read launch/patient");
+        let answer = with(&server, &assertion, "system/Observation.read system/Unknown.rs");
         let said = answer.expect(200);
         assert_eq!(said.header("cache-control"), "no-store");
         let said = said.json();
@@ -223,7 +228,14 @@ fn whatever_is_wrong_with_an_assertion_is_refused_and_written_down() {
     let again = with(&server, &good, "system/*.rs").expect(401);
     assert!(again.json()["error_description"].as_str().unwrap().contains("used before"));
     let fresh = |n: &str| key.sign(&h, &claims(&server, "feed", n));
-    for (scope, n) in [("user/*.rs", "s1"), ("system/*.cud", "s2"), ("openid", "s3"), ("", "s4")] {
+    for (scope, n) in [
+        ("user/*.rs", "s1"),
+        ("system/*.cud", "s2"),
+        ("openid", "s3"),
+        ("", "s4"),
+        ("system/Nothing.rs", "s5"),
+        ("launch fhirUser system/Patient.read", "s6"),
+    ] {
         let answer = with(&server, &fresh(n), scope).expect(400);
         assert_eq!(answer.json()["error"], "invalid_scope", "{scope}");
     }
@@ -244,7 +256,7 @@ fn whatever_is_wrong_with_an_assertion_is_refused_and_written_down() {
         .inspect(|e| assert_eq!(e["outcome"], "denied"))
         .map(|e| e["detail"]["reason"].as_str().unwrap())
         .collect();
-    assert_eq!(reasons.len(), cases.len() + 1 + 4 + 5, "{reasons:#?}");
+    assert_eq!(reasons.len(), cases.len() + 1 + 6 + 5, "{reasons:#?}");
     for (what, _, why) in &cases {
         assert!(reasons.iter().any(|r| r.contains(why)), "{what}: {reasons:#?}");
     }

@@ -1,13 +1,14 @@
-//! The key sets of clients that say where theirs are (`jwks_uri`): fetched, kept for five
-//! minutes, fetched again at most every 30 seconds for a key that is not among them.
+//! The key sets of clients and identity providers that say where theirs are (`jwks_uri`):
+//! fetched, kept for five minutes, fetched again at most every 30 seconds for a key that is
+//! not among them.
 //!
 //! A server that fetches whatever it is told to reaches what only it can reach (SSRF): the
-//! address has the one strict form of [`Endpoint`], its host stands in `oauth.hosts`,
-//! redirects are not followed, no proxy of the environment is used, and what comes is cut
-//! off at 256 KiB.
+//! address has the one strict form of [`Endpoint`], its host is one that the operator has
+//! listed, redirects are not followed, no proxy of the environment is used, and what comes
+//! is cut off at 256 KiB.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use phial_engine::Endpoint;
 use phial_identity::oauth::{Client, JwkSet, Refused, RefusedCode};
 use serde_json::Value;
 
-use crate::config::Config;
+use crate::config::{Config, Oauth};
 use crate::trust;
 
 const FRESH: SignedDuration = SignedDuration::from_mins(5);
@@ -25,6 +26,21 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LARGEST: usize = 256 * 1024;
 /// Key sets that are kept.
 const KEPT: usize = 1_000;
+
+/// Whom this server asks, and who vouches for them.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// `HOST` or `HOST:PORT`.
+    pub(crate) hosts: Vec<String>,
+    /// PEM file with CAs; the system's list, when not given.
+    pub(crate) ca: Option<PathBuf>,
+}
+
+impl From<&Oauth> for Asked {
+    fn from(o: &Oauth) -> Self {
+        Asked { hosts: o.hosts.clone(), ca: o.ca.clone() }
+    }
+}
 
 /// Key sets that were fetched.
 #[derive(Default)]
@@ -49,27 +65,28 @@ impl KeySets {
             return Ok(Arc::new(own));
         }
         let uri = client.jwks_uri.as_deref().ok_or(no("the client has no keys"))?;
-        self.at(config, uri, kid, now).await
+        self.at(&Asked::from(&config.oauth), uri, Some(kid), now).await.map_err(no)
     }
 
-    /// The set at this address.
+    /// The set at this address, with a key of this name if there is one; whichever it is
+    /// when no name is asked for.
     pub(crate) async fn at(
         &self,
-        config: &Config,
+        asked: &Asked,
         uri: &str,
-        kid: &str,
+        kid: Option<&str>,
         now: Timestamp,
-    ) -> Result<Arc<JwkSet>, Refused> {
+    ) -> Result<Arc<JwkSet>, &'static str> {
         let lock = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = lock().get(uri).cloned();
         if let Some((at, set)) = kept {
             let age = now.duration_since(at);
-            if age < FRESH && (set.knows(kid) || age < AGAIN) {
+            if age < FRESH && (kid.is_none_or(|k| set.knows(k)) || age < AGAIN) {
                 return Ok(set);
             }
         }
-        let value = fetch(config, uri).await.map_err(no)?;
-        let set = Arc::new(JwkSet::read(&value).map_err(no)?);
+        let value = fetch(asked, uri).await?;
+        let set = Arc::new(JwkSet::read(&value)?);
         let mut all = lock();
         if all.len() >= KEPT {
             all.clear();
@@ -79,28 +96,32 @@ impl KeySets {
     }
 }
 
-/// JSON from a host of `oauth.hosts`.
-pub(crate) async fn fetch(config: &Config, uri: &str) -> Result<Value, &'static str> {
-    const ABSENT: &str = "the keys can't be fetched from where they are said to be";
-    let endpoint =
-        Endpoint::parse(uri).ok_or("the address of the keys has not the form https://")?;
-    if !endpoint.is_among(&config.oauth.hosts) {
-        return Err("the keys lie on a host that this server does not ask (oauth.hosts)");
+/// JSON from a host that may be asked.
+pub(crate) async fn fetch(asked: &Asked, uri: &str) -> Result<Value, &'static str> {
+    const ABSENT: &str = "what is asked for can't be fetched from where it is said to be";
+    let endpoint = Endpoint::parse(uri).ok_or("an address has not the form https://")?;
+    if !endpoint.is_among(&asked.hosts) {
+        return Err("an address is on a host that this server does not ask (hosts)");
     }
-    let client = client(config.oauth.ca.as_deref()).map_err(|_| ABSENT)?;
+    let client = client(asked.ca.as_deref()).map_err(|_| ABSENT)?;
     let sent = client.get(endpoint.to_string()).header("accept", "application/json").send().await;
-    let mut answer = sent.map_err(|_| ABSENT)?;
+    let answer = sent.map_err(|_| ABSENT)?;
     if answer.status() != reqwest::StatusCode::OK {
         return Err(ABSENT);
     }
+    read(answer).await
+}
+
+/// The JSON of an answer, if it is not too large.
+pub(crate) async fn read(mut answer: reqwest::Response) -> Result<Value, &'static str> {
     let mut all = Vec::new();
-    while let Some(piece) = answer.chunk().await.map_err(|_| ABSENT)? {
+    while let Some(piece) = answer.chunk().await.map_err(|_| "an answer was cut off")? {
         all.extend_from_slice(&piece);
         if all.len() > LARGEST {
-            return Err("what lies where the keys are said to be is too large");
+            return Err("an answer is too large");
         }
     }
-    serde_json::from_slice(&all).map_err(|_| "what lies where the keys are said to be is no JSON")
+    serde_json::from_slice(&all).map_err(|_| "an answer is no JSON")
 }
 
 /// A client that trusts the configured CAs, or the system's.

@@ -18,7 +18,7 @@ use super::{Ask, Ends, json_answer, refused};
 use crate::http::authn::authenticate;
 
 pub(super) async fn launch(ask: &Ask<'_>) -> Result<Response<Body>, Ends> {
-    let certificate = ask.certificate.as_deref();
+    let certificate = ask.fingerprint();
     let info = ask.info.clone();
     let caller = authenticate(ask.app, &ask.tenant_id, ask.headers, certificate, info).await?;
     if caller.subject.scopes.is_some() {

@@ -7,6 +7,7 @@ use axum::http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{Ask, Ends, json_answer};
+use crate::config::Registration;
 
 /// SMART's capabilities that are there; what is not is not claimed.
 const CAPABILITIES: [&str; 16] = [
@@ -48,7 +49,8 @@ const SCOPES: [&str; 14] = [
 /// What both documents say.
 fn common(ask: &Ask<'_>) -> Value {
     let at = |path: &str| format!("{}{path}", ask.root);
-    json!({
+    let config = ask.app.config();
+    let mut said = json!({
         "issuer": ask.root,
         "jwks_uri": at("/oauth/jwks"),
         "authorization_endpoint": at("/oauth/authorize"),
@@ -68,7 +70,20 @@ fn common(ask: &Ask<'_>) -> Value {
         "token_endpoint_auth_signing_alg_values_supported": ["RS384", "ES384"],
         "tls_client_certificate_bound_access_tokens": true,
         "authorization_response_iss_parameter_supported": true,
-    })
+    });
+    // What is off is not claimed.
+    if config.oauth.registration != Registration::Off
+        && let Some(said) = said.as_object_mut()
+    {
+        said.insert("registration_endpoint".to_owned(), at("/oauth/register").into());
+    }
+    let ways = "token_endpoint_auth_methods_supported";
+    if config.tls.client_ca.is_some()
+        && let Some(ways) = said.get_mut(ways).and_then(Value::as_array_mut)
+    {
+        ways.push("tls_client_auth".into());
+    }
+    said
 }
 
 pub(super) fn smart(ask: &Ask<'_>) -> Result<Response<Body>, Ends> {

@@ -64,7 +64,15 @@ impl Ask<'_> {
             }
             None if client.kind == ClientKind::Public => Ok((client, Proof::None)),
             None => match &self.certificate {
-                Some(c) if client.certificates.iter().any(|known| **known == **c) => {
+                Some(c) if client.certificates.iter().any(|known| **known == *c.sha256) => {
+                    Ok((client, Proof::Certificate))
+                }
+                // A name is worth something when a CA vouches for it (RFC 8705 section 2.1).
+                Some(c)
+                    if client.certificate_name.as_ref().is_some_and(|name| {
+                        c.called.as_ref().is_some_and(|called| name.is(called))
+                    }) =>
+                {
                     Ok((client, Proof::Certificate))
                 }
                 Some(_) => Err(refuse("the certificate is none of the client's")),
@@ -88,7 +96,7 @@ impl Ask<'_> {
         let Some(token) = token else { return Ok(None) };
         let Some(id) = self.app.apps.given_to(&self.tenant_id, token)? else { return Ok(None) };
         let found = Clients::new(self.control()).find(&id)?;
-        Ok(found.filter(|c| c.active && c.kind == ClientKind::Public))
+        Ok(found.filter(|c| c.may_ask() && c.kind == ClientKind::Public))
     }
 
     async fn asserted(
@@ -118,7 +126,12 @@ impl Ask<'_> {
     /// A client that there is.
     pub(super) fn find(&self, id: &str) -> Result<Client, Ends> {
         let found = Clients::new(self.control()).find(id)?;
-        found.filter(|c| c.active).ok_or_else(|| no("there is no such client"))
+        let client = found.filter(|c| c.active).ok_or_else(|| no("there is no such client"))?;
+        if client.waits {
+            let why = "the app waits for an administrator's word";
+            return Err(about(&client)(Refused::new(RefusedCode::InvalidClient, why)));
+        }
+        Ok(client)
     }
 
     /// Name and secret of the Authorization header, form-encoded as RFC 6749 section 2.3.1

@@ -44,7 +44,7 @@ pub(super) async fn token(ask: &Ask<'_>) -> Result<Response<Body>, Ends> {
         })
     };
     // A token that is given to a certificate is good with that alone (RFC 8705 section 3).
-    let bound = ask.certificate.as_deref().filter(|_| proof == Proof::Certificate);
+    let bound = ask.fingerprint().filter(|_| proof == Proof::Certificate);
     let (control, policy) = (ask.control(), ask.app.engine.policy());
     let (apps, tenant, now) = (&ask.app.apps, &ask.tenant_id, ask.info.at);
     let service = client.kind == ClientKind::Service;
@@ -69,6 +69,14 @@ pub(super) async fn token(ask: &Ask<'_>) -> Result<Response<Body>, Ends> {
             let asked = ask.field("scope")?.ok_or_else(|| {
                 refuse(RefusedCode::InvalidScope, "a service says what it wants (scope)")
             })?;
+            // A service has no person: what takes one is a mistake, and is said to be one.
+            let is_services = |word: &str| word == "scim" || word.starts_with("system/");
+            if !asked.split(' ').filter(|w| !w.is_empty()).all(is_services) {
+                return Err(refuse(
+                    RefusedCode::InvalidScope,
+                    "a service asks for system scopes alone",
+                ));
+            }
             let scopes =
                 Ask::wanted(asked).within(&Ask::limits(&client)).keep(|s| s.reach == Reach::System);
             if scopes.is_empty() {

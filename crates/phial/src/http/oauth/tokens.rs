@@ -90,7 +90,7 @@ pub(super) async fn userinfo(ask: &Ask<'_>) -> Result<Response<Body>, Ends> {
     let (control, policy) = (ask.control(), ask.app.engine.policy());
     let (apps, tenant, now) = (&ask.app.apps, &ask.tenant_id, ask.info.at);
     let token = token.trim();
-    let certificate = ask.certificate.as_deref();
+    let certificate = ask.fingerprint();
     if apps.recognise(control, policy, tenant, token, certificate, now)?.is_none() {
         return Err(bad());
     }

@@ -8,7 +8,7 @@ use phial_identity::throttle::Guess;
 
 use super::layout::{Field, Message, Page, form};
 use super::visit::{Need, Visit};
-use super::{Answer, login, passkeys};
+use super::{Answer, login, passkeys, sso};
 
 /// `GET /login/again`
 pub(crate) async fn show(visit: Visit) -> Answer {
@@ -20,12 +20,18 @@ fn page(visit: &Visit, person: &Person, status: StatusCode, message: Option<Mess
     let factors = visit.factors()?.of(&person.subject.id).map_err(|e| visit.identity(e))?;
     let next = visit.next().unwrap_or_default();
     let ids: Vec<&str> = factors.passkeys.iter().map(|p| p.id.as_str()).collect();
+    let providers = sso::providers_of(visit, &person.subject.id)?;
     let content = html! {
         p { "What comes next changes who can do what. Show once more that it is you." }
         @if !ids.is_empty() {
             (passkeys::ask(visit, &next, &ids, html! {
                 button.primary type="submit" { "Use a passkey" }
             })?)
+        }
+        @for (name, provider) in &providers {
+            p { a.button href=(sso::to(visit, name, &[("again", "1"), ("next", next.as_str())])) {
+                (provider.label)
+            } }
         }
         (form(visit, "/login/again", html! {
             input type="hidden" name="next" value=(next);

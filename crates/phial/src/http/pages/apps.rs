@@ -74,7 +74,7 @@ impl Visit {
     /// A client that there is.
     pub(super) fn app_named(&self, id: &str) -> Result<Option<Client>, Turn> {
         let found = Clients::new(self.control()?).find(id).map_err(|e| self.identity(e))?;
-        Ok(found.filter(|c| c.active))
+        Ok(found.filter(Client::may_ask))
     }
 
     /// Writes down that an app was refused something, and why.

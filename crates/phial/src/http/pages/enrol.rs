@@ -228,7 +228,12 @@ async fn added(visit: &Visit, person: &Person, kind: &str) -> Answer {
     let codes = visit.factors()?.new_codes(user).map_err(|e| visit.identity(e))?;
     let detail = [whose, visit.control_head()?];
     visit.note(Some(&person.subject), EventKind::UserChanged, &detail).await?;
-    let how = format!("password {kind}");
+    // By an invitation a password was chosen, unless somebody else vouched for the person.
+    let first = match person.login.how.as_str() {
+        "invitation" => "password",
+        how => how,
+    };
+    let how = format!("{first} {kind}");
     let issued = login::whole(visit, user, &how, Some(person)).await?;
     let mut response = codes_page(visit, None, &codes)?;
     visit.give_login(&mut response, &issued);

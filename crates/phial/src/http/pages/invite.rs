@@ -5,16 +5,25 @@
 use axum::http::StatusCode;
 use maud::html;
 use phial_audit::{DetailKey, EventKind};
+use phial_base::SubjectId;
+use phial_identity::sso::Links;
 use phial_identity::{Account, Factors, Invitation, Shown};
 
-use super::Answer;
 use super::layout::{Field, Message, Page, form};
 use super::login::begin_login;
 use super::visit::{Turn, Visit};
+use super::{Answer, sso};
 
 /// The invitation of the link, and the account that it is for.
 async fn invited(visit: &Visit) -> Result<(String, Invitation, Account), Turn> {
-    let token = visit.words.first().map_or("", String::as_str);
+    by_token(visit, visit.words.first().map_or("", String::as_str)).await
+}
+
+/// The invitation of this token, and the account that it is for.
+pub(super) async fn by_token(
+    visit: &Visit,
+    token: &str,
+) -> Result<(String, Invitation, Account), Turn> {
     let found =
         visit.invitations()?.find(token, visit.request.at).map_err(|e| visit.identity(e))?;
     let gone = || {
@@ -42,7 +51,9 @@ pub(crate) async fn show(visit: Visit) -> Answer {
 }
 
 fn page(visit: &Visit, account: &Account, status: StatusCode, message: Option<Message>) -> Answer {
-    let path = format!("/invite/{}", visit.words.first().map_or("", String::as_str));
+    let token = visit.words.first().map_or("", String::as_str);
+    let path = format!("/invite/{token}");
+    let providers = sso::providers(visit);
     let name = account.name.as_deref().unwrap_or(account.id.as_str());
     let content = html! {
         p { "Welcome, " (name) ". Your account name is " strong { (account.id) } "." }
@@ -61,6 +72,17 @@ fn page(visit: &Visit, account: &Account, status: StatusCode, message: Option<Me
             (Field::password("repeat", "The same again", "new-password").html())
             button.primary type="submit" { "Continue" }
         })?)
+        @if !providers.is_empty() {
+            section aria-labelledby="by-provider" {
+                h2 #by-provider { "Without a password" }
+                p { "You can log in with your organization instead." }
+                @for (name, provider) in &providers {
+                    p { a.button href=(sso::to(visit, name, &[("invitation", token)])) {
+                        (provider.label)
+                    } }
+                }
+            }
+        }
     };
     Page::new("Set up your account", content).with(message).show_as(status, visit)
 }
@@ -81,16 +103,7 @@ pub(crate) async fn submit(visit: Visit) -> Answer {
     let whose = (DetailKey::Account, account.id.to_string());
     let before = factors.of(&account.id).map_err(|e| visit.identity(e))?;
     if invitation.anew {
-        let had = before.kinds().join(" ");
-        visit
-            .note(
-                Some(&subject),
-                EventKind::FactorRemoved,
-                &[whose.clone(), (DetailKey::Factor, had)],
-            )
-            .await?;
-        factors.clear(&account.id).map_err(|e| visit.identity(e))?;
-        sessions.forget_browsers(&visit.tenant, &account.id).map_err(|e| visit.store(e))?;
+        clear(&visit, &account.id).await?;
     }
     visit.note(Some(&subject), EventKind::PasswordChanged, std::slice::from_ref(&whose)).await?;
     factors.set_password(&account.id, &phc, now).map_err(|e| visit.identity(e))?;
@@ -104,10 +117,27 @@ pub(crate) async fn submit(visit: Visit) -> Answer {
         how: "invitation".to_owned(),
         mfa: 1,
         invitation: Some(name),
+        proven: None,
     };
     let old = visit.person()?;
     let issued = begin_login(&visit, &account.id, &shown, old.as_ref())?;
     Ok(visit.logged_in(&issued, &visit.at("/account/enrol")))
+}
+
+/// Takes away whatever the account proved itself by: the person begins anew.
+pub(super) async fn clear(visit: &Visit, user: &SubjectId) -> Result<(), Turn> {
+    let (factors, subject) = (visit.factors()?, visit.as_account(user)?);
+    let mut had = factors.of(user).map_err(|e| visit.identity(e))?.kinds();
+    let links = Links::new(visit.control()?);
+    if !links.of(user).map_err(|e| visit.identity(e))?.is_empty() {
+        had.push("sso");
+    }
+    let detail = [(DetailKey::Account, user.to_string()), (DetailKey::Factor, had.join(" "))];
+    visit.note(Some(&subject), EventKind::FactorRemoved, &detail).await?;
+    factors.clear(user).map_err(|e| visit.identity(e))?;
+    links.undo(user, None).map_err(|e| visit.identity(e))?;
+    let forgotten = visit.app.tokens.sessions().forget_browsers(&visit.tenant, user);
+    forgotten.map(drop).map_err(|e| visit.store(e))
 }
 
 /// The hash of the password that a form brings in twice, or what is wrong with it.

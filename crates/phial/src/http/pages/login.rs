@@ -6,6 +6,7 @@
 //! people type passwords there.
 
 use axum::http::StatusCode;
+use jiff::Timestamp;
 use maud::html;
 use phial_audit::{DetailKey, EventKind};
 use phial_base::SubjectId;
@@ -14,7 +15,7 @@ use phial_identity::{Person, Shown};
 
 use super::layout::{Field, Message, Page, form};
 use super::visit::{Turn, Visit};
-use super::{Answer, passkeys};
+use super::{Answer, passkeys, sso};
 
 /// `GET /login`
 pub(crate) async fn show(visit: Visit) -> Answer {
@@ -30,7 +31,18 @@ pub(crate) async fn show(visit: Visit) -> Answer {
 fn page(visit: &Visit, status: StatusCode, message: Option<Message>, name: &str) -> Answer {
     let next = visit.next().unwrap_or_default();
     let wrong = matches!(message, Some(Message::Wrong(_)));
+    let providers = sso::providers(visit);
     let content = html! {
+        @if !providers.is_empty() {
+            section aria-labelledby="by-provider" {
+                h2 #by-provider { "With your organization" }
+                @for (name, provider) in &providers {
+                    p { a.button.primary href=(sso::to(visit, name, &[("next", next.as_str())])) {
+                        (provider.label)
+                    } }
+                }
+            }
+        }
         section aria-labelledby="by-passkey" {
             h2 #by-passkey { "With a passkey" }
             (passkeys::ask(visit, &next, &[], html! {
@@ -108,6 +120,7 @@ pub(crate) async fn submit(visit: Visit) -> Answer {
         how: "password".to_owned(),
         mfa: 1,
         invitation: None,
+        proven: None,
     };
     let old = visit.person()?;
     let issued = begin_login(&visit, &account.id, &shown, old.as_ref())?;
@@ -148,6 +161,25 @@ pub(super) async fn begin(
     };
     match visit.app.throttle.begin(sessions, &trier, now).map_err(|e| visit.identity(e))? {
         Ok(attempt) => Ok((attempt, known)),
+        Err(wait) => Err(throttled(visit, wait).await?),
+    }
+}
+
+/// As [`begin`], where nobody is named yet and nothing is guessed.
+pub(super) async fn begin_unnamed(visit: &Visit, guess: Guess) -> Result<Attempt, Turn> {
+    let sessions = visit.app.tokens.sessions();
+    let (now, browser) = (visit.request.at, visit.browser());
+    let known =
+        sessions.is_browser_of_somebody(&visit.tenant, browser, now).map_err(|e| visit.store(e))?;
+    let trier = Trier {
+        tenant: &visit.tenant,
+        name: "",
+        ip: visit.request.ip.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()),
+        known: known.then_some(browser),
+        guess,
+    };
+    match visit.app.throttle.begin(sessions, &trier, now).map_err(|e| visit.identity(e))? {
+        Ok(attempt) => Ok(attempt),
         Err(wait) => Err(throttled(visit, wait).await?),
     }
 }
@@ -221,18 +253,30 @@ pub(super) fn begin_login(
         .map_err(|e| visit.identity(e))
 }
 
-/// The log-in is whole: two factors were shown. The browser is known from now on.
+/// The log-in is whole: two factors were shown just now. The browser is known from now on.
 pub(super) async fn whole(
     visit: &Visit,
     user: &SubjectId,
     how: &str,
     old: Option<&Person>,
 ) -> Result<phial_store::sessions::Issued, Turn> {
+    whole_since(visit, user, how, old, None).await
+}
+
+/// As [`whole`]; `proven`: when they were shown, if that was before.
+pub(super) async fn whole_since(
+    visit: &Visit,
+    user: &SubjectId,
+    how: &str,
+    old: Option<&Person>,
+    proven: Option<Timestamp>,
+) -> Result<phial_store::sessions::Issued, Turn> {
     let shown = Shown {
         browser: visit.browser().to_owned(),
         how: how.to_owned(),
         mfa: 2,
         invitation: None,
+        proven,
     };
     let again = old.is_some_and(|p| p.subject.id == *user && p.subject.mfa == 2);
     let issued = begin_login(visit, user, &shown, old)?;

@@ -9,9 +9,9 @@ use phial_engine::Caller;
 use phial_identity::{Account, Person, VALID};
 use phial_policy::Action;
 
-use super::Answer;
 use super::layout::{Field, Message, Page, form, when};
 use super::visit::{Need, Turn, Visit, see_other};
+use super::{Answer, sso};
 use crate::people::{self, Standing};
 
 const MAY: Need = Need::PERSON.may(Action::ManageUsers);
@@ -196,6 +196,9 @@ fn page(
     let all = visit.app.tokens.sessions().list(&visit.tenant).map_err(|e| visit.store(e))?;
     let living = all.iter().filter(|s| s.user == account.id && s.is_alive(now)).count();
     let own = person.subject.id == account.id;
+    let tied = sso::providers_of(visit, &account.id)?;
+    let mut untied = sso::providers(visit);
+    untied.retain(|(name, _)| !tied.iter().any(|(n, _)| n == name));
     let path = |what: &str| format!("/admin/people/{}/{what}", account.id);
     let stand = |standing: &str, class: &str, words: &str| {
         form(
@@ -242,6 +245,22 @@ fn page(
                         button type="submit" { "Make a new invitation" }
                     }
                 })?)
+                @for (name, provider) in &tied {
+                    (form(visit, &path("unlink"), html! {
+                        input type="hidden" name="provider" value=(name);
+                        p { "Tied to a person at " strong { (provider.label) } "." }
+                        button type="submit" { "Undo the tie to " (provider.label) }
+                    })?)
+                }
+                @for (name, provider) in &untied {
+                    (form(visit, &path("link"), html! {
+                        input type="hidden" name="provider" value=(name);
+                        (Field { id: name, hint: Some("The person's name at the identity provider \
+                            that never changes (sub), not an e-mail address."),
+                            ..Field::new("subject", &format!("Subject at {}", provider.label)) }.html())
+                        button type="submit" { "Tie to " (provider.label) }
+                    })?)
+                }
                 (form(visit, &path("sessions"), html! {
                     button type="submit" { "End all log-ins and tokens" }
                 })?)
@@ -310,5 +329,37 @@ pub(crate) async fn sessions(visit: Visit) -> Answer {
     let by = caller(&visit, &person);
     let ended = people::end_sessions(&visit.app, &by, &account.id).await;
     let _count = ended.map_err(|e| said(&visit, e))?;
+    back(&visit, &account)
+}
+
+/// The identity provider that a form names.
+fn provider(visit: &Visit) -> Result<(String, crate::config::Provider), Turn> {
+    let asked = visit.field("provider").unwrap_or("");
+    sso::providers(visit).into_iter().find(|(name, _)| name == asked).ok_or_else(|| {
+        let text = "There is no identity provider of that name.";
+        Turn::refused(StatusCode::NOT_FOUND, "Nothing is here", text)
+    })
+}
+
+/// `POST /admin/people/[user]/link`
+pub(crate) async fn link(visit: Visit) -> Answer {
+    let person = visit.need(MAY_NOW).await?;
+    let account = account(&visit)?;
+    let (name, provider) = provider(&visit)?;
+    let subject = visit.field("subject").unwrap_or("").trim().to_owned();
+    let by = caller(&visit, &person);
+    let done = people::link(&visit.app, &by, &account.id, (&name, &provider), &subject).await;
+    done.map_err(|e| said(&visit, e))?;
+    back(&visit, &account)
+}
+
+/// `POST /admin/people/[user]/unlink`
+pub(crate) async fn unlink(visit: Visit) -> Answer {
+    let person = visit.need(MAY_NOW).await?;
+    let account = account(&visit)?;
+    let (name, provider) = provider(&visit)?;
+    let by = caller(&visit, &person);
+    let done = people::unlink(&visit.app, &by, &account.id, (&name, &provider)).await;
+    let _there = done.map_err(|e| said(&visit, e))?;
     back(&visit, &account)
 }

@@ -85,7 +85,7 @@ pub(crate) async fn submit(visit: Visit) -> Answer {
     }
     let (throttle, now) = (&visit.app.throttle, visit.request.at);
     attempt.passed(throttle, sessions, now).map_err(|e| visit.identity(e))?;
-    let how = format!("password {kind}");
+    let how = format!("{} {kind}", person.login.how);
     let issued = login::whole(&visit, &user, &how, Some(&person)).await?;
     let to = match kind {
         // One fewer is left, and something seems to be lost.

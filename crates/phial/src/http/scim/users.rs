@@ -16,6 +16,7 @@ use crate::http::answer;
 #[derive(Clone, Debug, Default)]
 struct Said {
     name: Option<String>,
+    external: Option<String>,
     active: Option<bool>,
     roles: Option<Vec<String>>,
 }
@@ -55,6 +56,16 @@ fn name_of(value: &Value) -> Result<Option<String>, No> {
     Ok(Some(text.to_owned()).filter(|t| !t.is_empty()))
 }
 
+/// The directory's own name for the person, as a provider's `sub` may be.
+fn external_of(value: &Value) -> Result<Option<String>, No> {
+    let text = value.as_str().ok_or_else(|| bad("externalId is text"))?;
+    let good = text.len() <= 255 && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
+    if !good {
+        return Err(bad("externalId has at most 255 ASCII characters"));
+    }
+    Ok(Some(text.to_owned()).filter(|t| !t.is_empty()))
+}
+
 impl Said {
     fn read(value: &Value) -> Result<Said, No> {
         let mut all = Said::default();
@@ -63,6 +74,9 @@ impl Said {
         }
         if let Some(name) = member(value, "displayName") {
             all.name = name_of(name)?;
+        }
+        if let Some(external) = member(value, "externalId") {
+            all.external = external_of(external)?;
         }
         if let Some(active) = member(value, "active") {
             all.active = Some(flag(active).ok_or_else(|| bad("active is true or false"))?);
@@ -96,7 +110,7 @@ impl Scim<'_> {
         let id = account.id.as_str();
         let one = |r: &String| json!({"value": r, "display": r});
         let group = |r: &String| json!({"value": r, "display": r, "$ref": format!("{}/Groups/{r}", self.base)});
-        json!({
+        let mut said = json!({
             "schemas": [USER],
             "id": id,
             "userName": id,
@@ -109,7 +123,23 @@ impl Scim<'_> {
                 "location": format!("{}/Users/{id}", self.base),
                 "version": format!("W/\"{version}\""),
             },
-        })
+        });
+        if let (Some(external), Some(said)) = (&account.external, said.as_object_mut()) {
+            said.insert("externalId".to_owned(), external.as_str().into());
+        }
+        said
+    }
+
+    /// Nobody else is called so (RFC 7643 section 3.1).
+    fn once(&self, account: &Account) -> Result<(), No> {
+        let Some(external) = &account.external else { return Ok(()) };
+        let all = self.accounts().all().map_err(|e| self.failed(e))?;
+        let other = |a: &&Account| a.id != account.id && !a.ended;
+        if all.iter().filter(other).any(|a| a.external.as_ref() == Some(external)) {
+            let text = "another account has this externalId";
+            return Err(no(StatusCode::CONFLICT, "uniqueness", text));
+        }
+        Ok(())
     }
 
     fn with_tag(&self, status: StatusCode, held: &Held) -> Response<Body> {
@@ -151,6 +181,7 @@ impl Scim<'_> {
             let fits = |(name, value): &(String, String)| match name.as_str() {
                 "username" | "id" => Ok(account.id.as_str() == value.to_ascii_lowercase()),
                 "active" => Ok(account.active == (value == "true")),
+                "externalid" => Ok(account.external.as_deref() == Some(value.as_str())),
                 "displayname" => Ok(account.name.as_deref() == Some(value.as_str())),
                 "roles" | "roles.value" | "groups" | "groups.value" => {
                     Ok(account.roles.contains(value))
@@ -158,7 +189,7 @@ impl Scim<'_> {
                 _ => Err(no(
                     StatusCode::BAD_REQUEST,
                     "invalidFilter",
-                    "a filter goes by userName, id, active, displayName or roles",
+                    "a filter goes by userName, id, externalId, active, displayName or roles",
                 )),
             };
             if conditions.iter().map(fits).collect::<Result<Vec<_>, _>>()?.into_iter().all(|f| f) {
@@ -177,7 +208,9 @@ impl Scim<'_> {
         let told = Said::read(&value)?;
         let mut account = Account::new(id, self.given(told.roles.unwrap_or_default())?);
         account.name = told.name;
+        account.external = told.external;
         account.active = told.active.unwrap_or(true);
+        self.once(&account)?;
         if self.accounts().find(&account.id).map_err(|e| self.failed(e))?.is_some() {
             return Err(self.failed(phial_identity::Error::Exists));
         }
@@ -200,6 +233,7 @@ impl Scim<'_> {
         let told = Said::read(&value)?;
         let mut account = held.account.clone();
         account.name = told.name;
+        account.external = told.external;
         account.active = told.active.unwrap_or(true);
         // Left out is taken away, and an account needs a role.
         account.roles = self.given(told.roles.unwrap_or_default())?;
@@ -234,6 +268,7 @@ impl Scim<'_> {
         if *account == held.account {
             return Ok(());
         }
+        self.once(account)?;
         let before = Some(&held.account);
         self.changed(EventKind::UserChanged, account, before, |all| all.change(account)).await
     }
@@ -295,6 +330,8 @@ fn patch(account: &mut Account, o: &Operation) -> Result<(), No> {
         account.active = to.ok_or_else(|| bad("active is true or false"))?;
     } else if path.eq_ignore_ascii_case("displayName") {
         account.name = if removes { None } else { name_of(&o.value)? };
+    } else if path.eq_ignore_ascii_case("externalId") {
+        account.external = if removes { None } else { external_of(&o.value)? };
     } else if let Some(role) = picked(path, "roles") {
         if !removes {
             return Err(no(StatusCode::BAD_REQUEST, "invalidPath", "one role is only removed so"));
@@ -312,7 +349,7 @@ fn patch(account: &mut Account, o: &Operation) -> Result<(), No> {
     } else if ["schemas", "id", "userName", "meta"].iter().any(|n| path.eq_ignore_ascii_case(n)) {
         return Err(no(StatusCode::BAD_REQUEST, "mutability", "this stays as it is"));
     } else {
-        let text = "a patch goes to active, displayName or roles";
+        let text = "a patch goes to active, displayName, externalId or roles";
         return Err(no(StatusCode::BAD_REQUEST, "invalidPath", text));
     }
     Ok(())
@@ -348,6 +385,9 @@ mod tests {
         });
         check(json!([{"op": "replace", "path": "roles", "value": [{"value": "nurse"}]}]), &|a| {
             a.roles == ["nurse"]
+        });
+        check(json!([{"op": "add", "path": "externalId", "value": "e-1"}]), &|a| {
+            a.external.as_deref() == Some("e-1")
         });
         for bad in [
             json!([{"op": "replace", "path": "userName", "value": "b"}]),
