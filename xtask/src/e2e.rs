@@ -22,6 +22,8 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("node", "smart.mjs"),
     ("node", "browser_people.mjs"),
     ("node", "browser_apps.mjs"),
+    ("node", "browser_sso.mjs"),
+    ("node", "bulk_authorization.mjs"),
     ("python", "tls_scan.py"),
     ("python", "fuzz.py"),
 ];
