@@ -2,6 +2,7 @@
 //! who gains and who loses between two sets, and whether a set decides as a table of one's
 //! own says. It asks the set as everyone does and refuses to know a rule of its own.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use phial_base::{ClassSet, DataClass, Label, LabelSet, Purpose, Subject, SubjectId, TenantId};
@@ -198,9 +199,22 @@ pub fn diff_of(before: &PolicySet, after: &PolicySet, types: &[&str]) -> Vec<Cha
                 continue;
             }
             let Some(subject) = someone(role, purpose) else { continue };
-            if before.rules_of(role) == after.rules_of(role) {
+            let (old, new) = (before.rules_of(role), after.rules_of(role));
+            if old == new {
                 continue;
             }
+            // A type that no rule names is decided as every other such type.
+            let named = |ty: &str| {
+                let literal = format!("Type::\"{ty}\"");
+                old.union(&new).any(|rule| rule.contains(&literal))
+            };
+            let kinds: Vec<(&str, Option<(bool, bool)>)> = types
+                .iter()
+                .map(|ty| {
+                    let known = |set: &PolicySet| set.resource_types().any(|t| t == *ty);
+                    (*ty, (!named(ty)).then(|| (known(before), known(after))))
+                })
+                .collect();
             for action in Action::ALL {
                 let change = |gains, loses, ty: &str, situation: &str| Change {
                     role: role.to_owned(),
@@ -223,27 +237,53 @@ pub fn diff_of(before: &PolicySet, after: &PolicySet, types: &[&str]) -> Vec<Cha
                     }
                     continue;
                 }
-                for ty in types {
-                    for situation in &situations {
-                        for about in [true, false] {
-                            let tied = situation.name != "plain";
-                            if !about && tied {
-                                continue;
-                            }
-                            let was = mask(before, &subject, action, ty, about, situation);
-                            let is = mask(after, &subject, action, ty, about, situation);
-                            if was != is {
-                                let name =
-                                    if about { situation.name.as_str() } else { "of no patient" };
-                                changes.push(change(is.minus(was), was.minus(is), ty, name));
-                            }
-                        }
+                let mut alike: BTreeMap<(bool, bool), Vec<Differs<'_>>> = BTreeMap::new();
+                for (ty, kind) in &kinds {
+                    let found = match kind.and_then(|kind| alike.get(&kind)) {
+                        Some(found) => found.clone(),
+                        None => differences(before, after, &subject, action, ty, &situations),
+                    };
+                    for (name, gains, loses) in &found {
+                        changes.push(change(*gains, *loses, ty, name));
+                    }
+                    if let Some(kind) = kind {
+                        alike.entry(*kind).or_insert(found);
                     }
                 }
             }
         }
     }
     changes
+}
+
+/// A situation, and what is gained and lost in it.
+type Differs<'a> = (&'a str, ClassSet, ClassSet);
+
+/// In which situations the sets differ about records of a type.
+fn differences<'a>(
+    before: &PolicySet,
+    after: &PolicySet,
+    subject: &Subject,
+    action: Action,
+    ty: &str,
+    situations: &'a [Situation],
+) -> Vec<Differs<'a>> {
+    let mut found = Vec::new();
+    for situation in situations {
+        for about in [true, false] {
+            let tied = situation.name != "plain";
+            if !about && tied {
+                continue;
+            }
+            let was = mask(before, subject, action, ty, about, situation);
+            let is = mask(after, subject, action, ty, about, situation);
+            if was != is {
+                let name = if about { situation.name.as_str() } else { "of no patient" };
+                found.push((name, is.minus(was), was.minus(is)));
+            }
+        }
+    }
+    found
 }
 
 /// A line of a table that a set is held against, and what the set says.

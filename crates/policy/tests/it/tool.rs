@@ -44,6 +44,25 @@ fn a_set_does_not_differ_from_itself_and_a_change_names_who_gains_and_who_loses(
 }
 
 #[test]
+fn types_that_no_rule_names_differ_as_each_by_itself_does() {
+    let (schema, mut files, roles) = PolicySet::shipped_sources();
+    let nurse = files.iter_mut().find(|(name, _)| name == "nurse.cedar").unwrap();
+    nurse.1.push_str(
+        "@id(\"nurse.more\") @classes(\"financial\")\npermit (principal in Role::\"nurse\", action in Action::\"view\", resource is Record)\nunless { resource.resourceType == Type::\"Basic\" };\n",
+    );
+    let changed = PolicySet::from_sources(&schema, &files, &roles).unwrap();
+    let types = ["Account", "Basic", "Condition", "Parameters", "Patient", "Slot", "Substance"];
+    let all = diff_of(shipped(), &changed, &types);
+    assert!(!all.is_empty());
+    for ty in types {
+        let one = diff_of(shipped(), &changed, &[ty]);
+        let of: Vec<_> = all.iter().filter(|c| c.resource_type == ty).cloned().collect();
+        assert_eq!(of, one, "{ty}");
+        assert_eq!(one.is_empty(), ty == "Basic", "{ty}");
+    }
+}
+
+#[test]
 fn a_table_of_ones_own_is_held_against_the_set() {
     let table = "\
 # who sees a condition
