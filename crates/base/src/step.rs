@@ -60,6 +60,7 @@ pub enum Step {
     BrowserForget,
     CounterKeep,
     CounterRaise,
+    TallyKeep,
     BlobPut,
     BlobRemove,
     IndexOpen,
@@ -362,6 +363,14 @@ pub const STEPS: &[Row] = &[
         WHOLE,
         "the code is refused now and good at the next try",
         "the code is used up, and nobody got in by it",
+    ),
+    row(
+        Step::TallyKeep,
+        "sessions",
+        "which patients accounts read within their window",
+        WHOLE,
+        "kept the next time; until then a start reads more of the audit log",
+        "kept; counting it again changes nothing",
     ),
     row(
         Step::BlobPut,

@@ -22,11 +22,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use phial_audit::chain::StoredRef;
 use phial_audit::tree::{self, Hash, MemoryNodes};
 use phial_audit::{Entry, IntentId, NodeId, NoteVerifier, OutcomeCode, Place};
 use phial_base::step::Step;
-use phial_base::{Clock, Rng, RowId, TenantId, Version};
+use phial_base::{Clock, KeyHandle, LogicalId, Rng, RowId, TenantId, Version};
 use phial_crypto::SecretKey;
 
 use self::appender::{Job, Prepared, Reply};
@@ -43,6 +44,9 @@ use crate::open::{Options, Slot, create_store, open_store};
 /// it had some; a lone caller never waits, and nobody does once most of the company is
 /// there. A commit costs a sync of the disk, hundreds of microseconds at best.
 const LINGER_US: u64 = 300;
+
+/// Entries read at once by whoever walks the log: others read between.
+const AT_ONCE: usize = 1_024;
 
 /// Proof that audit entries are durable. Only the audit log makes one, after the
 /// commit that holds them (invariant 1).
@@ -353,6 +357,15 @@ impl AuditLog {
         }
     }
 
+    /// The handle of a patient's audit key, which is made when there is none: how the log
+    /// names the patient.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when keys can't be had or stored.
+    pub fn handle_of(&self, patient: &LogicalId) -> Result<KeyHandle, Error> {
+        Ok(self.keystore.audit_patient_key(&self.tenant, patient)?.handle)
+    }
+
     fn prepare(&self, entries: Vec<Entry>) -> Result<Vec<Prepared>, Error> {
         let mut prepared = Vec::with_capacity(entries.len());
         for entry in entries.into_iter().flat_map(Entry::split) {
@@ -481,6 +494,48 @@ impl AuditLog {
             })?;
         }
         Ok(out)
+    }
+
+    /// An index before which nothing was written after `at`: whatever was, lies from there
+    /// on. Nearer than an hour, thanks to the checkpoints that are kept.
+    ///
+    /// # Errors
+    /// [`Error`] when the file can't be read.
+    pub fn since(&self, at: Timestamp) -> Result<u64, Error> {
+        self.read(|db| disk::checkpointed_by(db, at.as_microsecond()))
+    }
+
+    /// An index behind everything that was written by `at`.
+    ///
+    /// # Errors
+    /// [`Error`] when the file can't be read.
+    pub fn behind(&self, at: Timestamp) -> Result<u64, Error> {
+        match self.read(|db| disk::checkpointed_after(db, at.as_microsecond()))? {
+            Some(size) => Ok(size),
+            None => self.size(),
+        }
+    }
+
+    /// Opens the entries of a range of indexes, in order.
+    ///
+    /// # Errors
+    /// As [`AuditLog::scan`] and [`AuditLog::open_entry`].
+    pub fn walk(
+        &self,
+        range: std::ops::Range<u64>,
+        visit: &mut dyn FnMut(u64, Entry),
+    ) -> Result<(), Error> {
+        let mut from = range.start;
+        while from < range.end {
+            let n = usize::try_from(range.end - from).unwrap_or(AT_ONCE).min(AT_ONCE);
+            let some = self.scan(from, n)?;
+            let Some(last) = some.last() else { break };
+            from = last.index.saturating_add(1);
+            for stored in &some {
+                visit(stored.index, self.open_entry(stored)?);
+            }
+        }
+        Ok(())
     }
 
     /// The last `n` entries, oldest first.

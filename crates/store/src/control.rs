@@ -24,7 +24,7 @@ use crate::durable;
 use crate::error::Error;
 use crate::home::Home;
 use crate::keystore::Keystore;
-use crate::open::{Db, Glance, Options, Schema, Slot, create_store, open_store};
+use crate::open::{Db, Glance, Options, Schema, Slot, create_store, open_read_only, open_store};
 
 /// `entry`: one row a version. `n` counts from 1 without gaps, `name` is the HMAC of
 /// kind and name, 16 bytes, and `sealed` holds [`Content`].
@@ -132,6 +132,22 @@ impl ControlLog {
     ) -> Result<Self, Error> {
         let path = home.control(tenant);
         let db = open_store(&path, options, &SCHEMA)?;
+        Self::over(Slot::new(&path, options, SCHEMA, db), tenant, keystore, rng)
+    }
+
+    /// Opens the tenant's log for a look, and reads all of it; nothing can be written.
+    ///
+    /// # Errors
+    /// As [`ControlLog::open`].
+    pub fn look(
+        home: &Home,
+        tenant: &TenantId,
+        keystore: Arc<Keystore>,
+        rng: Arc<dyn Rng>,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        let path = home.control(tenant);
+        let db = open_read_only(&path, options)?;
         Self::over(Slot::new(&path, options, SCHEMA, db), tenant, keystore, rng)
     }
 

@@ -7,11 +7,12 @@
 //! refuses a token that is unknown, withdrawn, idle for too long or past its end,
 //! and does not say which. Roles are not kept here: they are looked up at each
 //! use, so that a change holds at once. Beside the sessions lie what else changes at
-//! every log-in (design §4): the browsers that accounts logged in from ([`browsers`])
-//! and counters ([`counters`]).
+//! every log-in (design §4): the browsers that accounts logged in from ([`browsers`]),
+//! counters ([`counters`]) and what accounts read within a window ([`tallies`]).
 
 pub mod browsers;
 pub mod counters;
+pub mod tallies;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -29,7 +30,7 @@ use crate::durable;
 use crate::error::Error;
 use crate::home::Home;
 use crate::keystore::Keystore;
-use crate::open::{Db, Glance, Options, Schema, Slot, create_store, open_store};
+use crate::open::{Db, Glance, Options, Schema, Slot, create_store, open_read_only, open_store};
 
 /// `session`: one row a token.
 ///
@@ -63,6 +64,7 @@ const SCHEMA: Schema = Schema {
     CREATE INDEX session_expires ON session(expires);",
         browsers::TABLE,
         counters::TABLE,
+        tallies::TABLE,
     ],
 };
 
@@ -107,6 +109,10 @@ pub struct Login {
     /// The invitation that it came by, while the first factors are being set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invitation: Option<String>,
+    /// The handle of the session that it began as, when it took another's place: what hangs
+    /// on the log-in goes on (decision 0065).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<String>,
 }
 
 /// A token just made. It can't be shown again.
@@ -182,6 +188,9 @@ struct State {
     data_version: Option<(i64, i64)>,
     /// As long as a glance equals this one, what is remembered is true.
     seen: Option<Glance>,
+    /// Log-ins that were asked for by the handle that they began as, each true as long as a
+    /// glance equals the one beside it.
+    logins: HashMap<String, (Option<Glance>, SessionRow)>,
 }
 
 /// The sessions store.
@@ -228,8 +237,29 @@ impl Sessions {
         Ok(Self::over(Slot::new(&path, options, SCHEMA, db), keystore, rng))
     }
 
+    /// Opens the store for a look; nothing can be written.
+    ///
+    /// # Errors
+    /// As [`Sessions::open`].
+    pub fn look(
+        home: &Home,
+        keystore: Arc<Keystore>,
+        rng: Arc<dyn Rng>,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        let path = home.sessions();
+        let db = open_read_only(&path, options)?;
+        Ok(Self::over(Slot::new(&path, options, SCHEMA, db), keystore, rng))
+    }
+
     fn over(slot: Slot, keystore: Arc<Keystore>, rng: Arc<dyn Rng>) -> Self {
-        let state = State { slot, remembered: HashMap::new(), data_version: None, seen: None };
+        let state = State {
+            slot,
+            remembered: HashMap::new(),
+            data_version: None,
+            seen: None,
+            logins: HashMap::new(),
+        };
         Sessions { state: Mutex::new(state), keystore, rng }
     }
 
@@ -316,7 +346,7 @@ impl Sessions {
         }
         let hash = phial_crypto::sha256(token.as_bytes());
         let mut state = self.state();
-        let State { slot, remembered, data_version, seen } = &mut *state;
+        let State { slot, remembered, data_version, seen, .. } = &mut *state;
         let glance = slot.glance();
         if glance.is_some()
             && glance == *seen
@@ -390,6 +420,55 @@ impl Sessions {
         let mut state = self.state();
         let found = state.slot.with(|db| self.read(db, &hash))?;
         Ok(found.filter(|row| row.is_alive(now)))
+    }
+
+    /// Whether a log-in of the account lives that began as the session with this handle,
+    /// whatever took its place since. It counts as no use.
+    ///
+    /// # Errors
+    /// When keys or the store can't be had: it can't be judged then, and is not good.
+    pub fn login_lives(
+        &self,
+        tenant: &TenantId,
+        user: &SubjectId,
+        first: &str,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let mut state = self.state();
+        let glance = state.slot.glance();
+        if glance.is_some()
+            && let Some((seen, row)) = state.logins.get(first)
+            && *seen == glance
+            && row.tenant == *tenant
+            && row.user == *user
+            && row.is_alive(now)
+        {
+            return Ok(true);
+        }
+        let keys = self.keystore.tenant_keys(tenant)?;
+        let holder = holder(&keys.sessions, user);
+        let raw = state.slot.with(|db| {
+            let mut statement = db.prepare_cached(
+                "SELECT hash, handle, tenant, created, last_used, expires, idle, revoked, sealed \
+                 FROM session WHERE tenant = ?1 AND holder = ?2 AND revoked IS NULL",
+            )?;
+            let rows = statement.query_map(params![tenant.as_str(), holder], raw_row)?;
+            Ok(rows.collect::<Result<Vec<_>, _>>()?)
+        })?;
+        for raw in &raw {
+            let row = self.open_row(raw)?;
+            let began = row.login.as_ref().and_then(|l| l.first.as_deref());
+            let is_it = row.login.is_some() && began.unwrap_or(row.handle.as_str()) == first;
+            if is_it && row.user == *user && row.is_alive(now) {
+                if state.logins.len() >= REMEMBERED {
+                    state.logins.clear();
+                }
+                state.logins.insert(first.to_owned(), (glance, row));
+                return Ok(true);
+            }
+        }
+        state.logins.remove(first);
+        Ok(false)
     }
 
     /// An HMAC under the tenant's sessions key: for values that this program gives out

@@ -5,6 +5,7 @@
 //! It refuses to open a segment without a [`Permit`] that names the very record
 //! version, and it never hands index values out.
 
+mod aside;
 mod attachment;
 mod carry;
 mod changes;
@@ -43,6 +44,7 @@ use crate::open::Options;
 use crate::outbox::Outbox;
 use crate::records::{RecordLog, Row};
 use crate::recovery::{Announced, Fate, Recovered, Unclosed, close_open_intents, outcome};
+pub use aside::Aside;
 pub use carry::{Changed, Content, Ready};
 pub use overlay::Among;
 pub use past::Back;

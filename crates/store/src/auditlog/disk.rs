@@ -348,6 +348,22 @@ pub(super) fn checkpointed_size(db: &Connection) -> Result<u64, Error> {
     size.map_or(Ok(0), unsigned)
 }
 
+/// The size of the last checkpoint that was signed by `at_us`: no entry below it is later.
+pub(super) fn checkpointed_by(db: &Connection, at_us: i64) -> Result<u64, Error> {
+    let size: Option<i64> = db
+        .prepare_cached("SELECT max(size) FROM checkpoint WHERE at <= ?1")?
+        .query_row([at_us], |r| r.get(0))?;
+    size.map_or(Ok(0), unsigned)
+}
+
+/// The size of the first checkpoint that was signed after `at_us`.
+pub(super) fn checkpointed_after(db: &Connection, at_us: i64) -> Result<Option<u64>, Error> {
+    let size: Option<i64> = db
+        .prepare_cached("SELECT min(size) FROM checkpoint WHERE at > ?1")?
+        .query_row([at_us], |r| r.get(0))?;
+    size.map(unsigned).transpose()
+}
+
 pub(super) fn write_checkpoint(
     db: &Connection,
     size: u64,
