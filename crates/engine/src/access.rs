@@ -5,13 +5,16 @@
 //! ([`Engine::access`]), so that a search shows what each record by itself says. It
 //! refuses to take a caller's word for any of it.
 
+pub mod accesses;
 pub mod cap;
 pub(crate) mod consent;
 pub mod explain;
 pub mod glass;
 pub mod restriction;
 pub mod standing;
+pub mod tally;
 pub mod tie;
+pub(crate) mod whom;
 
 use std::cell::RefCell;
 use std::collections::HashMap;

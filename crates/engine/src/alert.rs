@@ -85,10 +85,19 @@ pub struct Alert {
     pub mailed: Option<Timestamp>,
 }
 
-fn all(control: &ControlLog) -> Result<Vec<Alert>, StoreError> {
+/// Every alert in a control log. For the engine, and for who looks whether they are seen.
+///
+/// # Errors
+/// When the log can't be read, or one of them is not what was written.
+pub fn all(control: &ControlLog) -> Result<Vec<Alert>, StoreError> {
     let damaged = |_| StoreError::Corrupt("an alert in the control log");
     let read = |value| serde_json::from_value(value).map_err(damaged);
     control.list(KIND)?.into_iter().map(|r| read(r.value)).collect()
+}
+
+/// How many nobody has seen.
+pub(crate) fn unseen(control: &ControlLog) -> Result<usize, StoreError> {
+    Ok(all(control)?.iter().filter(|a| a.seen.is_none()).count())
 }
 
 impl Engine {

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
-use phial_audit::{Entry, EventKind, OutcomeCode};
+use phial_audit::{DetailKey, Entry, EventKind, OutcomeCode};
 use phial_base::{ClassSet, Clock, LabelSet, LogicalId, RequestId, Rng, TenantId};
 use phial_fhir::definitions::ResourceType;
 use phial_fhir::sensitive::{self, Labeller};
 use phial_fhir::validate::Valid;
-use phial_policy::{Action, Denial, Permit, PolicySet, RecordRef};
+use phial_policy::{Action, Denial, Obligation, Permit, PolicySet, RecordRef};
 use phial_store::Error as StoreError;
 use phial_store::auditlog::Receipt;
 use phial_store::vessel::{Unopened, Vessel};
@@ -254,9 +254,12 @@ impl Engine {
         &self,
         tenant: &Tenant,
         caller: &Caller,
-        entries: Vec<Entry>,
+        mut entries: Vec<Entry>,
         output: Option<[u8; 32]>,
     ) -> Result<Receipt, Failure> {
+        for e in &mut entries {
+            Self::name_grant(tenant, caller, e)?;
+        }
         tenant
             .vessel
             .audit()
@@ -269,6 +272,36 @@ impl Engine {
                 tracing::warn!(%incident, error = %e, "an audit entry was not made durable");
                 Failure::Busy(Some(e))
             })
+    }
+
+    /// Names the break-glass grants under which it happens: when a permit came of one, and
+    /// when something is written about a patient of one.
+    fn name_grant(tenant: &Tenant, caller: &Caller, e: &mut Entry) -> Result<(), Failure> {
+        let flagged = e
+            .detail
+            .get(&DetailKey::Obligations)
+            .is_some_and(|all| all.split(',').any(|o| o == Obligation::BreakGlass.name()));
+        if !(flagged || e.kind == EventKind::Intent) || e.grant.is_some() {
+            return Ok(());
+        }
+        let standing = tenant.standing().map_err(Self::store_failure(caller))?;
+        let Some(own) = standing.of(&caller.subject.id) else { return Ok(()) };
+        let mut named: Vec<&str> = Vec::new();
+        for patient in e.patients.iter().filter_map(|p| p.id.as_ref()) {
+            for grant in own.grants(patient, caller.request.at) {
+                if !named.contains(&grant) {
+                    named.push(grant);
+                }
+            }
+        }
+        if !named.is_empty() {
+            e.grant = Some(named.join(","));
+            if !flagged {
+                let all = [Obligation::FlagAccess.name(), Obligation::BreakGlass.name()];
+                entry::note(e, DetailKey::Obligations, all.join(","));
+            }
+        }
+        Ok(())
     }
 
     /// Writes down that nothing was given, and hands back the failure to answer

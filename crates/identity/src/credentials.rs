@@ -60,6 +60,17 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// An account's, out of a control log; nothing when none were ever set.
+    ///
+    /// # Errors
+    /// A store's, or [`Error::Damaged`].
+    pub fn of(control: &ControlLog, user: &SubjectId) -> Result<Self, Error> {
+        match control.get(KIND, user.as_str())? {
+            None => Ok(Credentials::default()),
+            Some(record) => serde_json::from_value(record.value).map_err(|_| Error::Damaged),
+        }
+    }
+
     /// Whether there is a second factor.
     #[must_use]
     pub fn has_second(&self) -> bool {

@@ -29,7 +29,7 @@ pub mod registration;
 mod subject;
 mod wanted;
 
-pub use apps::{Apps, Asking, Code, Given, Launch, Lives, Standing};
+pub use apps::{Apps, Asking, Code, Given, Launch, Lives, LogIn, Standing};
 pub use assertion::{Assertion, Proof};
 pub use client::{Client, ClientKind, Clients, New};
 pub use grant::{Grant, Grants};

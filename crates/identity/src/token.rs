@@ -76,6 +76,13 @@ pub struct Person {
 }
 
 impl Person {
+    /// The handle that the log-in began as: what hangs on it goes on when a fresh proof puts
+    /// another session in its place.
+    #[must_use]
+    pub fn began_as(&self) -> &str {
+        self.login.first.as_deref().unwrap_or(&self.session.handle)
+    }
+
     /// Whether the person proved to be who he is so recently.
     #[must_use]
     pub fn proven_within(&self, age: SignedDuration, now: Timestamp) -> bool {
@@ -220,6 +227,10 @@ impl Tokens {
                 how: shown.how.clone(),
                 proven: shown.proven.map_or(now, |at| at.min(now)),
                 invitation: shown.invitation.clone(),
+                first: instead_of
+                    .filter(|old| old.user == *user && old.mfa == shown.mfa)
+                    .and_then(|old| Some((old.login.as_ref()?, &old.handle)))
+                    .map(|(login, handle)| login.first.clone().unwrap_or(handle.clone())),
             }),
             idle: limits.idle_of(&account.roles),
             absolute,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::{ArcSwap, Guard};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use phial_audit::{DetailKey, EventKind};
 use phial_base::{
     Clock, Purpose, RequestId, RequestInfo, Rng, Sensitive, Subject, SubjectId, Surface,
@@ -217,12 +217,25 @@ impl App {
                     .await
                     .map_err(into_anyhow)?;
             }
+            let kept = self.tokens.sessions().tallies(tenant.vessel.tenant())?;
+            let read = self.engine.recount(tenant, &kept)?;
+            tracing::debug!(count = read, "entries were counted again for the caps");
             if tenant.vessel.has_fresh_index() {
                 self.engine.sweep(tenant, &caller).await.map_err(into_anyhow)?;
             }
         }
         self.jobs.sweep();
         Ok(())
+    }
+
+    /// Says of a tenant's log-ins whether they live, for what hangs on them.
+    pub(crate) fn log_ins(
+        &self,
+        tenant: &TenantId,
+        now: Timestamp,
+    ) -> impl Fn(&SubjectId, &str) -> Result<bool, phial_identity::Error> {
+        let (tenant, sessions) = (tenant.clone(), self.tokens.sessions());
+        move |user, first| Ok(sessions.login_lives(&tenant, user, first, now)?)
     }
 
     /// The configuration in force.
@@ -266,6 +279,23 @@ impl App {
         Ok(())
     }
 
+    /// Keeps what accounts read within their window, when it is time to or `at_once`, so
+    /// that the next start need not read a whole window of the log.
+    pub(crate) fn keep_tallies(&self, at_once: bool) {
+        for tenant in self.engine.tenants() {
+            let kept = self.engine.to_be_kept(tenant, at_once).and_then(|tallies| {
+                let Some(tallies) = tallies else { return Ok(()) };
+                let (now, keep) = (self.clock.now(), self.engine.settings().caps.window);
+                let sessions = self.tokens.sessions();
+                let kept = sessions.keep_tallies(tenant.vessel.tenant(), &tallies, now, keep);
+                kept.inspect_err(|_| self.engine.not_kept(tenant, &tallies))
+            });
+            if let Err(e) = kept {
+                tracing::warn!(error = %e, "counts for the caps are not kept: the log has them");
+            }
+        }
+    }
+
     /// The end in order: what was queued is made durable, checkpoints are signed.
     pub(crate) async fn stop(&self) -> anyhow::Result<()> {
         self.close_intents().await?;
@@ -275,6 +305,7 @@ impl App {
             self.engine.record_event(&caller, EventKind::Stop, &[]).await.map_err(into_anyhow)?;
             tenant.vessel.audit().flush()?;
         }
+        self.keep_tallies(true);
         Ok(())
     }
 

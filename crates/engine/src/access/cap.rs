@@ -3,20 +3,22 @@
 //! while asks, and somebody else lets them.
 //!
 //! What was read is counted in this process, per account, as it is about to leave: a read,
-//! a page of a search, a history, a chart. It refuses the whole of an answer that would
+//! a page of a search, a history, a chart. A restart counts anew what the audit log says
+//! ([`super::tally`]). It refuses the whole of an answer that would
 //! carry too much, and says so to privacy officers, once a window. Systems have no cap:
 //! what leaves in bulk has rules of its own.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use phial_audit::{DetailKey, Entry, EventKind, OutcomeCode};
-use phial_base::{LogicalId, SubjectId};
+use phial_base::{KeyHandle, LogicalId, SubjectId};
 use phial_fhir::issue::IssueCode;
 use phial_policy::Action;
 use phial_store::Error as StoreError;
 use phial_store::control::ControlLog;
+use phial_store::sessions::tallies::Tally;
 use serde::{Deserialize, Serialize};
 
 use crate::alert::What;
@@ -61,7 +63,7 @@ impl Default for Caps {
 impl Caps {
     /// The cap of someone with these roles: the largest of theirs, none if one of them has
     /// none.
-    fn of(&self, roles: &[String]) -> Option<u32> {
+    pub(crate) fn of(&self, roles: &[String]) -> Option<u32> {
         let each = roles.iter().map(|r| self.patients.get(r).copied());
         each.reduce(|a, b| a.zip(b).map(|(a, b)| a.max(b))).flatten()
     }
@@ -107,19 +109,32 @@ pub(crate) fn all(control: &ControlLog) -> Result<Vec<Leave>, StoreError> {
     control.list(KIND)?.into_iter().map(|r| read(r.value)).collect()
 }
 
-/// What was read, by account.
+/// What was read, by account. A patient is named by the handle of their audit key, as in
+/// the log.
 #[derive(Default)]
-pub(crate) struct Counters(Mutex<HashMap<SubjectId, Counter>>);
+pub(crate) struct Counters(Mutex<Counting>);
+
+#[derive(Default)]
+struct Counting {
+    all: HashMap<SubjectId, Counter>,
+    /// How far the log had come when the counts were kept, and when that was.
+    kept: (u64, i64),
+}
 
 #[derive(Default)]
 struct Counter {
     /// When each patient was read first within the window, microseconds.
-    seen: HashMap<LogicalId, i64>,
+    seen: HashMap<KeyHandle, i64>,
+    /// Handles of patients that were read, so that a read does not ask the keystore again.
+    named: HashMap<LogicalId, KeyHandle>,
     /// When privacy officers were told.
     told: Option<i64>,
+    /// Whether it is otherwise than it was kept.
+    changed: bool,
 }
 
 /// What counting came to.
+#[derive(Debug)]
 enum Counted {
     Within,
     /// Too many; whether it is to be told.
@@ -129,40 +144,132 @@ enum Counted {
 }
 
 impl Counters {
+    fn counting(&self) -> MutexGuard<'_, Counting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The handles of patients that the account read before.
+    fn named(&self, subject: &SubjectId, patients: &[LogicalId]) -> Vec<Option<KeyHandle>> {
+        let counting = self.counting();
+        let counter = counting.all.get(subject);
+        patients.iter().map(|p| counter.and_then(|c| c.named.get(p)).copied()).collect()
+    }
+
     /// Counts what is about to leave, or nothing of it when that is too much.
     fn count(
         &self,
         subject: &SubjectId,
-        patients: &[LogicalId],
+        patients: &[(LogicalId, KeyHandle)],
         cap: u32,
         now: i64,
         window: i64,
     ) -> Counted {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let counter = all.entry(subject.clone()).or_default();
+        let mut counting = self.counting();
+        let counter = counting.all.entry(subject.clone()).or_default();
         let fresh = |at: &i64| now - *at < window;
-        let new = patients.iter().filter(|p| !counter.seen.get(p).is_some_and(fresh)).count();
+        let new = patients.iter().filter(|(_, p)| !counter.seen.get(p).is_some_and(fresh)).count();
         if new == 0 {
+            for (id, handle) in patients {
+                if !counter.named.contains_key(id) {
+                    counter.named.insert(id.clone(), *handle);
+                }
+            }
             return Counted::Within;
         }
         let most = usize::try_from(cap).unwrap_or(usize::MAX);
         if counter.seen.len() + new > most {
             counter.seen.retain(|_, at| fresh(&*at));
+            let Counter { seen, named, .. } = &mut *counter;
+            named.retain(|_, handle| seen.contains_key(handle));
         }
         if counter.seen.len() + new > most {
             let tell = !counter.told.as_ref().is_some_and(fresh);
             if tell {
                 counter.told = Some(now);
+                counter.changed = true;
             }
             return Counted::Over { tell };
         }
-        for p in patients {
-            let at = counter.seen.entry(p.clone()).or_insert(now);
+        for (id, handle) in patients {
+            let at = counter.seen.entry(*handle).or_insert(now);
             if now - *at >= window {
                 *at = now;
             }
+            counter.named.insert(id.clone(), *handle);
         }
+        counter.changed = true;
         Counted::Within
+    }
+
+    /// Takes up what was kept, but what is older than the window.
+    pub(crate) fn restore(&self, kept: &[Tally], oldest: i64) {
+        let mut counting = self.counting();
+        for tally in kept {
+            let counter = counting.all.entry(tally.user.clone()).or_default();
+            counter.told = tally.told.filter(|at| *at > oldest).max(counter.told);
+            for (patient, at) in tally.seen.iter().filter(|(_, at)| *at > oldest) {
+                let first = counter.seen.entry(*patient).or_insert(*at);
+                *first = (*first).min(*at);
+            }
+        }
+    }
+
+    /// Adds what the log says that an account read. It is as good as counted already when
+    /// the patient is.
+    pub(crate) fn add(
+        &self,
+        subject: &SubjectId,
+        patients: impl Iterator<Item = KeyHandle>,
+        at: i64,
+    ) {
+        let mut counting = self.counting();
+        let counter = counting.all.entry(subject.clone()).or_default();
+        for patient in patients {
+            counter.seen.entry(patient).or_insert(at);
+        }
+        counter.changed = true;
+    }
+
+    /// Adds when others were told of an account.
+    pub(crate) fn told(&self, subject: &SubjectId, at: i64) {
+        let mut counting = self.counting();
+        let counter = counting.all.entry(subject.clone()).or_default();
+        counter.told = counter.told.max(Some(at));
+        counter.changed = true;
+    }
+
+    /// How far the log had come when the counts were kept, and when that was.
+    pub(crate) fn kept(&self) -> (u64, i64) {
+        self.counting().kept
+    }
+
+    /// They are kept now.
+    pub(crate) fn keep(&self, up_to: u64, at: i64) {
+        self.counting().kept = (up_to, at);
+    }
+
+    /// What is otherwise than it was kept. From here on it is as kept.
+    pub(crate) fn changed(&self) -> Vec<Tally> {
+        let mut counting = self.counting();
+        let changed = counting.all.iter_mut().filter(|(_, c)| c.changed);
+        changed
+            .map(|(user, counter)| {
+                counter.changed = false;
+                let seen = counter.seen.iter().map(|(p, at)| (*p, *at)).collect();
+                Tally { user: user.clone(), told: counter.told, seen }
+            })
+            .collect()
+    }
+
+    /// These were not kept after all.
+    pub(crate) fn mark<'a>(&self, users: impl Iterator<Item = &'a SubjectId>) {
+        let mut counting = self.counting();
+        counting.kept = (0, 0);
+        for user in users {
+            if let Some(counter) = counting.all.get_mut(user) {
+                counter.changed = true;
+            }
+        }
     }
 }
 
@@ -189,8 +296,18 @@ impl Engine {
         }
         let window = i64::try_from(caps.window.as_micros()).unwrap_or(i64::MAX);
         let (subject, at) = (&caller.subject.id, now.as_microsecond());
-        let Counted::Over { tell } = tenant.counters().count(subject, &patients, cap, at, window)
-        else {
+        let counters = tenant.counters();
+        let known = counters.named(subject, &patients);
+        let mut named = Vec::with_capacity(patients.len());
+        for (id, known) in patients.into_iter().zip(known) {
+            let handle = match known {
+                Some(handle) => handle,
+                // The entry about it will be sealed under this key in a moment.
+                None => tenant.vessel.audit().handle_of(&id).map_err(&failed)?,
+            };
+            named.push((id, handle));
+        }
+        let Counted::Over { tell } = counters.count(subject, &named, cap, at, window) else {
             return Ok(());
         };
         if tell {
@@ -295,8 +412,9 @@ impl Engine {
 mod tests {
     use super::*;
 
-    fn ids(list: &[&str]) -> Vec<LogicalId> {
-        list.iter().map(|id| LogicalId::new(id).unwrap()).collect()
+    fn ids(list: &[&str]) -> Vec<(LogicalId, KeyHandle)> {
+        let one = |id: &&str| (LogicalId::new(id).unwrap(), KeyHandle([id.as_bytes()[0]; 16]));
+        list.iter().map(one).collect()
     }
 
     #[test]
@@ -317,6 +435,37 @@ mod tests {
         assert_eq!(ask(&["d"], 100), 'w', "the first ones are of an earlier window");
         assert_eq!(ask(&["a", "b"], 100), 'o');
         assert_eq!(ask(&["a", "b"], 125), 't', "a new window is told anew");
+    }
+
+    #[test]
+    fn counts_that_were_kept_or_are_in_the_log_count_as_if_nothing_had_ended() {
+        let ann = SubjectId::new("ann").unwrap();
+        let within = |counters: &Counters, list: &[&str], now: i64| {
+            matches!(counters.count(&ann, &ids(list), 3, now, 100), Counted::Within)
+        };
+        let before = Counters::default();
+        assert!(within(&before, &["a", "b"], 10));
+        let kept = before.changed();
+        assert!(before.changed().is_empty(), "kept is kept");
+        before.mark(kept.iter().map(|t| &t.user));
+        assert_eq!(before.changed().len(), 1, "what could not be kept is to be kept again");
+        let c = || ids(&["b", "c"]).into_iter().map(|(_, handle)| handle);
+        let after = Counters::default();
+        after.restore(&kept, 0);
+        after.add(&ann, c(), 20);
+        after.add(&ann, c(), 20);
+        assert!(within(&after, &["a", "b", "c"], 30));
+        assert!(!within(&after, &["d"], 30));
+        assert!(!within(&after, &["d"], 109));
+        assert!(within(&after, &["d", "e"], 110), "a and b are of an earlier window");
+        // What is older than the window is not taken up.
+        let late = Counters::default();
+        late.restore(&kept, 10);
+        assert!(within(&late, &["d", "e", "f"], 111));
+        // Told is told, also after a restart.
+        late.told(&ann, 105);
+        let over = late.count(&ann, &ids(&["g"]), 3, 112, 100);
+        assert!(matches!(over, Counted::Over { tell: false }), "{over:?}");
     }
 
     #[test]

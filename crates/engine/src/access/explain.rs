@@ -63,6 +63,8 @@ impl Engine {
         let target = phial_audit::Target::new(found.row, Some(found.version), ty.name());
         e.target(target, &found.header.patients);
         self.record(tenant, caller, vec![e], None).await?;
+        // Beside a server the ties and consents of these patients are read from the log.
+        let _aside = tenant.vessel.look_at(&found.header.patients).map_err(&failed)?;
         let who = Caller { subject: std::sync::Arc::new(subject), request: caller.request.clone() };
         let facts = found.facts();
         let context = self.context(tenant, &who, action, &facts, &found.header.patients)?;

@@ -29,7 +29,7 @@ pub const DEFAULT_MINUTES: i64 = 120;
 /// The longest that a grant holds, minutes.
 pub const MOST_MINUTES: i64 = 240;
 /// How long after a grant's end its review is due.
-const DUE: SignedDuration = SignedDuration::from_hours(72);
+pub const DUE: SignedDuration = SignedDuration::from_hours(72);
 
 /// Why the glass was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,21 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// What it says, in words for whoever chooses it.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Reason::EmergencyTreatment => "The patient needs treatment at once",
+            Reason::CoverForColleague => {
+                "A colleague who treats the patient can't be reached, and care can't wait"
+            }
+            Reason::DangerToOthers => "Somebody else is in danger from the patient's condition",
+            Reason::RecordWrong => {
+                "The record of who treats the patient is not there, or not right"
+            }
+        }
+    }
+
     /// All reasons.
     pub const ALL: [Reason; 4] = [
         Reason::EmergencyTreatment,
@@ -87,6 +102,16 @@ pub enum Finding {
 impl Finding {
     /// All findings.
     pub const ALL: [Finding; 3] = [Finding::Appropriate, Finding::Inappropriate, Finding::FollowUp];
+
+    /// What it says, in words for whoever signs it.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Finding::Appropriate => "Appropriate: it was needed, and so was what was looked at",
+            Finding::Inappropriate => "Not appropriate",
+            Finding::FollowUp => "Somebody has to look into it",
+        }
+    }
 
     /// Its name.
     #[must_use]
@@ -175,7 +200,11 @@ impl Grant {
     }
 }
 
-pub(crate) fn all(control: &ControlLog) -> Result<Vec<Grant>, StoreError> {
+/// Every grant in a control log. For the engine, and for who looks after the reviews.
+///
+/// # Errors
+/// When the log can't be read, or one of them is not what was written.
+pub fn all(control: &ControlLog) -> Result<Vec<Grant>, StoreError> {
     let damaged = |_| StoreError::Corrupt("a break-glass grant in the control log");
     let read = |value| serde_json::from_value(value).map_err(damaged);
     control.list(KIND)?.into_iter().map(|r| read(r.value)).collect()
@@ -305,6 +334,10 @@ impl Engine {
         let kind = EventKind::EmergencyReviewed;
         self.must(tenant, caller, Action::ReviewAccess, kind, "review access").await?;
         let mut all = all(tenant.vessel.control()).map_err(Self::store_failure(caller))?;
+        let mut e = entry::of(caller, kind);
+        entry::note(&mut e, DetailKey::Value, "list".to_owned());
+        entry::note(&mut e, DetailKey::Count, all.len().to_string());
+        self.record(tenant, caller, vec![e], None).await?;
         all.sort_by(|a, b| b.from.cmp(&a.from).then_with(|| a.id.cmp(&b.id)));
         Ok(all)
     }

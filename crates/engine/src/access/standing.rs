@@ -40,6 +40,8 @@ struct Timed {
     scope: ClassSet,
     from: Timestamp,
     until: Option<Timestamp>,
+    /// The break-glass grant that it is.
+    grant: Option<String>,
 }
 
 impl Timed {
@@ -69,6 +71,12 @@ impl Own {
         found.scope = reach.unwrap_or(ClassSet::ALL);
         found
     }
+
+    /// The break-glass grants that hold with a patient at a moment, by name.
+    pub(crate) fn grants(&self, patient: &LogicalId, at: Timestamp) -> impl Iterator<Item = &str> {
+        let all = self.by_patient.get(patient).into_iter().flatten();
+        all.filter(move |t| t.holds(at)).filter_map(|t| t.grant.as_deref())
+    }
 }
 
 /// How everybody stands.
@@ -97,13 +105,14 @@ impl Standing {
                 Some(names) => names.into_iter().collect(),
                 None => ClassSet::ALL,
             };
-            add(subject, patient, Timed { relationships, scope, from, until });
+            add(subject, patient, Timed { relationships, scope, from, until, grant: None });
         }
         for grant in glass::all(control)? {
             let until = Some(grant.ends());
-            let Grant { subject, patient, from, .. } = grant;
+            let Grant { id, subject, patient, from, .. } = grant;
             let relationships = RelationshipSet::of(Relationship::BreakGlass);
-            add(subject, patient, Timed { relationships, scope: ClassSet::ALL, from, until });
+            let (scope, grant) = (ClassSet::ALL, Some(id));
+            add(subject, patient, Timed { relationships, scope, from, until, grant });
         }
         for r in restriction::all(control)? {
             let Restriction { patient, .. } = &r;

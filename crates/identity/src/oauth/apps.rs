@@ -177,12 +177,17 @@ pub struct Given {
     pub standing: Standing,
 }
 
+/// Whether an account's log-in lives that began as the session with this handle.
+pub type LogIn<'a> = &'a dyn Fn(&SubjectId, &str) -> Result<bool, Error>;
+
 struct Known {
     ticket: Arc<Ticket>,
     /// How many versions the control log held then.
     control: u64,
     subject: Arc<Subject>,
     bound: Option<String>,
+    /// The log-in that it ends with.
+    session: Option<String>,
 }
 
 /// The tickets of all tenants.
@@ -324,6 +329,7 @@ impl Apps {
         client: &Client,
         (code, verifier, redirect_uri): (&str, &str, &str),
         bound: Option<&str>,
+        is_alive: LogIn<'_>,
         now: Timestamp,
     ) -> Result<Given, Refused> {
         let mut standing = None;
@@ -340,6 +346,9 @@ impl Apps {
             }
             let mut s = kept.standing;
             who(control, policy, tenant, &s)?.ok_or(no("the account may not act any more"))?;
+            if !hangs_on_nothing_that_ended(&s, is_alive)? {
+                return Err(no("the log-in has ended that the code hangs on"));
+            }
             s.bound = bound.map(str::to_owned);
             let wanted = s.wanted();
             let life =
@@ -427,7 +436,7 @@ impl Apps {
         token: &str,
         asked: Option<&Wanted>,
         bound: Option<&str>,
-        is_alive: &dyn Fn(&str) -> Result<bool, Error>,
+        is_alive: LogIn<'_>,
         now: Timestamp,
     ) -> Result<Given, Refused> {
         let mut standing = None;
@@ -440,9 +449,7 @@ impl Apps {
                 return Err(no("the refresh token belongs to another certificate"));
             }
             who(control, policy, tenant, &s)?.ok_or(no("the account may not act any more"))?;
-            if let Some(session) = &s.session
-                && !is_alive(session)?
-            {
+            if !hangs_on_nothing_that_ended(&s, is_alive)? {
                 return Err(no("the log-in has ended that the refresh token hangs on"));
             }
             let mut now_given = s.clone();
@@ -540,10 +547,12 @@ impl Apps {
     }
 
     /// Who holds this access token, and through which app. `certificate` is the SHA-256
-    /// of the one that the connection was made with.
+    /// of the one that the connection was made with. A token without `offline_access` ends
+    /// with its user's log-in.
     ///
     /// # Errors
     /// A store's: nobody can be recognised then.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one request")]
     pub fn recognise(
         &self,
         control: &ControlLog,
@@ -551,6 +560,7 @@ impl Apps {
         tenant: &TenantId,
         token: &str,
         certificate: Option<&str>,
+        is_alive: LogIn<'_>,
         now: Timestamp,
     ) -> Result<Option<Arc<Subject>>, Error> {
         let Some(ticket) = self.tickets.look(tenant, TicketKind::Access, token, now)? else {
@@ -559,13 +569,22 @@ impl Apps {
         // Asked at each request, so that any change of an account or an app is seen by it.
         let version = control.version()?;
         let fits = |bound: Option<&str>| bound.is_none() || bound == certificate;
-        if let Some(known) = self.known().get(&ticket.handle)
-            && Arc::ptr_eq(&known.ticket, &ticket)
-            && known.control == version
-        {
-            return Ok(fits(known.bound.as_deref()).then(|| Arc::clone(&known.subject)));
+        let known = self
+            .known()
+            .get(&ticket.handle)
+            .filter(|k| Arc::ptr_eq(&k.ticket, &ticket) && k.control == version)
+            .map(|k| (fits(k.bound.as_deref()), Arc::clone(&k.subject), k.session.clone()));
+        if let Some((fit, subject, session)) = known {
+            let lives = match &session {
+                Some(session) => is_alive(&subject.id, session)?,
+                None => true,
+            };
+            return Ok((fit && lives).then_some(subject));
         }
         let standing: Standing = opened(&ticket)?;
+        if !hangs_on_nothing_that_ended(&standing, is_alive)? {
+            return Ok(None);
+        }
         let Some(mut subject) = who(control, policy, tenant, &standing)? else { return Ok(None) };
         subject.session = Some(ticket.handle.clone());
         let subject = Arc::new(subject);
@@ -580,6 +599,7 @@ impl Apps {
             control: version,
             subject: Arc::clone(&subject),
             bound: standing.bound,
+            session: standing.session,
         };
         known.insert(handle, found);
         Ok(fit.then_some(subject))
@@ -599,12 +619,14 @@ impl Apps {
         policy: &PolicySet,
         tenant: &TenantId,
         token: &str,
+        is_alive: LogIn<'_>,
         now: Timestamp,
     ) -> Result<Option<(Arc<Ticket>, Standing)>, Error> {
         for kind in [TicketKind::Access, TicketKind::Refresh] {
             let Some(ticket) = self.tickets.look(tenant, kind, token, now)? else { continue };
             let standing: Standing = opened(&ticket)?;
-            let alive = who(control, policy, tenant, &standing)?.is_some();
+            let alive = who(control, policy, tenant, &standing)?.is_some()
+                && hangs_on_nothing_that_ended(&standing, is_alive)?;
             return Ok(alive.then_some((ticket, standing)));
         }
         Ok(None)
@@ -651,6 +673,14 @@ impl Apps {
         now: Timestamp,
     ) -> Result<usize, Error> {
         Ok(self.tickets.revoke(tenant, &Which { holder, client, ..Which::default() }, now)?)
+    }
+}
+
+/// Whether the log-in lives that a token hangs on, if it hangs on one.
+fn hangs_on_nothing_that_ended(s: &Standing, is_alive: LogIn<'_>) -> Result<bool, Error> {
+    match &s.session {
+        Some(session) => is_alive(&s.user, session),
+        None => Ok(true),
     }
 }
 

@@ -8,6 +8,7 @@ mod audit;
 mod config;
 mod files;
 mod keys;
+mod people;
 mod subscriptions;
 mod system;
 mod tls;
@@ -28,7 +29,7 @@ use crate::app::open_keystore;
 use crate::config::Config;
 
 /// Check configuration, file modes, keys, clock, disks, memory, certificate, audit log,
-/// index and sessions. Works beside a running server, and writes nothing. Exit code 0
+/// index, sessions, second factors and overdue reviews. Works beside a running server, and writes nothing. Exit code 0
 /// when nothing fails (warnings and unknowns included), 1 when something does.
 #[derive(Args)]
 pub(crate) struct DoctorArgs {
@@ -142,6 +143,7 @@ fn all(home: &Home, now: Timestamp) -> Vec<Check> {
     checks.extend(keys::tenants(home, keystore.as_ref(), now, &options));
     checks.extend(audit::checks(home, keystore.as_ref(), now, &options));
     checks.extend(subscriptions::checks(home, keystore.as_ref(), &options));
+    checks.extend(people::checks(home, keystore.as_ref(), &config, &rng, now, &options));
     checks.extend(system::checks(home, &config, now, &system::Places::real()));
     checks
 }

@@ -28,7 +28,7 @@ pub(crate) enum PolicyCommand {
     Diff(DiffArgs),
     /// Hold policies against a table of your own: ROLE PURPOSE ACTION TYPE SITUATION CLASSES.
     Test(TestArgs),
-    /// Say why an account sees what it sees of a record. Needs the home for itself.
+    /// Say why an account sees what it sees of a record. Works beside a running server.
     Explain(ExplainArgs),
     /// Show the names of the shipped files, or one of them, to start from.
     Show(ShowArgs),
@@ -159,7 +159,7 @@ fn set(dir: Option<&Path>) -> anyhow::Result<PolicySet> {
 pub(super) fn run(home: &Path, command: &PolicyCommand, out: &Out) -> anyhow::Result<ExitCode> {
     match command {
         PolicyCommand::Explain(args) => {
-            let app = App::open(home, Use::Alone)?;
+            let app = App::open(home, Use::Beside)?;
             super::runtime()?.block_on(explain(&app, args, out))?;
         }
         PolicyCommand::Check(args) => {

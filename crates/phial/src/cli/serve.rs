@@ -81,6 +81,7 @@ impl Told {
     ) -> anyhow::Result<()> {
         let indexing = tokio::spawn(behind::follow(Arc::clone(app)));
         let mailing = tokio::spawn(crate::mail::send_alerts(Arc::clone(app)));
+        let keeping = tokio::spawn(keep_tallies(Arc::clone(app)));
         let telling = tokio::spawn(subscriptions::tell(Arc::clone(app), serving.address()));
         let (end_jobs, told_to_end) = tokio::sync::watch::channel(false);
         let runner = app.jobs.clone();
@@ -97,6 +98,7 @@ impl Told {
         }
         telling.abort();
         mailing.abort();
+        keeping.abort();
         indexing.abort();
         out.say("stopping: running requests finish, then the logs are closed");
         let ending = async {
@@ -125,4 +127,16 @@ impl Told {
 fn at_once() -> anyhow::Result<()> {
     tracing::warn!("told twice: ended at once");
     std::process::exit(1)
+}
+
+/// Keeps what accounts read, for the caps, when it is time to.
+async fn keep_tallies(app: Arc<App>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let app = Arc::clone(&app);
+        // What fails is told there.
+        let _ = tokio::task::spawn_blocking(move || app.keep_tallies(false)).await;
+    }
 }

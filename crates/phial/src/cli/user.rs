@@ -109,6 +109,9 @@ pub(crate) struct AddArgs {
     /// on it.
     #[arg(long, value_name = "ID", value_parser = LogicalId::new)]
     practitioner: Option<LogicalId>,
+    /// Logical id of the Patient that this account is: their own record hangs on it.
+    #[arg(long, value_name = "ID", value_parser = LogicalId::new)]
+    patient: Option<LogicalId>,
     /// Organisational unit.
     #[arg(long)]
     unit: Option<String>,
@@ -139,6 +142,7 @@ pub(super) fn run(home: &Path, command: &UserCommand, out: &Out) -> anyhow::Resu
                 let account = Account {
                     unit: args.unit.clone(),
                     practitioner: args.practitioner.as_ref().map(|p| p.as_str().to_owned()),
+                    patient: args.patient.as_ref().map(|p| p.as_str().to_owned()),
                     name: args.called.clone(),
                     ..Account::new(args.name.clone(), args.roles.clone())
                 };

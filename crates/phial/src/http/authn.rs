@@ -29,7 +29,8 @@ pub(crate) async fn authenticate(
         let (control, policy) = (found.vessel.control(), app.engine.policy());
         let token = token.trim();
         let recognised = if token.starts_with(TicketKind::Access.prefix()) {
-            app.apps.recognise(control, policy, tenant, token, certificate, request.at)
+            let alive = app.log_ins(tenant, request.at);
+            app.apps.recognise(control, policy, tenant, token, certificate, &alive, request.at)
         } else {
             app.tokens.recognise(control, policy, tenant, token, request.at)
         };

@@ -4,8 +4,8 @@
 //!
 //! Every page is under a policy that lets nothing in from elsewhere, every form carries a
 //! token that only this browser's page has and must come from this origin, and a page
-//! that needs a person says so by [`Visit::need`]. None of them shows anything of a
-//! patient. It refuses hosts that are not this server's: `http.public_url`.
+//! that needs a person says so by [`Visit::need`]. What of a patient is on one came out of
+//! the engine as everything does: released, with a receipt. It refuses hosts that are not this server's: `http.public_url`.
 //!
 //! **To add a page**: a function `async fn name(visit: Visit) -> Answer`, and its row in
 //! [`PAGES`](super::surface::PAGES); forms with [`layout::form`].
@@ -14,6 +14,8 @@ pub(crate) mod account;
 pub(crate) mod again;
 pub(crate) mod apps;
 pub(crate) mod assets;
+pub(crate) mod break_glass;
+pub(crate) mod emergency_reviews;
 pub(crate) mod enrol;
 pub(crate) mod hashing;
 pub(crate) mod home;

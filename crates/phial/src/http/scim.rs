@@ -198,7 +198,8 @@ async fn answered(
         .and_then(|v| v.split_once(' '))
         .map_or("", |(_, t)| t.trim());
     let (control, policy) = (tenant.vessel.control(), app.engine.policy());
-    let found = app.apps.inspect(control, policy, &tenant_id, token, caller.request.at);
+    let (alive, now) = (app.log_ins(&tenant_id, caller.request.at), caller.request.at);
+    let found = app.apps.inspect(control, policy, &tenant_id, token, &alive, now);
     let found = found.map_err(|e| failed(&caller, e))?;
     if !found.is_some_and(|(_, s)| s.wanted().has(Special::Scim)) {
         let detail = [(DetailKey::Reason, "no scope scim".to_owned())];

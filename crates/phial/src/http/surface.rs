@@ -301,8 +301,8 @@ const fn page(method: Method, path: &'static str, kind: Kind, answer: Handler) -
 }
 
 use super::pages::{
-    Handler, account, again, apps, assets, enrol, home, invite, login, passkeys, people, review,
-    second, sso,
+    Handler, account, again, apps, assets, break_glass, emergency_reviews, enrol, home, invite,
+    login, passkeys, people, review, second, sso,
 };
 
 /// The pages for people, and what belongs to them.
@@ -325,6 +325,7 @@ pub(crate) static PAGES: &[PageRow] = &[
     page(GET, "/oauth/authorize", Kind::Page, |v| Box::pin(apps::authorize::show(v))),
     page(POST, "/oauth/consent", Kind::Form, |v| Box::pin(apps::consent::submit(v))),
     page(POST, "/oauth/patient", Kind::Form, |v| Box::pin(apps::patient::submit(v))),
+    page(POST, "/oauth/encounter", Kind::Form, |v| Box::pin(apps::encounter::submit(v))),
     page(GET, "/account/apps", Kind::Page, |v| Box::pin(apps::granted::show(v))),
     page(POST, "/account/apps/end", Kind::Form, |v| Box::pin(apps::granted::end(v))),
     page(GET, "/account", Kind::Page, |v| Box::pin(account::show(v))),
@@ -347,6 +348,19 @@ pub(crate) static PAGES: &[PageRow] = &[
     page(POST, "/admin/people/[user]/unlink", Kind::Form, |v| Box::pin(people::unlink(v))),
     page(GET, "/admin/review", Kind::Page, |v| Box::pin(review::show(v))),
     page(POST, "/admin/review/[user]", Kind::Form, |v| Box::pin(review::sign(v))),
+    page(GET, "/break-glass", Kind::Page, |v| Box::pin(break_glass::show(v))),
+    page(POST, "/break-glass", Kind::Form, |v| Box::pin(break_glass::submit(v))),
+    page(GET, "/break-glass/new", Kind::Page, |v| Box::pin(break_glass::ask(v))),
+    page(POST, "/break-glass/end", Kind::Form, |v| Box::pin(break_glass::end(v))),
+    page(GET, "/break-glass/reviews", Kind::Page, |v| Box::pin(emergency_reviews::list(v))),
+    page(GET, "/break-glass/reviews/[grant]", Kind::Page, |v| Box::pin(emergency_reviews::show(v))),
+    page(POST, "/break-glass/reviews/[grant]", Kind::Form, |v| {
+        Box::pin(emergency_reviews::sign(v))
+    }),
+    page(POST, "/break-glass/reviews/[grant]/end", Kind::Form, |v| {
+        Box::pin(emergency_reviews::end(v))
+    }),
+    page(POST, "/break-glass/alerts/[alert]", Kind::Form, |v| Box::pin(emergency_reviews::seen(v))),
 ];
 
 /// Whether a page is at this path, for any method.

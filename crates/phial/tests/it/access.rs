@@ -2,7 +2,7 @@
 //! emergency access: by every door, and equal in reads and searches.
 
 use phial_testkit::fixture::{self, BY_TEAM, UNTIED, id};
-use phial_testkit::world::{Answer, Server, World, fhir, send};
+use phial_testkit::world::{Answer, Server, World, copy_dir, fhir, send};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -428,10 +428,54 @@ fn who_reached_their_cap_reads_on_by_somebody_elses_leave() {
 }
 
 #[test]
+fn a_restart_gives_nobody_a_new_cap_however_the_server_ended() {
+    let world = clinic();
+    let config = world.home().join("phial.toml");
+    let mut text = std::fs::read_to_string(&config).unwrap_or_default();
+    text.push_str("\n[caps]\npatients = { nurse = 2 }\n");
+    std::fs::write(&config, text).unwrap();
+    let patients = fixture::PEOPLE;
+    let read = |server: &Server, p: &fixture::Person| server.get("nurse", &plain(p)).status;
+    let (sessions, older) = (world.home().join("sessions"), world.dir().join("older"));
+    copy_dir(&sessions, &older);
+    let server = world.serve();
+    for p in [patients[0], patients[1]] {
+        assert_eq!(read(&server, p), 200);
+    }
+    // Killed: what it counted is in the log alone.
+    let _ = server.kill();
+    let server = world.serve();
+    assert_eq!(read(&server, patients[2]), 429);
+    assert_eq!(read(&server, patients[1]), 200);
+    // In order: it is kept, and the log is not read again.
+    let _ = server.stop().expect(0);
+    let server = world.serve();
+    assert_eq!(read(&server, patients[2]), 429);
+    assert_eq!(read(&server, patients[0]), 200);
+    let _ = server.stop().expect(0);
+    // The sessions come from an older copy, without what was kept: the log has it.
+    std::fs::remove_dir_all(&sessions).unwrap();
+    copy_dir(&older, &sessions);
+    let server = world.serve();
+    assert_eq!(read(&server, patients[2]), 429);
+    // A cap that was not reached is not reached by a restart either.
+    assert_eq!(server.get("physician", &plain(patients[2])).status, 200);
+    let alerts = world.ok(&["alert", "list", "--as", "petra"]);
+    assert_eq!(alerts.as_array().unwrap().len(), 1, "told once a window: {alerts}");
+}
+
+#[test]
 fn an_explanation_says_which_roles_ties_consents_and_policies_decided() {
     let world = clinic();
+    // Beside the server, which alone writes the index.
+    let server = world.serve();
     let explain =
         |user: &str, path: &str| world.ok(&["policy", "explain", user, path, "--as", "petra"]);
+    let generations = || {
+        let dir = std::fs::read_dir(world.home().join("index/default")).unwrap();
+        dir.filter(|f| f.as_ref().unwrap().path().extension().is_some_and(|e| e == "db")).count()
+    };
+    let before = generations();
     let seen = explain("fiona", &labelled(BY_TEAM));
     assert_eq!(seen["relationships"], json!(["CareTeam"]));
     assert_eq!(seen["labels"], json!(["HIV"]));
@@ -449,4 +493,19 @@ fn an_explanation_says_which_roles_ties_consents_and_policies_decided() {
     assert_eq!(code(&["policy", "explain", "ana", &record, "--as", "bill"]), Some(1));
     assert_eq!(code(&["policy", "explain", "ana", "Condition/absent", "--as", "petra"]), Some(1));
     assert_eq!(code(&["policy", "check"]), Some(0));
+    // What was written a moment ago counts, and what was theirs and is not any more does not.
+    let deny = consent("c-deny", BY_TEAM, json!({"type": "deny"}));
+    let _ = server.put("import-client", &deny).expect(201);
+    assert_eq!(explain("fiona", &plain(BY_TEAM))["consent"], "denies it");
+    assert_eq!(explain("fiona", &plain(BY_TEAM))["sees"], json!([]));
+    let _ = server.delete("interface-engine", "Consent/c-deny").expect(204);
+    assert_eq!(explain("fiona", &plain(BY_TEAM))["consent"], "says nothing");
+    let mut team = fixture::others(BY_TEAM)[0].clone();
+    team["subject"]["reference"] = json!(format!("Patient/{}", UNTIED.id));
+    let _ = server.put("import-client", &team).expect(200);
+    assert_eq!(explain("fiona", &plain(BY_TEAM))["relationships"], json!([]));
+    assert_eq!(explain("fiona", &labelled(UNTIED))["relationships"], json!(["CareTeam"]));
+    assert_eq!(generations(), before, "what was made for a look is gone");
+    let _ = server.stop().expect(0);
+    assert_eq!(findings(&world, world.home(), &[]), Vec::<String>::new());
 }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use phial_testkit::browser::{Browser, hidden, invite};
+use phial_testkit::browser::{Browser, PASSWORD, hidden, invite};
 use phial_testkit::fixture::{BY_TEAM, UNTIED, id};
 use phial_testkit::world::{Answer, Server, World, fhir, send};
 use reqwest::Method;
@@ -17,7 +17,7 @@ use crate::services::{post, root};
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 const CALLBACK: &str = "https://app.example/cb";
-const SCOPES: &str = "launch launch/patient openid fhirUser offline_access online_access \
+const SCOPES: &str = "launch launch/patient launch/encounter openid fhirUser offline_access online_access \
                       patient/*.cruds user/*.cruds";
 
 /// An app, and ana logged in at a browser.
@@ -503,4 +503,87 @@ fn access_ends_with_the_log_in_that_it_hangs_on() {
     let _ = s.world.ok(&["user", "suspend", "ana"]);
     let token = next["access_token"].as_str().unwrap();
     let _ = s.get(token, &format!("Patient/{}", BY_TEAM.id)).expect(401);
+}
+
+#[test]
+fn a_token_ends_at_once_with_the_log_in_and_goes_on_after_a_fresh_proof() {
+    let s = Stage::new("public");
+    let patient = format!("Patient/{}", BY_TEAM.id);
+    let given = |scope: &str| s.redeem(&s.code(scope), &[]).expect(200).json();
+    let token = |said: &Value| said["access_token"].as_str().unwrap().to_owned();
+    let online = given("launch/patient online_access patient/*.rs");
+    let bare = given("launch/patient patient/*.rs");
+    let offline = given("launch/patient offline_access patient/*.rs");
+    let opens = |said: &Value| s.get(&token(said), &patient).status;
+    // A fresh proof puts another session in the place of the log-in.
+    let again = [("password", PASSWORD), ("next", "/account")];
+    let _ = s.browser.borrow_mut().post("/login/again", "/login/again", &again).expect(303);
+    for said in [&online, &bare, &offline] {
+        assert_eq!(opens(said), 200);
+    }
+    let refresh = online["refresh_token"].as_str().unwrap();
+    let online = s.refresh(refresh, &[]).expect(200).json();
+    assert_eq!(opens(&online), 200);
+    let late = s.code("launch/patient online_access patient/*.rs");
+    let _ = s.browser.borrow_mut().post("/account", "/logout", &[]).expect(303);
+    assert_eq!((opens(&online), opens(&bare)), (401, 401));
+    assert_eq!(opens(&offline), 200, "it was let go on without");
+    assert_eq!(s.redeem(&late, &[]).expect(400).json()["error"], "invalid_grant");
+    let refresh = online["refresh_token"].as_str().unwrap();
+    assert_eq!(s.refresh(refresh, &[]).expect(400).json()["error"], "invalid_grant");
+    // Another log-in of the same person is another one.
+    let _ = s.browser.borrow_mut().log_in("ana").expect(303);
+    assert_eq!(opens(&online), 401);
+    // Ended on the account's page, from elsewhere.
+    let online = given("launch/patient online_access patient/*.rs");
+    assert_eq!(opens(&online), 200);
+    let _ = s.world.ok(&["user", "sessions", "ana", "--end-all"]);
+    assert_eq!((opens(&online), opens(&offline)), (401, 401));
+}
+
+#[test]
+fn an_app_by_itself_gets_the_encounter_that_the_person_chooses_or_none() {
+    let s = Stage::new("public");
+    let scope = "launch/patient launch/encounter patient/*.rs";
+    let to_encounters = || {
+        let text = s.authorize(&s.asked(scope)).expect(200).text();
+        let ask = hidden(&text, "ask").unwrap();
+        let chosen = [("ask", ask.as_str()), ("patient", BY_TEAM.id), ("do", "choose")];
+        let text =
+            s.browser.borrow_mut().answer(&text, "/oauth/patient", &chosen).expect(200).text();
+        assert!(text.contains("Choose an encounter"), "{text}");
+        text
+    };
+    let choose = |text: &str, fields: &[(&str, &str)]| {
+        let ask = hidden(text, "ask").unwrap();
+        let mut all = vec![("ask", ask.as_str())];
+        all.extend_from_slice(fields);
+        s.browser.borrow_mut().answer(text, "/oauth/encounter", &all)
+    };
+    let (own, other) = (id("enc", BY_TEAM, 0), id("enc", UNTIED, 0));
+    let shown = to_encounters();
+    assert!(shown.contains(&own) && !shown.contains(&other));
+    assert!(shown.contains("2024-01-15 08:00"), "{shown}");
+    // Another patient's is none, and neither is one that is not there.
+    for wrong in [other.as_str(), "absent"] {
+        let _ = choose(&to_encounters(), &[("encounter", wrong)]).expect(404);
+    }
+    let again = choose(&to_encounters(), &[]).expect(200).text();
+    assert!(again.contains("role=\"alert\"") && again.contains(&own));
+    let page = choose(&again, &[("encounter", &own)]);
+    let code = returned(&s.allow(page, None))["code"].as_str().unwrap().to_owned();
+    let said = s.redeem(&code, &[]).expect(200).json();
+    assert_eq!((&said["patient"], &said["encounter"]), (&json!(BY_TEAM.id), &json!(own)));
+    assert!(said["scope"].as_str().unwrap().contains("launch/encounter"), "{said}");
+    // Without: the app is told by what it is given.
+    let page = choose(&to_encounters(), &[("none", "yes")]);
+    let answer = if page.status == 303 { page } else { s.allow(page, None) };
+    let code = returned(&answer)["code"].as_str().unwrap().to_owned();
+    let said = s.redeem(&code, &[]).expect(200).json();
+    assert_eq!((&said["patient"], &said["encounter"]), (&json!(BY_TEAM.id), &Value::Null));
+    assert!(!said["scope"].as_str().unwrap().contains("launch/encounter"), "{said}");
+    // Silently nothing is chosen.
+    let mut asked = s.asked(scope);
+    asked.push(("prompt", "none".to_owned()));
+    assert_eq!(returned(&s.authorize(&asked))["error"], "interaction_required");
 }

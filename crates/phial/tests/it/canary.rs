@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
+use phial_testkit::browser::{Browser, invite};
 use phial_testkit::canary::{Report, Scanner};
 use phial_testkit::fixture::{self, BY_TEAM, UNTIED, id};
 use phial_testkit::world::{Answer, Server, World, fhir, send, try_send};
@@ -342,11 +343,37 @@ fn fail(server: &Server) -> Vec<u8> {
     text
 }
 
+/// Emergency access by the pages, with marked words in all that is typed.
+fn emergency(world: &World, server: &Server) {
+    let mut ana = Browser::new(server);
+    let _ = ana.accept(&invite(world, "ana", &[]));
+    let why = format!("{} {} of {}", UNTIED.given, UNTIED.family, UNTIED.street);
+    let fields =
+        |patient| [("patient", patient), ("reason", "emergency-treatment"), ("text", why.as_str())];
+    for (patient, status) in [(UNTIED.phone, 404), (UNTIED.ssn, 404), (UNTIED.mrn, 303)] {
+        let answer = ana.post("/break-glass/new", "/break-glass", &fields(patient));
+        let to = answer.expect(status).header("location").to_owned();
+        if status == 303 {
+            assert!(ana.get(&to).expect(200).text().contains(UNTIED.family));
+        }
+    }
+    let mut petra = Browser::new(server);
+    let _ = petra.accept(&invite(world, "petra", &[]));
+    let all = world.ok(&["break-glass", "list", "--as", "petra"]);
+    let case = format!("/break-glass/reviews/{}", all[0]["id"].as_str().unwrap());
+    let _ = petra.post(&case, &format!("{case}/end"), &[]).expect(303);
+    let sign = [("finding", "follow-up"), ("text", why.as_str())];
+    let _ = petra.post(&case, &case, &sign).expect(303);
+    let record = format!("Condition/{}", id("cond", UNTIED, 0));
+    let _ = world.ok(&["policy", "explain", "ana", &record, "--as", "petra"]);
+}
+
 #[test]
 fn no_marked_word_is_in_any_file_or_any_output() {
     let world = clinic();
     let server = world.serve();
     work(&server);
+    emergency(&world, &server);
     bulk(&server);
     let answers = fail(&server);
     let scanner = Scanner::new(&fixture::needles()).unwrap();

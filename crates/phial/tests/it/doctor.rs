@@ -83,3 +83,36 @@ fn a_failure_is_told_by_the_exit_code_and_the_table() {
     fs::remove_file(world.home().join("phial.home")).unwrap();
     let _ = world.run(&["doctor"]).expect(1);
 }
+
+#[test]
+fn who_proves_too_little_and_what_waits_for_too_long_is_named() {
+    let world = clinic();
+    let of = |id: &str| -> Value {
+        let report = world.run(&["doctor", "--only", "people"]).json();
+        let checks = report["checks"].as_array().unwrap();
+        checks.iter().find(|c| c["id"] == id).unwrap().clone()
+    };
+    // The clinic's tokens were made on the command line.
+    let factor = of("people.second-factor");
+    assert_eq!((&factor["finding"], &factor["clause"]), (&"warning".into(), &"164.312(d)".into()));
+    let seen = factor["seen"].as_str().unwrap();
+    assert!(seen.contains("ana (1 token)") && !seen.contains("aude"), "{seen}");
+    for user in ["ana", "bill", "dora", "fiona", "ingo", "ivo", "nils", "petra"] {
+        let _ = world.ok(&["user", "sessions", user, "--end-all"]);
+    }
+    assert_eq!(of("people.second-factor")["finding"], "ok");
+    // Nobody has looked at what they may do; then somebody has.
+    let reviews = of("people.access-reviews");
+    assert_eq!(reviews["finding"], "warning");
+    assert!(reviews["seen"].as_str().unwrap().contains("ana (never)"), "{reviews}");
+    let all = world.ok(&["user", "list"]);
+    for user in all.as_array().unwrap() {
+        let _ = world.ok(&["review", "sign", user["id"].as_str().unwrap()]);
+    }
+    assert_eq!(of("people.access-reviews")["finding"], "ok");
+    assert_eq!(of("people.emergency-reviews")["finding"], "ok");
+    assert_eq!(of("people.alerts")["finding"], "ok");
+    // Without the accounts nothing is said to be well.
+    fs::remove_file(world.home().join("data/default/control.db")).unwrap();
+    assert_eq!(of("people.second-factor")["finding"], "unknown");
+}

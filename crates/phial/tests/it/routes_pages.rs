@@ -126,6 +126,7 @@ pub(crate) const ROWS: &[Row] = &[
     page!("/oauth/authorize"),
     form!("/oauth/consent", "/oauth/consent", "about no request", &[("ask", "x")]),
     form!("/oauth/patient", "/oauth/patient", "about no request", &[("ask", "x")]),
+    form!("/oauth/encounter", "/oauth/encounter", "about no request", &[("ask", "x")]),
     page!("/account/apps"),
     form!("/account/apps/end", "/account/apps/end", "about no app", &[("app", "x")]),
     page!("/account"),
@@ -158,4 +159,18 @@ pub(crate) const ROWS: &[Row] = &[
     form!("/admin/people/[user]/unlink", "/admin/people/ana/unlink", "at no provider", &[]),
     page!("/admin/review"),
     form!("/admin/review/[user]", "/admin/review/ana", "other roles", &[("roles", "x")]),
+    page!("/break-glass"),
+    form!(
+        "/break-glass",
+        "/break-glass",
+        "for a patient who is absent",
+        &[("patient", "absent"), ("reason", "record-wrong"), ("text", "a row of the table")]
+    ),
+    page!("/break-glass/new"),
+    form!("/break-glass/end", "/break-glass/end", "none of theirs", &[("grant", "absent")]),
+    page!("/break-glass/reviews"),
+    page!("/break-glass/reviews/[grant]", "/break-glass/reviews/absent"),
+    form!("/break-glass/reviews/[grant]", "/break-glass/reviews/absent", "of none", &[]),
+    form!("/break-glass/reviews/[grant]/end", "/break-glass/reviews/absent/end", "of none", &[]),
+    form!("/break-glass/alerts/[alert]", "/break-glass/alerts/absent", "of none", &[]),
 ];

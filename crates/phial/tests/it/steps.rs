@@ -61,6 +61,7 @@ const ACCOUNTS: Scenario = Scenario {
         KnowBrowser,
         Count,
         UseCode,
+        Tally,
         ForgetBrowsers,
     ],
 };

@@ -81,6 +81,8 @@ pub(crate) enum Op {
     Count,
     /// A one-time code is used: the step of this moment.
     UseCode,
+    /// What accounts read is kept.
+    Tally,
     RotateTenant,
     RotateRoot,
     /// Upload content, to be a Binary of its own and about this patient.
@@ -549,7 +551,8 @@ impl Stage {
             | Op::KnowBrowser
             | Op::ForgetBrowsers
             | Op::Count
-            | Op::UseCode => self.session(op),
+            | Op::UseCode
+            | Op::Tally => self.session(op),
             Op::RotateTenant => {
                 let caller = self.caller("operator");
                 let engine = self.live()?.engine.clone();

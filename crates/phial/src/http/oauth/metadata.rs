@@ -10,7 +10,7 @@ use super::{Ask, Ends, json_answer};
 use crate::config::Registration;
 
 /// SMART's capabilities that are there; what is not is not claimed.
-const CAPABILITIES: [&str; 16] = [
+const CAPABILITIES: [&str; 17] = [
     "launch-ehr",
     "launch-standalone",
     "client-public",
@@ -21,6 +21,7 @@ const CAPABILITIES: [&str; 16] = [
     "context-ehr-patient",
     "context-ehr-encounter",
     "context-standalone-patient",
+    "context-standalone-encounter",
     "permission-offline",
     "permission-online",
     "permission-patient",

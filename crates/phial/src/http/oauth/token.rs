@@ -48,19 +48,17 @@ pub(super) async fn token(ask: &Ask<'_>) -> Result<Response<Body>, Ends> {
     let (control, policy) = (ask.control(), ask.app.engine.policy());
     let (apps, tenant, now) = (&ask.app.apps, &ask.tenant_id, ask.info.at);
     let service = client.kind == ClientKind::Service;
+    let alive = ask.app.log_ins(tenant, now);
     let unfit = || refuse(RefusedCode::UnauthorizedClient, "this grant is not for such a client");
     let given = match grant {
         Some("authorization_code") if !service => {
             let parts = (needs("code")?, needs("code_verifier")?, needs("redirect_uri")?);
-            apps.redeem(control, policy, tenant, &client, parts, bound, now).map_err(about)?
+            apps.redeem(control, policy, tenant, &client, parts, bound, &alive, now)
+                .map_err(about)?
         }
         Some("refresh_token") if !service => {
             let token = needs("refresh_token")?;
             let asked = ask.field("scope")?.map(Ask::wanted);
-            let alive = |handle: &str| {
-                let all = ask.app.tokens.sessions().list(tenant)?;
-                Ok(all.iter().any(|s| s.handle == handle && s.is_alive(now)))
-            };
             let asked = asked.as_ref();
             apps.refresh(control, policy, tenant, &client, token, asked, bound, &alive, now)
                 .map_err(about)?

@@ -26,7 +26,9 @@ pub(super) async fn introspect(ask: &Ask<'_>) -> Result<Response<Body>, Ends> {
     }
     let token = ask.field("token")?.ok_or_else(missing)?;
     let (control, policy) = (ask.control(), ask.app.engine.policy());
-    let found = ask.app.apps.inspect(control, policy, &ask.tenant_id, token, ask.info.at)?;
+    let alive = ask.app.log_ins(&ask.tenant_id, ask.info.at);
+    let found =
+        ask.app.apps.inspect(control, policy, &ask.tenant_id, token, &alive, ask.info.at)?;
     let Some((ticket, s)) = found else {
         return Ok(json_answer(StatusCode::OK, &json!({"active": false})));
     };
@@ -91,10 +93,11 @@ pub(super) async fn userinfo(ask: &Ask<'_>) -> Result<Response<Body>, Ends> {
     let (apps, tenant, now) = (&ask.app.apps, &ask.tenant_id, ask.info.at);
     let token = token.trim();
     let certificate = ask.fingerprint();
-    if apps.recognise(control, policy, tenant, token, certificate, now)?.is_none() {
+    let alive = ask.app.log_ins(tenant, now);
+    if apps.recognise(control, policy, tenant, token, certificate, &alive, now)?.is_none() {
         return Err(bad());
     }
-    let found = apps.inspect(control, policy, tenant, token, now)?;
+    let found = apps.inspect(control, policy, tenant, token, &alive, now)?;
     let (_, s) = found.ok_or_else(bad)?;
     if !s.wanted().has(Special::OpenId) {
         return Err(refused(RefusedCode::AccessDenied, "the token has no scope openid"));

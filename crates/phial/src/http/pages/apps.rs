@@ -8,6 +8,7 @@
 
 pub(crate) mod authorize;
 pub(crate) mod consent;
+pub(crate) mod encounter;
 pub(crate) mod granted;
 pub(crate) mod patient;
 mod words;

@@ -13,6 +13,8 @@ pub(crate) async fn show(visit: Visit) -> Answer {
     let account = visit.accounts()?.find(&person.subject.id).map_err(|e| visit.identity(e))?;
     let name = account.and_then(|a| a.name).unwrap_or_else(|| person.subject.id.to_string());
     let manages = visit.who_may(&person, Action::ManageUsers).is_some();
+    let breaks_glass = visit.who_may(&person, Action::BreakGlass).is_some();
+    let reviews = visit.who_may(&person, Action::ReviewAccess).is_some();
     let content = html! {
         p.lead { "Hello, " (name) "." }
         ul.cards {
@@ -20,6 +22,19 @@ pub(crate) async fn show(visit: Visit) -> Answer {
                 strong { "Your account" }
                 span { "Passkeys, password, recovery codes, and where you are logged in." }
             } }
+            @if breaks_glass {
+                li { a href=(visit.at("/break-glass")) {
+                    strong { "Emergency access" }
+                    span { "Break the glass for a patient whom you don't treat, and end it again." }
+                } }
+            }
+            @if reviews {
+                li { a href=(visit.at("/break-glass/reviews")) {
+                    strong { "Emergency access reviews" }
+                    span { "Look at who broke the glass and what they looked at, and sign what you \
+                            find." }
+                } }
+            }
             @if manages {
                 li { a href=(visit.at("/admin/people")) {
                     strong { "People" }

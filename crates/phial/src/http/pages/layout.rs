@@ -9,6 +9,7 @@ use axum::body::Body;
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{Response, StatusCode};
 use maud::{DOCTYPE, Markup, html};
+use phial_engine::access::accesses::Waiting;
 use phial_identity::Person;
 use phial_policy::Action;
 
@@ -104,11 +105,14 @@ impl<'a> Page<'a> {
     /// The page as an answer with this status.
     pub(crate) fn show_as(self, status: StatusCode, visit: &Visit) -> Result<Response<Body>, Turn> {
         let csrf = visit.csrf()?;
-        let manages = self.person.is_some_and(|p| visit.who_may(p, Action::ManageUsers).is_some());
-        Ok(respond(status, self.html(&visit.prefix, &csrf, manages)))
+        let ways = match self.person {
+            Some(person) => Ways::of(visit, person)?,
+            None => Ways::default(),
+        };
+        Ok(respond(status, self.html(&visit.prefix, &csrf, &ways)))
     }
 
-    fn html(self, prefix: &str, csrf: &str, manages: bool) -> Markup {
+    fn html(self, prefix: &str, csrf: &str, ways: &Ways) -> Markup {
         // A little after the session's own end, so that this look finds it ended.
         let idle = self.person.map(|p| p.session.idle.as_secs() + 5);
         let whole = self.person.filter(|p| p.subject.mfa != 1);
@@ -143,7 +147,20 @@ impl<'a> Page<'a> {
                                 @for (path, name) in [("/account", "Your account"), ("/account/apps", "Apps")] {
                                     a href={ (prefix) (path) } { (name) }
                                 }
-                                @if manages {
+                                @if ways.breaks_glass {
+                                    a href={ (prefix) "/break-glass" } { "Emergency access" }
+                                }
+                                @if let Some(waiting) = &ways.waiting {
+                                    a href={ (prefix) "/break-glass/reviews" } {
+                                        "Emergency reviews"
+                                        @let n = waiting.open + waiting.alerts;
+                                        @if n > 0 {
+                                            " " span.badge aria-hidden="true" { (n) }
+                                            span.away { ", " (n) " waiting" }
+                                        }
+                                    }
+                                }
+                                @if ways.manages {
                                     a href={ (prefix) "/admin/people" } { "People" }
                                     a href={ (prefix) "/admin/review" } { "Access review" }
                                 }
@@ -158,6 +175,12 @@ impl<'a> Page<'a> {
                     }
                     main #main tabindex="-1" {
                         h1 { (self.title) }
+                        @if let Some(text) = ways.notice() {
+                            p.notice role="status" {
+                                (text) " "
+                                a href={ (prefix) "/break-glass/reviews" } { "See the reviews" }
+                            }
+                        }
                         @match &self.message {
                             Some(Message::Wrong(text)) => p.message.wrong role="alert" { (text) },
                             Some(Message::Done(text)) => p.message.done role="status" { (text) },
@@ -190,6 +213,49 @@ impl<'a> Page<'a> {
     }
 }
 
+/// Which ways lead on from a page, for the person that it is shown to.
+#[derive(Default)]
+struct Ways {
+    manages: bool,
+    breaks_glass: bool,
+    /// What waits, for whoever reviews emergency access.
+    waiting: Option<Waiting>,
+}
+
+impl Ways {
+    fn of(visit: &Visit, person: &Person) -> Result<Self, Turn> {
+        let waiting = match visit.who_may(person, Action::ReviewAccess) {
+            Some(subject) => Some(visit.app.engine.waiting(&visit.caller(Some(&subject))?)?),
+            None => None,
+        };
+        Ok(Ways {
+            manages: visit.who_may(person, Action::ManageUsers).is_some(),
+            breaks_glass: visit.who_may(person, Action::BreakGlass).is_some(),
+            waiting,
+        })
+    }
+
+    /// What a reviewer is told on every page until it is looked at.
+    fn notice(&self) -> Option<String> {
+        let Waiting { alerts, overdue, .. } = self.waiting?;
+        let many = |n: usize, one: &str, more: &str| match n {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            n => Some(format!("{n} {more}")),
+        };
+        let all = [
+            many(alerts, "alert has not been seen", "alerts have not been seen"),
+            many(
+                overdue,
+                "review of an emergency access is overdue",
+                "reviews of emergency access are overdue",
+            ),
+        ];
+        let all: Vec<String> = all.into_iter().flatten().collect();
+        (!all.is_empty()).then(|| format!("{}.", all.join(", and ")))
+    }
+}
+
 /// HTML as an answer.
 pub(crate) fn respond(status: StatusCode, html: Markup) -> Response<Body> {
     let mut response = Response::new(Body::from(html.into_string()));
@@ -216,7 +282,7 @@ pub(super) fn refused_at(
         p role="alert" { (text) }
         p { a href={ (prefix) "/" } { "To the start" } }
     };
-    respond(status, Page::new(title, content).html(prefix, "", false))
+    respond(status, Page::new(title, content).html(prefix, "", &Ways::default()))
 }
 
 /// A form that is sent by POST to a path of the tenant, with the token that makes it good.

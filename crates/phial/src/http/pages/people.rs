@@ -83,6 +83,8 @@ fn listed(visit: &Visit, person: &Person, status: StatusCode, message: Option<Me
                 (Field { required: false, ..Field::new("unit", "Unit") }.html())
                 (Field { required: false, hint: Some("Care relationships hang on it."),
                     ..Field::new("practitioner", "Id of the Practitioner that the person is") }.html())
+                (Field { required: false, hint: Some("For a patient: their own record hangs on it."),
+                    ..Field::new("patient", "Id of the Patient that the person is") }.html())
                 (roles_of(visit, &[]))
                 button.primary type="submit" { "Add and make an invitation" }
             })?)
@@ -134,10 +136,15 @@ pub(crate) async fn add(visit: Visit) -> Answer {
     if practitioner.as_deref().is_some_and(|p| phial_base::LogicalId::new(p).is_err()) {
         return wrong("This is no id of a Practitioner.");
     }
+    let patient = given(&visit, "patient");
+    if patient.as_deref().is_some_and(|p| phial_base::LogicalId::new(p).is_err()) {
+        return wrong("This is no id of a Patient.");
+    }
     let account = Account {
         name: given(&visit, "name"),
         unit: given(&visit, "unit"),
         practitioner,
+        patient,
         ..Account::new(id, chosen_roles(&visit))
     };
     let by = caller(&visit, &person);

@@ -335,6 +335,12 @@ impl Visit {
     /// too long ago, is sent to where it can be shown, and comes back. Who may not do what
     /// the page does is told so, and that is written down.
     pub(crate) async fn need(&self, need: Need) -> Result<Person, Turn> {
+        self.need_else(need, "/account").await
+    }
+
+    /// As [`Visit::need`]; whoever sent a form too late proves who it is and comes back to
+    /// `otherwise`.
+    pub(crate) async fn need_else(&self, need: Need, otherwise: &str) -> Result<Person, Turn> {
         let Some(person) = self.person()? else {
             return Err(Turn::To(self.at_then("/login", &self.myself("/"))));
         };
@@ -359,21 +365,24 @@ impl Visit {
             person.subject = subject;
         }
         if need.fresh && !person.proven_within(FRESH, self.request.at) {
-            return Err(Turn::To(self.at_then("/login/again", &self.myself("/account"))));
+            return Err(Turn::To(self.at_then("/login/again", &self.myself(otherwise))));
         }
         Ok(person)
     }
 
     /// The person as whoever may do this: a log-in begins for the first purpose of the
-    /// person's roles, and what is managed on pages is managed for operations. `None` when
-    /// no role allows it for either.
+    /// person's roles, what is managed on pages is managed for operations, and emergency
+    /// access is for treatment. `None` when no role allows it for any of them.
     pub(crate) fn who_may(&self, person: &Person, action: Action) -> Option<Arc<Subject>> {
         let policy = self.app.engine.policy();
         if policy.allows(&person.subject, action) {
             return Some(Arc::clone(&person.subject));
         }
         let mut subject = Subject::clone(&person.subject);
-        subject.purpose = Purpose::HOPERAT;
+        subject.purpose = match action {
+            Action::BreakGlass => Purpose::TREAT,
+            _ => Purpose::HOPERAT,
+        };
         policy.allows(&subject, action).then(|| Arc::new(subject))
     }
 

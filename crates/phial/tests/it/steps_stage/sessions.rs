@@ -1,9 +1,10 @@
 //! Sessions on the stage: tokens, browsers, counters.
 
 use jiff::SignedDuration;
-use phial_base::{Clock as _, Purpose, SubjectId};
+use phial_base::{Clock as _, KeyHandle, Purpose, SubjectId};
 use phial_store::sessions::NewSession;
 use phial_store::sessions::counters::Counter;
+use phial_store::sessions::tallies::{Tallies, Tally};
 
 use super::{Done, Op, Stage, said};
 
@@ -90,6 +91,19 @@ impl Stage {
                 match sessions.raise(&tenant, &[b"code"], step, now, keep) {
                     Ok(false) => Ok(()),
                     other => Err(format!("a code was good twice: {other:?}")),
+                }
+            }
+            Op::Tally => {
+                let now = self.clock.now();
+                let seen = vec![(KeyHandle([7; 16]), now.as_microsecond())];
+                let ana = SubjectId::new("ana").unwrap();
+                let all = vec![Tally { user: ana, told: None, seen }];
+                let kept = Tallies { up_to: 3, all };
+                let (sessions, keep) = (&self.live()?.sessions, SignedDuration::from_hours(24));
+                sessions.keep_tallies(&tenant, &kept, now, keep).map_err(said)?;
+                match sessions.tallies(&tenant) {
+                    Ok(found) if found == kept => Ok(()),
+                    other => Err(format!("a tally is not what was kept: {other:?}")),
                 }
             }
             _ => Err("this is done elsewhere".to_owned()),

@@ -11,7 +11,7 @@ use phial_store::tickets::TicketKind;
 
 use super::super::Answer;
 use super::super::visit::{Need, Turn, Visit};
-use super::{Reply, consent, nowhere, patient};
+use super::{Reply, consent, encounter, nowhere, patient};
 use crate::http::oauth;
 
 /// A parameter of the query that is given once.
@@ -153,8 +153,10 @@ pub(crate) async fn show(visit: Visit) -> Answer {
         asking.banner = found.banner;
         asking.launched = true;
     }
-    let needs_patient =
-        asked.scopes.has(Special::LaunchPatient) || asked.scopes.reaches(Reach::Patient);
+    // An encounter is one of a patient.
+    let needs_patient = asked.scopes.has(Special::LaunchPatient)
+        || asked.scopes.has(Special::LaunchEncounter)
+        || asked.scopes.reaches(Reach::Patient);
     if needs_patient && asking.patient.is_none() {
         match &person.subject.patient {
             Some(own) => asking.patient = Some(own.as_str().to_owned()),
@@ -165,6 +167,21 @@ pub(crate) async fn show(visit: Visit) -> Answer {
                 return Ok(reply.refused("interaction_required", why));
             }
             None => return patient::choose(&visit, &person, &client, &asking, None, None).await,
+        }
+    }
+    let mut asked = asked;
+    if asked.scopes.has(Special::LaunchEncounter) && asking.encounter.is_none() {
+        if asking.launched {
+            // The EHR said in which context: in none.
+            asked.scopes = asked.scopes.without(Special::LaunchEncounter);
+            asking.scopes = asked.scopes.to_string();
+        } else if silent {
+            let why = "an encounter is to be chosen";
+            let subject = Some(&person.subject);
+            visit.note_refused(subject, Some(&client), ("interaction_required", why)).await?;
+            return Ok(reply.refused("interaction_required", why));
+        } else {
+            return encounter::choose(&visit, &person, &client, &asking, None).await;
         }
     }
     let anew = asked.prompt.split(' ').any(|p| p == "consent");
@@ -179,6 +196,24 @@ pub(crate) async fn show(visit: Visit) -> Answer {
         return Ok(reply.refused("consent_required", why));
     }
     consent::page(&visit, &person, &client, &asking)
+}
+
+/// Goes on with a request whose patient was chosen: to an encounter if the app asks for one
+/// and none was chosen, to the person's word, or straight to the code.
+pub(super) async fn onward(
+    visit: &Visit,
+    person: &Person,
+    client: &Client,
+    asking: &Asking,
+) -> Answer {
+    let scopes = oauth::Ask::wanted(&asking.scopes);
+    if scopes.has(Special::LaunchEncounter) && asking.encounter.is_none() {
+        return encounter::choose(visit, person, client, asking, None).await;
+    }
+    if is_granted(visit, person, client, &scopes)? {
+        return give(visit, person, asking, &scopes).await;
+    }
+    consent::page(visit, person, client, asking)
 }
 
 /// Whether the person let the app do all of this before.
@@ -212,7 +247,7 @@ pub(super) async fn give(
             scopes: scopes.to_string(),
             patient: asking.patient.clone(),
             encounter: asking.encounter.clone(),
-            session: (!offline).then(|| person.session.handle.clone()),
+            session: (!offline).then(|| person.began_as().to_owned()),
             at: person.login.proven.as_second(),
             bound: None,
             nonce: asking.nonce.clone(),

@@ -14,8 +14,7 @@ use serde_json::Value;
 use super::super::Answer;
 use super::super::layout::{self, Field, Message, Page};
 use super::super::visit::{Need, Turn, Visit};
-use super::{authorize, consent, leads_back};
-use crate::http::oauth;
+use super::{authorize, leads_back};
 
 /// The most patients that one search shows.
 const MOST: &str = "20";
@@ -85,11 +84,7 @@ pub(crate) async fn submit(visit: Visit) -> Answer {
         // Seen, and written down, or not chosen.
         visit.app.engine.read(&caller, ty, &id).await?;
         asking.patient = Some(id.as_str().to_owned());
-        let scopes = oauth::Ask::wanted(&asking.scopes);
-        if authorize::is_granted(&visit, &person, &client, &scopes)? {
-            return authorize::give(&visit, &person, &asking, &scopes).await;
-        }
-        return consent::page(&visit, &person, &client, &asking);
+        return authorize::onward(&visit, &person, &client, &asking).await;
     }
     let mut pairs = Vec::new();
     for (field, parameter) in [("name", "name"), ("born", "birthdate")] {
@@ -133,13 +128,18 @@ fn entries(bundle: &Value) -> Vec<(String, String)> {
         .flatten()
         .filter_map(|e| e.get("resource"))
         .filter(|r| r.get("resourceType").is_some_and(|t| t == "Patient"))
-        .map(|r| {
-            let name = r.pointer("/name/0");
-            let given = name.and_then(|n| n.pointer("/given/0"));
-            let family = name.and_then(|n| n.get("family"));
-            let line = [text(family), text(given), text(r.get("birthDate")), text(r.get("gender"))];
-            let line: Vec<String> = line.into_iter().filter(|t| !t.is_empty()).collect();
-            (text(r.get("id")), line.join(", "))
-        })
+        .map(|r| (text(r.get("id")), line(r)))
         .collect()
+}
+
+/// A patient in a line: name, date of birth, gender, as far as they were released.
+pub(in crate::http::pages) fn line(patient: &Value) -> String {
+    let text = |v: Option<&Value>| v.and_then(Value::as_str).unwrap_or("").to_owned();
+    let name = patient.pointer("/name/0");
+    let given = name.and_then(|n| n.pointer("/given/0"));
+    let family = name.and_then(|n| n.get("family"));
+    let all =
+        [text(family), text(given), text(patient.get("birthDate")), text(patient.get("gender"))];
+    let all: Vec<String> = all.into_iter().filter(|t| !t.is_empty()).collect();
+    all.join(", ")
 }
