@@ -9,6 +9,7 @@ import { createHash, X509Certificate } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import https from 'node:https';
 import { createInterface } from 'node:readline';
 import axe from 'axe-core';
 import puppeteer from 'puppeteer-core';
@@ -22,6 +23,9 @@ export const say = (text) => console.log(`  ${text}`);
 
 /** A home of its own, served, and the program's commands in it. */
 export class World {
+  /** Everybody who visited it. */
+  visitors = [];
+
   static async make(config = '') {
     const world = new World();
     world.dir = mkdtempSync(join(tmpdir(), 'phial-browser-'));
@@ -87,14 +91,49 @@ export class World {
     const chromium = await this.browser();
     const context = await chromium.createBrowserContext();
     const page = await context.newPage();
-    return new Visitor(this, context, page).begin();
+    const visitor = await new Visitor(this, context, page).begin();
+    this.visitors.push(visitor);
+    return visitor;
   }
 
-  async end() {
-    await this.chromium?.close();
+  /** A request to the FHIR base, with a token. */
+  ask(token, method, path, body) {
+    const ca = readFileSync(join(this.home, 'tls/ca.pem'));
+    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/fhir+json' };
+    return new Promise((good, bad) => {
+      const request = https.request(`${this.base}/${path}`, { method, headers, ca }, (response) => {
+        const all = [];
+        response.on('data', (piece) => all.push(piece));
+        response.on('end', () => {
+          const text = [204, 304].includes(response.statusCode) ? null : Buffer.concat(all);
+          good(new Response(text, { status: response.statusCode }));
+        });
+      });
+      request.on('error', bad);
+      request.end(body === undefined ? undefined : JSON.stringify(body));
+    });
+  }
+
+  /** Ends the server in order. */
+  async stop() {
     const ended = new Promise((good) => this.server.once('exit', good));
     this.server.kill('SIGTERM');
     await ended;
+  }
+
+  async end() {
+    // Also what was asked for since the last page was looked at, in every script.
+    const wrong = [];
+    for (const visitor of this.visitors) {
+      try {
+        visitor.stayed();
+      } catch (error) {
+        wrong.push(error);
+      }
+    }
+    await this.chromium?.close();
+    await this.stop();
+    if (wrong.length > 0) throw wrong[0];
     // Whatever was done, the stores agree with each other.
     this.run('verify');
     rmSync(this.dir, { recursive: true, force: true });
@@ -104,13 +143,14 @@ export class World {
 /** A person at a browser. */
 export class Visitor {
   constructor(world, context, page) {
-    Object.assign(this, { world, context, page, left: [], wrong: [], looked: new Set() });
+    Object.assign(this, { world, context, page, left: [], wrong: [], requests: 0, looked: new Set() });
   }
 
   async begin() {
     const { page, world } = this;
     await page.setViewport({ width: 1100, height: 900 });
     page.on('request', (request) => {
+      this.requests += 1;
       const url = new URL(request.url());
       const inside = url.protocol === 'data:' || this.allowed(url);
       if (!inside) this.left.push(request.url());
@@ -188,12 +228,56 @@ export class Visitor {
     await this.look();
   }
 
-  /** What must hold of every page, looked at once for each heading. */
-  async look() {
-    const { page } = this;
+  /** Moves on by Tab until something of this id, name or words is in focus. */
+  async tabTo(wanted) {
+    const names = [];
+    for (let n = 0; n < 100; n += 1) {
+      const at = await this.page.evaluate(() => {
+        const e = document.activeElement;
+        return [e.id, e.name, (e.getAttribute('aria-label') ?? e.innerText ?? '').trim()];
+      });
+      if (at.includes(wanted)) return;
+      names.push(at.filter(Boolean).join('/'));
+      await this.page.keyboard.press('Tab');
+    }
+    assert.fail(`${wanted} is not reached by Tab: ${names}`);
+  }
+
+  /** Follows a link or presses a button by keyboard. */
+  async key(words) {
+    await this.tabTo(words);
+    await Promise.all([this.page.waitForNavigation(), this.page.keyboard.press('Enter')]);
+    await this.look();
+  }
+
+  /** Types into a field by keyboard, in the place of what stands there. */
+  async type(field, text) {
+    await this.tabTo(field);
+    await this.page.keyboard.down('Control');
+    await this.page.keyboard.press('a');
+    await this.page.keyboard.up('Control');
+    await this.page.keyboard.type(text);
+  }
+
+  /** Chooses the first of a group of radio buttons by keyboard. */
+  async choose(name) {
+    await this.tabTo(name);
+    await this.page.keyboard.press('Space');
+  }
+
+  /** That this browser asked for something, and never for anything elsewhere. */
+  stayed() {
+    assert.ok(this.requests > 0, 'requests are not seen');
     assert.deepEqual(this.wrong, [], 'errors in the console');
     assert.deepEqual(this.left, [], 'requests that left the origin');
-    const title = await page.title();
+  }
+
+  /** What must hold of every page, looked at once for each heading (and state, when a
+   * page has several). */
+  async look(state = '') {
+    const { page } = this;
+    this.stayed();
+    const title = `${await page.title()} ${state}`.trim();
     if (this.looked.has(title) || !this.allowed(new URL(page.url()))) return;
     this.looked.add(title);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);

@@ -25,6 +25,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("node", "browser_sso.mjs"),
     ("node", "bulk_authorization.mjs"),
     ("python", "tls_scan.py"),
+    ("node", "browser_glass.mjs"),
     ("python", "fuzz.py"),
 ];
 
