@@ -136,7 +136,7 @@ try {
   // Ended early: gone at once.
   await ana.open('/break-glass');
   assert.doesNotMatch(await ana.text(), /Zephyrhaugen/);
-  await ana.key('End the access to Patient/p1 now');
+  await ana.key('End it now: the access to Patient/p1');
   assert.match(await ana.text(), /Your emergency access has ended/);
   assert.equal(await read(), 404);
   await ana.open('/break-glass/reviews');

@@ -81,7 +81,7 @@ fn live(visit: &Visit, grant: &Grant) -> Result<Markup, super::visit::Turn> {
         }
         (form(visit, "/break-glass/end", html! {
             input type="hidden" name="grant" value=(grant.id);
-            button.danger type="submit" aria-label={ "End the access to " (whom) " now" } {
+            button.danger type="submit" aria-label={ "End it now: the access to " (whom) } {
                 "End it now"
             }
         })?)
