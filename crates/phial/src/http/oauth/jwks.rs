@@ -1,6 +1,6 @@
 //! The key sets of clients and identity providers that say where theirs are (`jwks_uri`):
 //! fetched, kept for five minutes, fetched again at most every 30 seconds for a key that is
-//! not among them.
+//! not among them, or every ten where none could be had.
 //!
 //! A server that fetches whatever it is told to reaches what only it can reach (SSRF): the
 //! address has the one strict form of [`Endpoint`], its host is one that the operator has
@@ -22,6 +22,9 @@ use crate::trust;
 
 const FRESH: SignedDuration = SignedDuration::from_mins(5);
 const AGAIN: SignedDuration = SignedDuration::from_secs(30);
+/// Where nothing could be had, it is not asked again so soon: whoever names a client makes
+/// this server call nobody who does not answer.
+const RESTS: SignedDuration = SignedDuration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(5);
 const LARGEST: usize = 256 * 1024;
 /// Key sets that are kept.
@@ -46,6 +49,7 @@ impl From<&Oauth> for Asked {
 #[derive(Default)]
 pub(crate) struct KeySets {
     kept: Mutex<HashMap<String, (Timestamp, Arc<JwkSet>)>>,
+    failed: Mutex<HashMap<String, (Timestamp, &'static str)>>,
 }
 
 fn no(why: &'static str) -> Refused {
@@ -85,8 +89,26 @@ impl KeySets {
                 return Ok(set);
             }
         }
-        let value = fetch(asked, uri).await?;
-        let set = Arc::new(JwkSet::read(&value)?);
+        let failed = || self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = failed().get(uri).copied();
+        if let Some((_, why)) = before.filter(|(at, _)| now.duration_since(*at) < RESTS) {
+            return Err(why);
+        }
+        let read = match fetch(asked, uri).await {
+            Ok(value) => JwkSet::read(&value),
+            Err(why) => Err(why),
+        };
+        let set = match read {
+            Ok(set) => Arc::new(set),
+            Err(why) => {
+                let mut all = failed();
+                if all.len() >= KEPT {
+                    all.clear();
+                }
+                all.insert(uri.to_owned(), (now, why));
+                return Err(why);
+            }
+        };
         let mut all = lock();
         if all.len() >= KEPT {
             all.clear();
