@@ -291,6 +291,17 @@ impl RecordLedger {
     #[must_use]
     pub fn settle(self) -> Expected {
         let RecordLedger { mut items, open, mut purged, given_up, findings, .. } = self;
+        // A reseal leaves a version where it stands and need not say where that is.
+        items.sort_unstable_by_key(|i| (i.row, i.version, i.order));
+        let mut before: Option<Item> = None;
+        for item in &mut items {
+            if let Some(b) = before.filter(|b| (b.row, b.version) == (item.row, item.version))
+                && item.seq == 0
+            {
+                item.seq = b.seq;
+            }
+            before = Some(*item);
+        }
         purged.sort_by_key(|p| (p.row, p.order));
         let gone = |i: &Item| {
             let restored =

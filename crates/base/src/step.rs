@@ -37,6 +37,7 @@ pub enum Step {
     KeysScrub,
     RecordsAppend,
     RecordsDelete,
+    RecordsReplace,
     RecordsFence,
     RecordsScrub,
     AuditAppend,
@@ -207,6 +208,14 @@ pub const STEPS: &[Row] = &[
         WHOLE,
         "the next start deletes them",
         "they are gone, and the log said so before",
+    ),
+    row(
+        Step::RecordsReplace,
+        "records",
+        "puts versions that were sealed again, with other labels, in the place of the old ones",
+        WHOLE,
+        "the old ones are there; the next start goes on with them",
+        "the new ones are there, and the log said so before; the next start goes on after them",
     ),
     row(
         Step::RecordsFence,

@@ -8,6 +8,7 @@ pub mod ndjson;
 pub mod parameters;
 pub mod purge;
 pub mod recover;
+pub mod relabel;
 mod reseal;
 pub mod rotate;
 pub mod subscription;

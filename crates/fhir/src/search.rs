@@ -36,5 +36,6 @@ pub use param::{ParamId, param, params, primary_date_param};
 pub use query::{Criterion, Filter, Include, Look, Modifier, On, Query, SortKey, Summary, Total};
 pub use query_value::{Operand, Prefix};
 pub use read::{parse_criterion, parse_query, part_of};
-pub use term::{Extracted, PartValues, Term};
+pub use term::{Extracted, InnerValues, PartValues, Term};
 pub use units::{UCUM, same_unit, unit_ratio};
+pub use words::has_phrase;

@@ -26,6 +26,10 @@ const LISTS: [(&str, &str); 6] = [
     ("violence", include_str!("sensitive/violence.txt")),
 ];
 
+/// The way in which a record's codes are looked for, and a sender's labels are read. To be
+/// raised when that changes, so that what is stored is looked at again.
+const LOOKING: &str = "looking 1";
+
 /// A system of codes that lists speak of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum System {
@@ -129,6 +133,22 @@ impl Labeller {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.codes.is_empty()
+    }
+
+    /// Everything that decides which labels a record gets, as text: the way of looking and
+    /// each code with its labels, a line each, sorted. Two that say the same label alike.
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        let mut lines: Vec<String> = self
+            .codes
+            .iter()
+            .map(|((system, code), labels)| {
+                let names: Vec<&str> = labels.iter().map(Label::code).collect();
+                format!("{} {code} {}\n", system.word(), names.join(" "))
+            })
+            .collect();
+        lines.sort_unstable();
+        format!("{LOOKING}\n{}", lines.concat())
     }
 
     fn add(&mut self, text: &str) -> Result<(), BadList> {
@@ -361,6 +381,22 @@ mod tests {
         assert!(shipped().labels(&deep).has(Label::HIV));
         let words = doc(r#"{"resourceType":"Condition","code":{"text":"HIV disease"}}"#);
         assert!(shipped().labels(&words).is_empty());
+    }
+
+    #[test]
+    fn what_labels_alike_says_the_same_of_itself_and_nothing_else_does() {
+        let of = |text: &str| Labeller::with(text).unwrap().canonical();
+        assert_eq!(of(""), shipped().canonical());
+        // The order of lines is no difference, nor is a list that adds nothing.
+        assert_eq!(
+            of("label VIP\nloinc 1-1 1-2\nlabel HIV\nloinc 1-1"),
+            of("label HIV VIP\nloinc 1-1\nlabel VIP\nloinc 1-2")
+        );
+        assert_eq!(of("label HIV\nloinc 75622-1"), shipped().canonical());
+        for other in ["label VIP\nloinc 1-1", "label HIV\nloinc 1-1", "label VIP\nsnomed 11"] {
+            assert_ne!(of(other), shipped().canonical(), "{other}");
+        }
+        assert_ne!(of("label VIP\nloinc 1-1"), of("label HIV\nloinc 1-1"));
     }
 
     #[test]

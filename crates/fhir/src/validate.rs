@@ -95,6 +95,13 @@ pub fn validate(doc: Doc) -> Result<Valid, Vec<Issue>> {
 }
 
 impl Valid {
+    /// A resource that was found valid when it was stored, perhaps by other rules than
+    /// today's. `None` when so much is wrong by these that its labels are not known.
+    #[must_use]
+    pub fn again(doc: Doc) -> Option<Valid> {
+        Valid::joined(doc)
+    }
+
     /// A resource of which the parts were found valid, each in its own company: what a
     /// patch by someone who sees a part joins to what he does not see. `None` when that
     /// is no resource, or so much is wrong that its labels are not known.

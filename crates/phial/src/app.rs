@@ -107,9 +107,30 @@ impl App {
         Self::open_with(root, use_, &options)
     }
 
+    /// As [`App::open`], labelling by another list of one's own than the configured one.
+    pub(crate) fn open_labelling(
+        root: &Path,
+        use_: Use,
+        list: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        Self::open_over(root, use_, &Options::default(), list)
+    }
+
     pub(crate) fn open_with(root: &Path, use_: Use, options: &Options) -> anyhow::Result<Self> {
+        Self::open_over(root, use_, options, None)
+    }
+
+    fn open_over(
+        root: &Path,
+        use_: Use,
+        options: &Options,
+        list: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         let home = Home::open(root)?;
-        let config = Config::read(&home.config())?;
+        let mut config = Config::read(&home.config())?;
+        if let Some(list) = list {
+            config.labels.list = Some(list.to_owned());
+        }
         let lock = match use_ {
             Use::Alone => Some(home.lock_exclusive()?),
             Use::Beside => None,
@@ -184,8 +205,9 @@ impl App {
     }
 
     /// Work of our own at start, before anything is served: open intents are closed
-    /// from the record log, rows of destroyed keys are deleted, departures from safe
-    /// defaults and the policy in force are written down.
+    /// from the record log, departures from safe defaults and the policy in force are
+    /// written down, what is stored gets the labels of the lists in force, rows of
+    /// destroyed keys are deleted.
     pub(crate) async fn start(&self) -> anyhow::Result<()> {
         for tenant in self.engine.tenants() {
             let mut caller = self.local("operator", &["operator"], Surface::Job);
@@ -220,6 +242,7 @@ impl App {
             let kept = self.tokens.sessions().tallies(tenant.vessel.tenant())?;
             let read = self.engine.recount(tenant, &kept)?;
             tracing::debug!(count = read, "entries were counted again for the caps");
+            self.engine.relabel(tenant, &caller).await.map_err(into_anyhow)?;
             if tenant.vessel.has_fresh_index() {
                 self.engine.sweep(tenant, &caller).await.map_err(into_anyhow)?;
             }

@@ -14,6 +14,7 @@ mod job;
 mod keys;
 mod out;
 mod policy;
+mod relabel;
 mod review;
 mod serve;
 mod subscription;
@@ -108,6 +109,8 @@ enum Command {
     /// Which sensitivity labels codes bring.
     #[command(subcommand)]
     Label(policy::LabelCommand),
+    /// Give stored records the labels of the lists in force, or say what that would change.
+    Relabel(relabel::RelabelArgs),
     /// Look at the audit log, or verify it offline.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -158,6 +161,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Cap(command) => access::cap(home, &command, &out),
         Command::Policy(command) => policy::run(home, &command, &out),
         Command::Label(command) => policy::label(&command, &out),
+        Command::Relabel(args) => relabel::run(home, &args, &out),
         Command::Audit(command) => audit::run(home, &command, &out),
         Command::Verify(args) => verify::run(home, &args, &out),
         Command::Doctor(args) => doctor::run(home, &args, &out),

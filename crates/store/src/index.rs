@@ -44,11 +44,13 @@
 
 mod amount;
 mod asked;
+mod beside;
 mod db;
 mod dict;
 mod dump;
 mod era;
 mod include;
+mod inner;
 mod links;
 mod list;
 mod order;

@@ -82,6 +82,19 @@ pub struct NewRow {
     pub blob: Vec<u8>,
 }
 
+/// Other bytes for a version that is stored: the same content, sealed again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewBytes {
+    /// The row.
+    pub row: RowId,
+    /// The version.
+    pub version: Version,
+    /// SHA-256 of the bytes whose place they take.
+    pub instead_of: [u8; 32],
+    /// The sealed bytes.
+    pub blob: Vec<u8>,
+}
+
 /// A version as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -244,6 +257,17 @@ impl RecordLog {
     pub fn delete_versions(&self, versions: &[(RowId, Version)]) -> Result<Removal, Error> {
         let what = Deletion::Versions(versions.to_vec());
         self.ask(|answer| Job::Delete { what, answer })
+    }
+
+    /// Puts other bytes in the place of stored versions, all or none: each keeps its place
+    /// in the log, its row and its version. Says where they stand. Waits on this thread.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when a version is not there or not what it was;
+    /// [`Error::Unavailable`] when nothing was replaced; [`Error::Unknown`] when that is
+    /// not certain.
+    pub fn replace(&self, rows: Vec<NewBytes>) -> Result<Vec<Seq>, Error> {
+        self.ask(|answer| Job::Replace { rows, answer })
     }
 
     /// The row's latest version.

@@ -227,6 +227,29 @@ fn a_reseal_takes_the_old_hashs_place() {
 }
 
 #[test]
+fn a_reseal_that_names_no_place_leaves_the_version_where_it_was() {
+    let resealed = || {
+        let mut w = three();
+        let id = w.announce(&[(2, 1, 40)]);
+        w.close(id, true, None);
+        w.rows[3].3 = [40; 32];
+        w
+    };
+    let mut w = resealed();
+    let committed = w.rows[3].2;
+    w.rows[3].2 = Seq(90);
+    let moved = F::Moved { row: row(2), version: Version(1), committed, found: Seq(90) };
+    assert_eq!(w.findings(), [moved]);
+    // And it goes with what a restore gives up.
+    let mut w = resealed();
+    let mut restore = entry(EventKind::Restore);
+    restore.seqs = Some(Seqs { first: Seq(committed.0), count: 1 });
+    w.ledger.feed(&restore);
+    w.rows.remove(3);
+    assert_eq!(w.findings(), []);
+}
+
+#[test]
 fn a_restore_gives_up_positions() {
     let mut w = three();
     let mut restore = entry(EventKind::Restore);

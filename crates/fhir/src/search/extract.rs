@@ -1,5 +1,6 @@
 //! Takes a resource's searchable values out of it, in one pass along the trie of the
-//! type's expressions. Values of contained resources are not the container's.
+//! type's expressions. Values of contained resources are not the container's: they stand
+//! beside the references that lead to them.
 //!
 //! Source: <https://hl7.org/fhir/R4/search.html#ptypes>
 
@@ -36,27 +37,12 @@ pub fn extract(v: &Valid) -> Extracted {
 #[must_use]
 pub fn extract_again(doc: &Doc, ty: ResourceType) -> Extracted {
     let root = doc.root();
-    let mut out = Out::new(doc, ty);
-    each_end(root, ty, &mut |end, node, path| {
-        if end.part.is_some() {
-            out.path.clear();
-            out.path.extend_from_slice(path);
-        }
-        out.take(end, node);
-    });
-    evaluate(programs(ty), root, &mut out);
+    let mut out = Out::of(ty, split::classes(doc, ty));
+    own(root, ty, &mut out);
+    held(root, ty, &mut out);
+    inner(root, ty, &mut out);
     words(doc, ty, &mut out);
-    for param in &programs(ty).booleans {
-        if !out.values.iter().any(|(p, ..)| p == param) {
-            let class = param.classes(ty).iter().next().unwrap_or(DataClass::Notes);
-            out.values.push((*param, class, token(None, Some("false".into()))));
-        }
-    }
-    let mut values = out.values;
-    values.sort_by_key(|(p, ..)| *p);
-    // Last, since their parts stand before as values of their own.
-    values.extend(out.parts.values());
-    let values = distinct(values);
+    let values = out.in_order();
     let primary = primary_date_param(ty);
     let primary_date = values.iter().find_map(|(p, _, term)| match term {
         Term::Date { low, high } if Some(*p) == primary => {
@@ -65,6 +51,56 @@ pub fn extract_again(doc: &Doc, ty: ResourceType) -> Extracted {
         _ => None,
     });
     Extracted { values, primary_date }
+}
+
+/// Takes what the expressions of the type give of a resource.
+fn own(root: Node<'_>, ty: ResourceType, out: &mut Out) {
+    each_end(root, ty, &mut |end, node, path| {
+        if end.part.is_some() {
+            out.path.clear();
+            out.path.extend_from_slice(path);
+        }
+        out.take(end, node);
+    });
+    evaluate(programs(ty), root, out);
+    for param in &programs(ty).booleans {
+        if !out.values.iter().any(|(p, ..)| p == param) {
+            let class = param.classes(ty).iter().next().unwrap_or(DataClass::Notes);
+            out.values.push((*param, class, token(None, Some("false".into()))));
+        }
+    }
+}
+
+/// Takes the values of contained resources that a reference of the container leads to: a
+/// chain goes on into them (<https://hl7.org/fhir/R4/search.html#contained>). Their classes
+/// are those of the container's elements; what is not read when the container is indexed
+/// again is left out.
+fn inner(root: Node<'_>, ty: ResourceType, out: &mut Out) {
+    let Some(contained) = root.member("contained") else { return };
+    // The parameter, the number of the reference, and which of those contained.
+    let mut found: Vec<(ParamId, usize, usize)> = Vec::new();
+    each_end(root, ty, &mut |end, node, _| {
+        if end.part.is_some() || end.kind != SearchType::Reference {
+            return;
+        }
+        let Some(place) = node.member("reference") else { return };
+        let Some(text) = place.as_str() else { return };
+        let RefKind::Contained(id) = classify(&text) else { return };
+        let target = contained.items().position(|c| string(c, "id").is_some_and(|s| s == id));
+        found.extend(target.map(|target| (end.param, place.index(), target)));
+    });
+    let readable = readable_classes(ty);
+    for (param, place, target) in found {
+        let Some(target) = contained.items().nth(target) else { continue };
+        let of = string(target, "resourceType").and_then(|ty| ResourceType::from_name(&ty));
+        let Some(of) = of else { continue };
+        let mut within = Out::of(of, out.classes.clone());
+        own(target, of, &mut within);
+        let mut values = within.in_order();
+        values.retain(|(_, class, _)| readable.has(*class));
+        let class = out.classes.get(place).copied().unwrap_or(DataClass::Notes);
+        out.values.push((param, class, Term::Inner { ty: of, values: values.into() }));
+    }
 }
 
 /// The classes that a resource of type `ty` may have values of, or that decide which
@@ -80,16 +116,49 @@ pub fn readable_classes(ty: ResourceType) -> ClassSet {
     ClassSet::ALL.minus(unread.minus(programs(ty).all_classes()))
 }
 
-/// Takes the words of the narrative and of everything that is kept as notes, each once.
-/// Contained resources have words of their own, which are not the container's.
+/// Takes for how long each participant of a care team is one, when any says so: who says
+/// nothing is one for as long as the team is.
+fn held(root: Node<'_>, ty: ResourceType, out: &mut Out) {
+    let Some(by) = param(ty, "participant").filter(|_| ty.name() == "CareTeam") else { return };
+    let members = root.member("participant").into_iter().flat_map(Node::items);
+    let all: Vec<_> = members
+        .filter_map(|p| {
+            let place = p.member("member")?.member("reference")?;
+            let text = place.as_str()?;
+            let RefKind::Relative { type_, id, .. } = classify(&text) else { return None };
+            let period = p.member("period").and_then(limits);
+            Some((place, type_, id.to_owned(), period.map(|(_, low, high)| (low, high))))
+        })
+        .collect();
+    if all.iter().all(|(.., period)| period.is_none()) {
+        return;
+    }
+    for (place, target, id, period) in all {
+        let class = out.classes.get(place.index()).copied().unwrap_or(DataClass::Notes);
+        let (low, high) = period.unwrap_or((i64::MIN, i64::MAX));
+        out.values.push((by, class, Term::Held { target, id: id.into(), low, high }));
+    }
+}
+
+/// Takes the words of the narrative and of everything that is kept as notes, each once,
+/// and the order in which they stand. Contained resources have words of their own, which
+/// are not the container's.
 fn words(doc: &Doc, ty: ResourceType, out: &mut Out) {
     let (text, content) = (param(ty, "_text"), param(ty, "_content"));
     let narrative = doc.root().member("text");
+    // For each parameter its texts in order, those of one word alone left out.
+    let mut order: Vec<(ParamId, String)> =
+        text.into_iter().chain(content).map(|of| (of, String::new())).collect();
     let mut take = |node: Node<'_>, of: &[ParamId], seen: &mut HashSet<String>| {
         let class = out.classes.get(node.index()).copied().unwrap_or(DataClass::Notes);
         let Some(said) = node.as_str().filter(|_| class == super::words::CLASS) else { return };
         let plain = if said.starts_with("<div") { text_of_xhtml(&said).into() } else { said };
+        let mut line = String::new();
         each_word(&plain, |word| {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(&word);
             if seen.insert(word.clone()) {
                 for param in of {
                     let term = Term::Str { text: word.as_str().into() };
@@ -97,6 +166,14 @@ fn words(doc: &Doc, ty: ResourceType, out: &mut Out) {
                 }
             }
         });
+        if line.contains(' ') {
+            for (_, lines) in order.iter_mut().filter(|(param, _)| of.contains(param)) {
+                if !lines.is_empty() {
+                    lines.push('\n');
+                }
+                lines.push_str(&line);
+            }
+        }
     };
     let mut seen = HashSet::new();
     if let (Some(text), Some(div)) = (text, narrative.and_then(|n| n.member("div"))) {
@@ -118,6 +195,9 @@ fn words(doc: &Doc, ty: ResourceType, out: &mut Out) {
                 _ => take(node, &[content], &mut seen),
             }
         }
+    }
+    for (param, words) in order.into_iter().filter(|(_, words)| !words.is_empty()) {
+        out.values.push((param, super::words::CLASS, Term::Order { words: words.into() }));
     }
 }
 
@@ -183,7 +263,7 @@ fn evaluate(program: &Program, root: Node<'_>, out: &mut Out) {
 /// The values of those expressions alone.
 #[cfg(test)]
 pub(super) fn evaluated(program: &Program, doc: &Doc, ty: ResourceType) -> Vec<Term> {
-    let mut out = Out::new(doc, ty);
+    let mut out = Out::of(ty, split::classes(doc, ty));
     evaluate(program, doc.root(), &mut out);
     out.values.into_iter().map(|(.., term)| term).collect()
 }
@@ -325,14 +405,17 @@ struct Out {
 }
 
 impl Out {
-    fn new(doc: &Doc, ty: ResourceType) -> Out {
-        Out {
-            ty,
-            classes: split::classes(doc, ty),
-            values: Vec::new(),
-            parts: Found::default(),
-            path: Vec::new(),
-        }
+    fn of(ty: ResourceType, classes: Vec<DataClass>) -> Out {
+        Out { ty, classes, values: Vec::new(), parts: Found::default(), path: Vec::new() }
+    }
+
+    /// What was taken, no value twice, in the order of the parameters, composites last.
+    fn in_order(self) -> Vec<(ParamId, DataClass, Term)> {
+        let mut values = self.values;
+        values.sort_by_key(|(p, ..)| *p);
+        // Last, since their parts stand before as values of their own.
+        values.extend(self.parts.values());
+        distinct(values)
     }
 
     /// Adds a term under the class of the value it was read from.

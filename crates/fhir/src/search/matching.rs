@@ -10,7 +10,7 @@ use phial_base::{ClassSet, DataClass, LogicalId};
 
 use super::{
     Extracted, Filter, Modifier, On, Operand, ParamId, Prefix, Query, Term, UCUM, date_matches,
-    fold, number_matches, range_matches, unit_matches, unit_ratio,
+    fold, has_phrase, number_matches, range_matches, unit_matches, unit_ratio,
 };
 use crate::definitions::ResourceType;
 
@@ -86,16 +86,11 @@ fn on_param(query: &Query, filter: &Filter, param: ParamId, of: &Candidate<'_>) 
     match filter.modifier {
         Modifier::Missing => filter.values.iter().any(|v| {
             matches!(v, Operand::Missing(missing)
-                if all_visible && values().any(|(.., term)| stands(term)) != *missing)
+                if all_visible && values().any(|(.., term)| term.stands()) != *missing)
         }),
         Modifier::Not => all_visible && !any(filter),
         _ => (!filter.values.iter().any(negates) || all_visible) && any(filter),
     }
-}
-
-/// Whether it is a value by itself: what stands beside one is none.
-fn stands(term: &Term) -> bool {
-    !matches!(term, Term::Said { .. } | Term::Typed { .. } | Term::Later { .. })
 }
 
 fn negates(operand: &Operand) -> bool {
@@ -155,6 +150,7 @@ fn value(modifier: Modifier, wanted: &Operand, term: &Term, visible: ClassSet) -
                 && (id.is_some() || url.is_some())
         }
         (Operand::Uri(wanted), Term::Uri { uri }) => wanted == uri,
+        (Operand::Phrase(wanted), Term::Order { words }) => has_phrase(words, wanted),
         (Operand::Parts(wanted), Term::Parts { parts }) => {
             wanted.len() == parts.len()
                 && wanted.iter().zip(parts).all(|(wanted, found)| {

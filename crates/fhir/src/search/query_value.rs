@@ -57,6 +57,8 @@ pub enum Operand {
     },
     /// Text as asked for, not folded.
     Str(Box<str>),
+    /// Words that stand one after the other, folded, a space between two.
+    Phrase(Box<str>),
     /// A span of time in microseconds since the epoch.
     Date {
         /// How it compares.
@@ -125,6 +127,7 @@ impl fmt::Debug for Operand {
         f.write_str(match self {
             Operand::Token { .. } => "Token(..)",
             Operand::Str(_) => "Str(..)",
+            Operand::Phrase(_) => "Phrase(..)",
             Operand::Date { .. } => "Date(..)",
             Operand::Number { .. } => "Number(..)",
             Operand::Quantity { .. } => "Quantity(..)",
@@ -384,6 +387,10 @@ pub(super) fn canonical(out: &mut String, operand: &Operand) {
         }
         Operand::Str(s) => {
             out.push('s');
+            text(out, Some(s));
+        }
+        Operand::Phrase(s) => {
+            out.push('w');
             text(out, Some(s));
         }
         Operand::Date { prefix, low, high } => {

@@ -112,7 +112,54 @@ pub enum Term {
         /// The identifier's value.
         value: Box<str>,
     },
+    /// That a reference of the parameter holds for a time: a participant of a care team is
+    /// one from and until a moment. It stands beside the reference, and no query asks for
+    /// it.
+    Held {
+        /// The type of what is referred to.
+        target: ResourceType,
+        /// Its logical id.
+        id: Box<str>,
+        /// First microsecond since the epoch, UTC; `i64::MIN` when open.
+        low: i64,
+        /// Microsecond after the last; `i64::MAX` when open.
+        high: i64,
+    },
+    /// What a reference of the parameter leads to within the same resource: the values of a
+    /// contained resource, for chains. It is no value of the container's own.
+    Inner {
+        /// Its type.
+        ty: ResourceType,
+        /// Its values, each of the class that its element has in the container.
+        values: InnerValues,
+    },
+    /// The words of `_text` or `_content` in the order in which they stand, each as its own
+    /// value has it, a space between two; a line's end where one text ends and another
+    /// begins. It stands beside the words.
+    Order {
+        /// The words.
+        words: Box<str>,
+    },
 }
+
+impl Term {
+    /// Whether it is a value by itself, and not what stands beside one.
+    #[must_use]
+    pub const fn stands(&self) -> bool {
+        !matches!(
+            self,
+            Term::Said { .. }
+                | Term::Typed { .. }
+                | Term::Later { .. }
+                | Term::Held { .. }
+                | Term::Inner { .. }
+                | Term::Order { .. }
+        )
+    }
+}
+
+/// The values of a contained resource.
+pub type InnerValues = Box<[(ParamId, DataClass, Term)]>;
 
 /// What an element holds of one component of a composite.
 pub type PartValues = Box<[(DataClass, Term)]>;
@@ -141,6 +188,9 @@ impl Hash for Term {
             }
             Term::Said { text } | Term::Later { text } => text.hash(to),
             Term::Typed { system, code, value } => (system, code, value).hash(to),
+            Term::Held { target, id, low, high } => (target, id, low, high).hash(to),
+            Term::Inner { ty, values } => (ty, values).hash(to),
+            Term::Order { words } => words.hash(to),
         }
     }
 }
@@ -165,6 +215,9 @@ impl std::fmt::Debug for Term {
             Term::Later { .. } => "Later(..)",
             Term::Said { .. } => "Said(..)",
             Term::Typed { .. } => "Typed(..)",
+            Term::Held { .. } => "Held(..)",
+            Term::Inner { .. } => "Inner(..)",
+            Term::Order { .. } => "Order(..)",
         })
     }
 }

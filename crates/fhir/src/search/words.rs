@@ -1,16 +1,17 @@
 //! `_text` and `_content`: words of the narrative, and words of everything that is kept as
-//! notes. A record is found by the words that it has, whole and folded, in any order.
+//! notes. A record is found by the words that it has, whole and folded, in any order, and
+//! by phrases, whose words stand one after the other in one text.
 //!
-//! The grammar: words side by side must all be there; `AND`, `OR` and `NOT` in capitals,
-//! and parentheses; a comma is an `OR` around the rest. Phrases are refused: the index
-//! knows which words a record has, not where.
+//! The grammar, as those know it who come from Lucene: words side by side must all be
+//! there; `AND`, `OR` and `NOT` in capitals, and parentheses; `"a phrase"`; `begin*`; a
+//! comma outside a phrase is an `OR` around the rest (decision 0091).
 //!
 //! Source: <https://hl7.org/fhir/R4/search.html#content>
 
 use phial_base::DataClass;
 
 use super::query::{Criterion, Filter, Modifier, On};
-use super::query_value::{Operand, split, unescape};
+use super::query_value::{Operand, unescape};
 use super::read::{MOST_LINKS, Refused, refused};
 use super::{ParamId, fold};
 use crate::issue::IssueCode;
@@ -69,7 +70,7 @@ fn entities(text: &str, out: &mut String) {
 /// Reads the value of `_text` or `_content`, which is `param`.
 pub(super) fn read(param: ParamId, text: &str) -> Result<Criterion, Refused> {
     let mut any = Vec::new();
-    for piece in split(text, ',') {
+    for piece in pieces(text) {
         let piece = unescape(piece);
         let mut reader = Reader { param, rest: &piece, depth: 0 };
         let found = reader.any()?;
@@ -82,6 +83,41 @@ pub(super) fn read(param: ParamId, text: &str) -> Result<Criterion, Refused> {
         1 => any.pop().map_or_else(|| refused(IssueCode::Value, "has an empty value"), Ok),
         _ => Ok(Criterion::Any(any)),
     }
+}
+
+/// The text at its commas, those within phrases and those that are escaped left alone.
+fn pieces(text: &str) -> Vec<&str> {
+    let mut all = Vec::new();
+    let (mut from, mut quoted, mut escaped) = (0, false, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => quoted = !quoted,
+            ',' if !quoted => {
+                all.extend(text.get(from..at));
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    all.extend(text.get(from..));
+    all
+}
+
+/// Whether the words of a phrase stand one after the other in one of the texts of
+/// [`super::Term::Order`]. Both have a space between two words.
+#[must_use]
+pub fn has_phrase(words: &str, phrase: &str) -> bool {
+    !phrase.is_empty()
+        && words.split('\n').any(|text| {
+            text.match_indices(phrase).any(|(at, _)| {
+                let before = text.get(..at).unwrap_or_default();
+                let after = text.get(at + phrase.len()..).unwrap_or_default();
+                (before.is_empty() || before.ends_with(' '))
+                    && (after.is_empty() || after.starts_with(' '))
+            })
+        })
 }
 
 struct Reader<'t> {
@@ -126,23 +162,57 @@ impl Reader<'_> {
             self.rest = rest;
             return Ok(inner);
         }
-        if self.rest.starts_with('"') {
-            return refused(IssueCode::NotSupported, "is by words, and phrases are not supported");
+        if let Some(rest) = self.rest.strip_prefix('"') {
+            let Some((inside, rest)) = rest.split_once('"') else {
+                return refused(IssueCode::Value, "has a quotation mark without its end");
+            };
+            self.rest = rest;
+            return self.phrase(inside);
         }
         let end = self.rest.find(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | '"'));
         let (piece, rest) =
             self.rest.split_at_checked(end.unwrap_or(self.rest.len())).unwrap_or_default();
         self.rest = rest;
+        let (piece, begins) = match piece.strip_suffix('*') {
+            Some(piece) => (piece, true),
+            None => (piece, false),
+        };
         let mut words = Vec::new();
-        let on = On::Param(self.param);
-        each_word(piece, |word| {
-            let values = vec![Operand::Str(word.into())];
-            words.push(Criterion::Is(Filter { on, modifier: Modifier::Exact, values }));
-        });
-        if words.is_empty() {
+        each_word(piece, |word| words.push(word));
+        // Of what is parted into several words the last one is only begun.
+        let begun = if begins { words.pop() } else { None };
+        if words.is_empty() && begun.is_none() {
             return refused(IssueCode::Value, "lacks a word");
         }
-        Ok(one_or(words, Criterion::All))
+        let whole = words.into_iter().map(|word| self.is(Modifier::Exact, word));
+        let all = whole.chain(begun.map(|word| self.is(Modifier::None, word))).collect();
+        Ok(one_or(all, Criterion::All))
+    }
+
+    fn is(&self, modifier: Modifier, word: String) -> Criterion {
+        let values = vec![Operand::Str(word.into())];
+        Criterion::Is(Filter { on: On::Param(self.param), modifier, values })
+    }
+
+    /// The words of a phrase, each of which must be there, and then their order.
+    fn phrase(&self, text: &str) -> Result<Criterion, Refused> {
+        let mut words: Vec<String> = Vec::new();
+        each_word(text, |word| words.push(word));
+        let phrase = words.join(" ");
+        let several = words.len() > 1;
+        words.sort_unstable();
+        words.dedup();
+        let mut all: Vec<Criterion> =
+            words.into_iter().map(|word| self.is(Modifier::Exact, word)).collect();
+        if several {
+            let values = vec![Operand::Phrase(phrase.into())];
+            let on = On::Param(self.param);
+            all.push(Criterion::Is(Filter { on, modifier: Modifier::Exact, values }));
+        }
+        if all.is_empty() {
+            return refused(IssueCode::Value, "lacks a word");
+        }
+        Ok(one_or(all, Criterion::All))
     }
 
     fn deeper(
@@ -198,6 +268,30 @@ mod tests {
         );
         assert_eq!(words("12.5 mg/dL"), ["12", "5", "mg", "dl"]);
         assert!(words(" ,.; ").is_empty());
+    }
+
+    #[test]
+    fn a_phrase_is_words_one_after_the_other_within_one_text() {
+        let words = "acute heart attack with acute pain\nleft arm heart";
+        for phrase in
+            ["acute heart", "heart attack with", "acute pain", "left arm", "heart", "acute"]
+        {
+            assert!(has_phrase(words, phrase), "{phrase}");
+        }
+        for phrase in
+            ["heart acute", "pain left", "cute heart", "acute hear", "attack acute", "arm left", ""]
+        {
+            assert!(!has_phrase(words, phrase), "{phrase}");
+        }
+    }
+
+    #[test]
+    fn commas_part_alternatives_outside_phrases() {
+        assert_eq!(pieces("a,b"), ["a", "b"]);
+        assert_eq!(pieces("\"a, b\",c"), ["\"a, b\"", "c"]);
+        assert_eq!(pieces("a\\,b,c"), ["a\\,b", "c"]);
+        assert_eq!(pieces(""), [""]);
+        assert_eq!(pieces("\"a,b"), ["\"a,b"]);
     }
 
     #[test]

@@ -54,24 +54,92 @@ fn show(term: &Term) -> String {
         Term::Later { text } => format!("later {text}"),
         Term::Said { text } => format!("says {text}"),
         Term::Typed { system, code, value } => format!("{system}|{code} is {value}"),
+        Term::Held { target, id, low, high } => {
+            format!("{}/{id} holds {}~{}", target.name(), time(*low), time(*high))
+        }
+        Term::Inner { ty, values } => {
+            let all: Vec<String> =
+                values.iter().map(|(p, _, t)| format!("{}={}", p.code(), show(t))).collect();
+            format!("{} {}", ty.name(), all.join(" "))
+        }
+        Term::Order { words } => words.replace('\n', " / "),
     }
 }
 
 fn values(v: &Valid, code: &str) -> Vec<String> {
     let p = param(v.resource_type(), code).unwrap_or_else(|| panic!("no {code}"));
     let all = extract(v).values;
-    let beside =
-        |t: &Term| matches!(t, Term::Said { .. } | Term::Typed { .. } | Term::Later { .. });
-    all.iter().filter(|(q, _, t)| *q == p && !beside(t)).map(|(.., t)| show(t)).collect()
+    all.iter().filter(|(q, _, t)| *q == p && t.stands()).map(|(.., t)| show(t)).collect()
 }
 
 /// What codes say to people, and identifiers under their types.
 fn beside(v: &Valid, code: &str) -> Vec<String> {
     let p = param(v.resource_type(), code).unwrap_or_else(|| panic!("no {code}"));
     let all = extract(v).values;
-    let beside =
-        |t: &Term| matches!(t, Term::Said { .. } | Term::Typed { .. } | Term::Later { .. });
-    all.iter().filter(|(q, _, t)| *q == p && beside(t)).map(|(.., t)| show(t)).collect()
+    all.iter().filter(|(q, _, t)| *q == p && !t.stands()).map(|(.., t)| show(t)).collect()
+}
+
+#[test]
+fn participants_of_a_care_team_are_ones_for_a_time_when_any_is_said() {
+    let of = |participants: &str| {
+        let text = format!(
+            r#"{{"resourceType":"CareTeam","subject":{{"reference":"Patient/p"}},"participant":[{participants}]}}"#
+        );
+        let v = valid(&text);
+        (values(&v, "participant"), beside(&v, "participant"))
+    };
+    let a = r#"{"member":{"reference":"Practitioner/a"},"period":{"start":"2024-02","end":"2024-03-05"}}"#;
+    let b = r#"{"member":{"reference":"Practitioner/b"}}"#;
+    let open = r#"{"member":{"reference":"PractitionerRole/c"},"period":{"start":"2025"}}"#;
+    let (all, held) = of(&format!("{a},{b},{open}"));
+    assert_eq!(all, ["Practitioner/a", "Practitioner/b", "PractitionerRole/c"]);
+    assert_eq!(
+        held,
+        [
+            "Practitioner/a holds 2024-02-01~2024-03-06",
+            "Practitioner/b holds ..~..",
+            "PractitionerRole/c holds 2025-01-01~..",
+        ]
+    );
+    // Of a team that says nothing of it nothing is kept.
+    assert_eq!(of(b).1, [""; 0]);
+}
+
+#[test]
+fn what_a_reference_leads_to_within_is_kept_beside_it_and_not_as_its_own() {
+    let v = valid(
+        r##"{"resourceType":"MedicationRequest","status":"active","intent":"order",
+        "subject":{"reference":"Patient/p"},"medicationReference":{"reference":"#m"},
+        "contained":[{"resourceType":"Medication","id":"m","status":"active",
+          "ingredient":[{"itemCodeableConcept":{"coding":[{"code":"abc"}]}}]},
+          {"resourceType":"Practitioner","id":"nobodys","active":true}],
+        "note":[{"authorReference":{"reference":"#nobodys"},"text":"x"}]}"##,
+    );
+    assert_eq!(beside(&v, "medication"), ["Medication ingredient-code=abc status=active"]);
+    let none: [&str; 0] = [];
+    assert_eq!(values(&v, "medication"), none);
+    assert_eq!(values(&v, "status"), ["active"]);
+    // Classes are those of the elements in the container.
+    let all = extract(&v).values;
+    let inner = all.iter().find_map(|(_, _, t)| match t {
+        Term::Inner { values, .. } => Some(values),
+        _ => None,
+    });
+    let code = inner.unwrap().iter().find(|(p, ..)| p.code() == "ingredient-code").unwrap();
+    assert_eq!(code.1, DataClass::Medication);
+}
+
+#[test]
+fn words_are_kept_in_the_order_of_each_text() {
+    let v = valid(
+        r#"{"resourceType":"DetectedIssue","status":"final","detail":"Pain, relieved by rest",
+        "text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\"><p>Acute <b>chest pain</b></p><p>no pain</p></div>"}}"#,
+    );
+    assert_eq!(beside(&v, "_text"), ["acute chest pain no pain"]);
+    assert_eq!(beside(&v, "_content"), ["acute chest pain no pain / pain relieved by rest"]);
+    assert_eq!(values(&v, "_text"), ["acute", "chest", "pain", "no"]);
+    let one = valid(r#"{"resourceType":"DetectedIssue","status":"final","detail":"Pain"}"#);
+    assert_eq!(beside(&one, "_content"), [""; 0]);
 }
 
 #[test]

@@ -38,6 +38,7 @@ fn operand(o: &Operand) -> String {
         Operand::Token { system: None, code } => b(code),
         Operand::Token { system: Some(s), code } => format!("{}|{}", b(s), b(code)),
         Operand::Str(s) => s.to_string(),
+        Operand::Phrase(s) => format!("\"{s}\""),
         Operand::Date { prefix, low, high } => {
             format!("{} {}~{}", prefix.code(), time(*low), time(*high))
         }
@@ -347,11 +348,13 @@ fn what_cannot_be_answered_is_refused_by_name_and_without_the_value() {
             "value parameter url:above is a URN, which has no parts above or below",
         ),
         (
-            "Patient?_text=\"SECRET words\"",
-            "not-supported parameter _text is by words, and phrases are not supported",
+            "Patient?_text=\"SECRET words",
+            "value parameter _text has a quotation mark without its end",
         ),
         ("Patient?_content=(SECRET", "value parameter _content has a parenthesis without its end"),
         ("Patient?_text=. ,SECRET", "value parameter _text lacks a word"),
+        ("Patient?_text=SECRET *", "value parameter _text lacks a word"),
+        ("Patient?_content=\" . \"", "value parameter _content lacks a word"),
         ("Patient?_text:missing=true", "not-supported parameter _text:missing takes no modifier"),
         (
             "Observation?subject.nothing=SECRET",

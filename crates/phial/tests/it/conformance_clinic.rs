@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::conformance::{difference, empty};
 use crate::oracle::value::{quantities, references, strings, tokens};
-use crate::oracle::{Facts, Oracle};
+use crate::oracle::{Facts, Oracle, words};
 
 /// Synthetic patients of our own, and patients of Synthea's.
 const PEOPLE: u32 = 6;
@@ -71,6 +71,14 @@ pub(crate) fn values(oracle: &Oracle, ty: &str, code: &str, form: &str) -> Vec<S
             .collect::<String>()
     };
     let mut all = BTreeSet::new();
+    if ["_text", "_content"].contains(&code) {
+        return oracle
+            .of(ty)
+            .flat_map(|r| words::samples(r, code, form))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+    }
     for r in oracle.of(ty) {
         for at in Oracle::elements(param, r) {
             match param.kind.as_str() {

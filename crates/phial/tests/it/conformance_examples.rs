@@ -3,8 +3,9 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use phial_testkit::world::{fhir, send};
+use phial_testkit::world::{Server, fhir, send};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -54,53 +55,78 @@ fn every_parameter_that_the_examples_have_a_value_for_finds_it() {
     }
     let types: Vec<String> = oracle.types().map(str::to_owned).collect();
     assert!(types.len() >= 130, "{}", types.len());
-    let (mut asked, mut params, mut differences) = (0, 0, String::new());
-    for ty in &types {
-        for param in Facts::all().of(ty) {
-            let code = param.code.as_str();
-            if LEFT_OUT.contains(&code) || param.kind == "special" || param.path.deceased {
-                continue;
-            }
-            let telecom = ["telecom", "phone", "email"].contains(&code);
-            let forms: &[&str] = match param.kind.as_str() {
-                "token" if telecom => &["code"],
-                "token" => &["", "code"],
-                "date" => &["", "month"],
-                "string" => &["", "start"],
-                "quantity" => &["", "value"],
-                "reference" => &["", "id"],
-                "uri" | "number" => &[""],
-                _ => &[],
-            };
-            let mut requests = Vec::new();
-            if param.kind != "composite" {
-                requests.push(format!("{ty}?{code}:missing=true"));
-            }
-            for form in forms {
-                let there = if param.kind == "number" {
-                    Vec::new()
-                } else {
-                    values(&oracle, ty, code, form)
-                };
-                // The first and one from the middle.
-                for text in [there.first(), there.get(there.len() / 2)].into_iter().flatten() {
-                    let text: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
-                    requests.push(format!("{ty}?{code}={text}"));
-                    if param.kind == "date" {
-                        requests.push(format!("{ty}?{code}=gt{text}"));
-                    }
-                }
-            }
-            params += usize::from(requests.len() > 1);
-            requests.dedup();
-            for request in requests {
-                asked += 1;
-                if let Some(what) = difference(&oracle, &server, &request) {
-                    let _ = writeln!(differences, "{request}\n    {what}");
+    // What is waited for is mostly a disk: several ask at once, each of types of its own.
+    let turn = AtomicUsize::new(0);
+    let asked_by_one = || {
+        let mut mine = Asked::default();
+        while let Some(ty) = types.get(turn.fetch_add(1, Ordering::Relaxed)) {
+            ask(&oracle, &server, ty, &mut mine);
+        }
+        mine
+    };
+    let all = std::thread::scope(|s| {
+        let several: Vec<_> = (0..AT_ONCE).map(|_| s.spawn(asked_by_one)).collect();
+        several.into_iter().map(|t| t.join().unwrap()).collect::<Vec<_>>()
+    });
+    let differences: String = all.iter().map(|a| a.differences.as_str()).collect();
+    let (asked, params) =
+        all.iter().fold((0, 0), |(asked, params), a| (asked + a.asked, params + a.params));
+    assert!(differences.is_empty(), "\n{differences}");
+    assert!(params > 500 && asked > 2_000, "{params} parameters, {asked} searches");
+}
+
+/// How many ask at once.
+const AT_ONCE: usize = 4;
+
+/// What was asked, and where the answers differ from brute force.
+#[derive(Default)]
+struct Asked {
+    asked: usize,
+    params: usize,
+    differences: String,
+}
+
+/// Asks for values of every parameter of a type.
+fn ask(oracle: &Oracle, server: &Server, ty: &str, out: &mut Asked) {
+    for param in Facts::all().of(ty) {
+        let code = param.code.as_str();
+        if LEFT_OUT.contains(&code) || param.kind == "special" || param.path.deceased {
+            continue;
+        }
+        let telecom = ["telecom", "phone", "email"].contains(&code);
+        let forms: &[&str] = match param.kind.as_str() {
+            "token" if telecom => &["code"],
+            "token" => &["", "code"],
+            "date" => &["", "month"],
+            "string" => &["", "start"],
+            "quantity" => &["", "value"],
+            "reference" => &["", "id"],
+            "uri" | "number" => &[""],
+            _ => &[],
+        };
+        let mut requests = Vec::new();
+        if param.kind != "composite" {
+            requests.push(format!("{ty}?{code}:missing=true"));
+        }
+        for form in forms {
+            let there =
+                if param.kind == "number" { Vec::new() } else { values(oracle, ty, code, form) };
+            // The first and one from the middle.
+            for text in [there.first(), there.get(there.len() / 2)].into_iter().flatten() {
+                let text: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
+                requests.push(format!("{ty}?{code}={text}"));
+                if param.kind == "date" {
+                    requests.push(format!("{ty}?{code}=gt{text}"));
                 }
             }
         }
+        out.params += usize::from(requests.len() > 1);
+        requests.dedup();
+        for request in requests {
+            out.asked += 1;
+            if let Some(what) = difference(oracle, server, &request) {
+                let _ = writeln!(out.differences, "{request}\n    {what}");
+            }
+        }
     }
-    assert!(differences.is_empty(), "\n{differences}");
-    assert!(params > 500 && asked > 2_000, "{params} parameters, {asked} searches");
 }

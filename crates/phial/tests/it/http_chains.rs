@@ -451,11 +451,34 @@ fn words_of_notes_are_found_by_who_may_read_them() {
             ("Condition", s("_text=gambling"), 0),
             ("Patient", s("_has:Condition:patient:_text=naive"), 1),
             ("Condition", format!("patient={}&_content=gambling", BY_TEAM.id), 2),
+            ("Condition", s("_content=%22gambling+debts%22"), 10),
+            ("Condition", s("_content=%22debts+gambling%22"), 0),
+            ("Condition", s("_content=%22confided+about+GAMBLING%22+naive"), 1),
+            ("Condition", s("_content=NOT+%22gambling+debts%22"), 0),
+            ("Condition", s("_content=%22debts,+3+times%22,absent"), 5),
+            ("Condition", s("_content=%22naive+patient%22"), 0),
+            ("Condition", s("_text=%22sugar+y+naive%22"), 1),
+            ("Condition", s("_content=gamb*"), 10),
+            ("Condition", s("_content=confided-ab*"), 10),
+            ("Condition", format!("patient={}&_content=%22gambling+debts%22", BY_TEAM.id), 2),
+            ("Patient", s("_has:Condition:patient:_content=%22gambling+debts%22"), 5),
+        ],
+    );
+    // Of those who are tied also what is labelled, and of nobody else.
+    check(
+        &server,
+        "field-clinician",
+        &[
+            ("Condition", s("_content=%22gambling+debts%22"), 12),
+            ("Condition", s("_content=%22debts+5+times%22"), 4),
         ],
     );
     assert_eq!(server.count("privacy-officer", "Condition", "_content=gambling"), 15);
     for role in ["billing", "front-desk"] {
-        assert_eq!(server.search(role, "Condition", "_content=gambling").status, 403, "{role}");
+        for words in ["gambling", "gamb*", "%22gambling+debts%22"] {
+            let refused = server.search(role, "Condition", &format!("_content={words}"));
+            assert_eq!(refused.status, 403, "{role} {words}");
+        }
     }
     for query in ["Condition?_content=gambling", "Condition?_text=naive"] {
         let _ = server.get("physician", query).expect(400);
@@ -515,4 +538,69 @@ fn references_are_found_in_every_form_and_through_hierarchies() {
             ("DocumentReference", s("contenttype:below=text/xml"), 2),
         ],
     );
+}
+
+#[test]
+fn a_chain_into_what_is_contained_sees_what_its_container_shows_and_no_more() {
+    let world = clinic();
+    let server = world.serve();
+    let procedure = |name: &str, p: &fixture::Person, label: Option<&str>, value: u32| {
+        let mut r = json!({"resourceType": "Procedure", "id": name, "status": "completed",
+            "code": {"text": "x"}, "subject": {"reference": format!("Patient/{}", p.id)},
+            "reasonReference": [{"reference": "#o"}],
+            "contained": [{"resourceType": "Observation", "id": "o", "status": "final",
+                "code": {"coding": [{"system": "http://loinc.org", "code": "2345-7"}]},
+                "valueQuantity": {"value": value, "unit": "mg/dL",
+                    "system": "http://unitsofmeasure.org", "code": "mg/dL"}}]});
+        if let Some(label) = label {
+            r["meta"] = json!({"security": [{"code": label,
+                "system": "http://terminology.hl7.org/CodeSystem/v3-ActCode"}]});
+        }
+        let _ = server.put("import-client", &r).expect(201);
+    };
+    procedure("c-tied", BY_TEAM, None, 90);
+    procedure("c-untied", UNTIED, None, 95);
+    procedure("c-hidden", UNTIED, Some("HIV"), 99);
+    let by = |chain: &str| format!("reason-reference:Observation.{chain}");
+    let found = |role: &str, query: &str| {
+        let answer = server.search(role, "Procedure", query).expect(200);
+        let mut ids = answer.ids("match");
+        ids.sort();
+        assert_eq!(server.count(role, "Procedure", query), ids.len() as u64, "{role} {query}");
+        ids
+    };
+    for (role, all) in [
+        ("physician", &["c-tied", "c-untied"][..]),
+        ("field-clinician", &["c-tied"]),
+        ("privacy-officer", &["c-hidden", "c-tied", "c-untied"]),
+    ] {
+        assert_eq!(found(role, &by("code=2345-7")), all, "{role}");
+        let over: Vec<&str> = all.iter().copied().filter(|id| *id != "c-tied").collect();
+        assert_eq!(found(role, &by("value-quantity=gt92")), over, "{role}");
+        let about = format!("{}&patient=Patient/{}", by("code=2345-7"), BY_TEAM.id);
+        assert_eq!(found(role, &about), ["c-tied"], "{role}");
+        assert_eq!(found(role, &by("code=2345-8")), [""; 0], "{role}");
+        // Nobody finds it alone, nor is it included.
+        assert_eq!(server.count(role, "Observation", "code=2345-7"), 0, "{role}");
+        let with = server.search(role, "Procedure", "_include=Procedure:reason-reference");
+        assert_eq!(with.expect(200).ids("include"), [""; 0], "{role}");
+    }
+    // Whoever never sees results never asks by them.
+    let refused = server.search("billing", "Procedure", &by("value-quantity=gt92"));
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    // It changes with its container, and goes with it.
+    procedure_changes(&server, &by("code=2345-7"));
+    let _ = server.stop();
+    assert_eq!(world.ok(&["index", "check"])["findings"], json!([]));
+}
+
+fn procedure_changes(server: &Server, query: &str) {
+    let mut r = server.get("privacy-officer", "Procedure/c-tied").expect(200).json();
+    r["contained"][0]["code"]["coding"][0]["code"] = json!("2339-0");
+    let _ = server.put("import-client", &r).expect(200);
+    assert_eq!(server.count("physician", "Procedure", query), 1);
+    let changed = query.replace("2345-7", "2339-0");
+    assert_eq!(server.count("physician", "Procedure", &changed), 1);
+    let _ = server.delete("interface-engine", "Procedure/c-tied").expect(204);
+    assert_eq!(server.count("physician", "Procedure", &changed), 0);
 }

@@ -13,6 +13,7 @@ pub(crate) mod sort;
 pub(crate) mod text;
 pub(crate) mod time;
 pub(crate) mod value;
+pub(crate) mod words;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::OnceLock;

@@ -111,6 +111,11 @@ const EXPORTING: Scenario = Scenario {
     before: &[Make, Open, Put("a", 1), Put("b", 2), Search],
     body: &[Export, CancelExport],
 };
+const RELABELLING: Scenario = Scenario {
+    name: "lists of codes that change",
+    before: &[Make, Open, Subscribe, Put("a", 1), Put("a", 2), Put("b", 3), Search],
+    body: &[Relabel(1), Tell, Put("c", 4), Search, Relabel(0), Read("a"), Search],
+};
 const ROLLED_BACK: Scenario = Scenario {
     name: "a checkpoint that the log does not know",
     before: &[
@@ -152,6 +157,7 @@ const ALL: &[&Scenario] = &[
     &RESTORING,
     &INDEXING,
     &EXPORTING,
+    &RELABELLING,
     &ROLLED_BACK,
     &TELLING,
     &SUBSCRIBING,
@@ -360,6 +366,11 @@ fn an_owner_who_lost_the_role_is_told_nothing_more() {
         stage.run(op).unwrap();
     }
     assert_eq!((stage.standing().as_str(), stage.model.heard.len()), ("active", 2));
+}
+
+#[test]
+fn relabelling_fails_at_every_step_both_ways() {
+    drive(&RELABELLING);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod asking;
 mod jobs;
+mod labels;
 mod sessions;
 mod subscriber;
 mod tickets;
@@ -114,6 +115,9 @@ pub(crate) enum Op {
     Export,
     /// Every export is ended, and its files are destroyed.
     CancelExport,
+    /// A start with other lists of codes: those that come with the program (0), or with
+    /// what the patients and the subscription of the stage bear beside them (1).
+    Relabel(u8),
 }
 
 /// What a record is known to be.
@@ -135,6 +139,8 @@ pub(crate) struct Model {
     content: BTreeMap<&'static str, BTreeSet<Is>>,
     accounts: BTreeMap<&'static str, bool>,
     rolled_back: bool,
+    /// The lists of the last start.
+    lists: u8,
     subscribed: bool,
     /// What the subscriber was told: events by number. It outlives every crash.
     pub(crate) heard: BTreeMap<u64, String>,
@@ -303,7 +309,7 @@ impl Stage {
             PolicySet::shipped().unwrap(),
             self.clock(),
             Arc::clone(&self.rng),
-            Settings::default(),
+            Settings { labeller: Some(Arc::new(self.labeller())), ..Settings::default() },
         );
         engine.set_endpoint_hosts(&["hooks.example".to_owned()]);
         // As `phial serve` starts: recovery before anything is served.
@@ -311,6 +317,7 @@ impl Stage {
             let mut caller = self.caller("operator");
             caller.subject_mut().tenant = tenant.vessel.tenant().clone();
             self.wait(async { engine.recover(&tenant, &caller).await }).map_err(said)?;
+            self.wait(async { engine.relabel(&tenant, &caller).await }).map_err(said)?;
             if tenant.vessel.has_fresh_index() {
                 self.wait(async { engine.sweep(&tenant, &caller).await }).map_err(said)?;
             }
@@ -331,7 +338,9 @@ impl Stage {
 
     fn put(&self, name: &str, value: u32) -> Result<(), Failure> {
         let text = format!(
-            r#"{{"resourceType":"Patient","id":"{name}","gender":"other","multipleBirthInteger":{value}}}"#
+            r#"{{"resourceType":"Patient","id":"{name}","gender":"other","maritalStatus":{{"coding":[{{"system":"{}","code":"{}"}}]}},"multipleBirthInteger":{value}}}"#,
+            labels::SYSTEM,
+            labels::CODE
         );
         let doc = Doc::parse(text.as_bytes(), &Limits::default()).unwrap();
         let engine = &self.live.as_ref().unwrap().engine;
@@ -467,6 +476,7 @@ impl Stage {
                 let may = self.model.content.entry(name).or_insert([Is::Absent].into());
                 may.insert(Is::Value(value));
             }
+            Op::Relabel(lists) => self.model.lists = lists,
             _ => {}
         }
     }
@@ -613,6 +623,7 @@ impl Stage {
                 self.model.rolled_back = true;
                 Ok(())
             }
+            Op::Relabel(_) => self.open(),
             Op::Export => self.export(),
             Op::CancelExport => self.cancel_export(),
             Op::DamageIndex => {
@@ -730,6 +741,8 @@ impl Stage {
             assert!(now == *active || !now, "{why}: {name}");
         }
         self.all_was_told(why);
+        self.labels_are_those_of_the_lists(why);
+        self.walks_agree(why);
         self.vessel(|v| {
             let mut rows = Vec::new();
             v.records()

@@ -158,6 +158,10 @@ impl Planner<'_> {
                     Modifier::Ends => Test::Ends(fold(text)),
                     _ => Test::Prefix(fold(text)),
                 }),
+                Operand::Phrase(text) => {
+                    let words: Vec<Box<str>> = text.split(' ').map(Into::into).collect();
+                    out.tests.push(Test::Phrase(words.into()));
+                }
                 Operand::Date { prefix, low, high } => {
                     out.unequal |= *prefix == Prefix::Ne;
                     out.tests.push(Test::Date { prefix: *prefix, low: *low, high: *high });

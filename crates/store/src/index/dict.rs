@@ -42,6 +42,12 @@ pub(super) enum Kind {
     Later = 12,
     /// A range of numbers.
     Range = 13,
+    /// For how long a reference holds.
+    Held = 14,
+    /// The order of words.
+    Order = 15,
+    /// What a reference leads to within the same record.
+    Inner = 16,
 }
 
 impl Kind {
@@ -61,8 +67,19 @@ impl Kind {
             11 => Kind::Typed,
             12 => Kind::Later,
             13 => Kind::Range,
+            14 => Kind::Held,
+            15 => Kind::Order,
+            16 => Kind::Inner,
             _ => return None,
         })
+    }
+
+    /// Whether its values stand beside those that are the parameter's.
+    pub(super) const fn beside(self) -> bool {
+        matches!(
+            self,
+            Kind::Said | Kind::Typed | Kind::Later | Kind::Held | Kind::Order | Kind::Inner
+        )
     }
 
     /// Whether its values are in lists.

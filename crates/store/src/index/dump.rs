@@ -10,7 +10,7 @@ use super::list::{self, ABOUT, Which, facet_term};
 use super::stored::{read_body, res_text, term_text};
 use super::values::Val;
 use super::write::members;
-use super::{Index, amount, db, span, tally, text, timeline, unusable};
+use super::{Index, amount, db, inner, span, tally, text, timeline, unusable};
 use crate::error::Error;
 
 struct Dumper<'a> {
@@ -55,6 +55,10 @@ impl Dumper<'_> {
     fn term(&self, kind: Kind, term: i64) -> Result<String, Error> {
         if kind == Kind::Ref {
             return self.res(term);
+        }
+        if kind == Kind::Inner {
+            // The number of a type.
+            return Ok(term.to_string());
         }
         let code = term_text(self.conn, term)?;
         let system: String = match term >> 32 {
@@ -113,6 +117,29 @@ impl Dumper<'_> {
                             told.push(some.join(" or "));
                         }
                         format!("{}={told:?}", self.pcode(*pcode)?)
+                    }
+                    Val::Held { pcode, who, low, high } => {
+                        format!("{}={} {low} {high}", self.pcode(*pcode)?, self.res(*who)?)
+                    }
+                    Val::Inner { pcode, ty, values } => {
+                        // A term shows its kind only; its bytes say all of it.
+                        let mut bytes = Vec::new();
+                        inner::put(values, &mut bytes);
+                        let digest = hex::encode(phial_crypto::sha256(&bytes));
+                        format!("{}={ty} {digest}", self.pcode(*pcode)?)
+                    }
+                    Val::Order { pcode, at } => {
+                        let mut told = Vec::with_capacity(at.len());
+                        for at in at {
+                            told.push(match usize::from(*at).checked_sub(1) {
+                                None => "/",
+                                Some(at) => match v.vals.get(at) {
+                                    Some(Val::Str { text, .. }) => &**text,
+                                    _ => return Err(Error::Unusable),
+                                },
+                            });
+                        }
+                        format!("{}={}", self.pcode(*pcode)?, told.join(" "))
                     }
                     other => self.val(other)?,
                 });

@@ -24,7 +24,7 @@ use rusqlite::OptionalExtension;
 use super::db;
 use super::dict::Kind;
 use super::plan::{MANY_TARGETS, Plan, Planner, Scan, What, plan};
-use super::predicate::{Pred, Test, Version, covers_all};
+use super::predicate::{Pred, Test, Version, covers_all, leads_within};
 use super::search::{Run, Searcher};
 use super::stored::{fetch, fetch_head, resource};
 use super::values::Val;
@@ -50,6 +50,8 @@ pub(super) enum Tree {
     Leads {
         param: ParamId,
         to: Vec<(ResourceType, Tree)>,
+        /// The same of contained resources.
+        within: Vec<(ResourceType, Criterion)>,
         /// What was found of records, by number and type.
         known: RefCell<HashMap<i64, Told>>,
     },
@@ -211,13 +213,16 @@ impl Run<'_> {
                     targets.extend(found);
                 }
                 patients.sort_unstable();
-                let tests = if targets.len() > MANY_TARGETS {
+                let mut tests = if targets.len() > MANY_TARGETS {
                     vec![Test::Refs(Rc::new(targets))]
                 } else {
                     let mut all: Vec<i64> = targets.into_iter().collect();
                     all.sort_unstable();
                     all.into_iter().map(|target| Test::Ref { target }).collect()
                 };
+                if self.leads_within(ty, *by) {
+                    tests.push(Test::Inner(to.clone().into()));
+                }
                 let params = vec![by.number()];
                 Ok((Pred::Has { params, tests, need: ClassSet::NONE }, patients))
             }
@@ -228,6 +233,12 @@ impl Run<'_> {
                 Ok((Pred::Tree(Rc::new(self.tree(ty, criterion)?)), Vec::new()))
             }
         }
+    }
+
+    /// Whether a reference of the parameter leads to what is contained, in any record.
+    fn leads_within(&self, ty: ResourceType, by: ParamId) -> bool {
+        let pcodes = self.names.of_param(ty.number(), by.number()).iter();
+        pcodes.copied().any(|p| self.names.pcode(p).is_some_and(|p| p.kind == Kind::Inner))
     }
 
     /// Calls `each` with every version of the type that satisfies the criterion, as far as
@@ -424,6 +435,7 @@ impl Run<'_> {
                     .iter()
                     .map(|(ty, c)| Ok((*ty, self.tree(*ty, c)?)))
                     .collect::<Result<_, Error>>()?,
+                within: if self.leads_within(ty, *by) { to.clone() } else { Vec::new() },
                 known: RefCell::default(),
             },
             // Who refers to it is found from there: what is out of sight is absent.
@@ -455,7 +467,7 @@ impl Run<'_> {
                     if sure { Told::No } else { Told::Unknown }
                 }
             }
-            Tree::Leads { param, to, known } => {
+            Tree::Leads { param, to, within, known } => {
                 let ty = ResourceType::from_number(v.ty).ok_or(Error::Unusable)?;
                 let sure = covers_all(v, &[param.number()], param.classes(ty), mask, &self.names);
                 let mut told = if sure { Told::No } else { Told::Unknown };
@@ -474,6 +486,17 @@ impl Run<'_> {
                         Told::Unknown => told = Told::Unknown,
                         Told::No => {}
                     }
+                }
+                for val in v.vals.iter().filter(|_| !within.is_empty()) {
+                    let Some(p) = self.names.pcode(val.pcode()) else { continue };
+                    if p.kind != Kind::Inner || !p.params.contains(&param.number()) {
+                        continue;
+                    }
+                    if mask.has(p.class) && leads_within(val, within, mask) {
+                        return Ok(Told::Yes);
+                    }
+                    // Some of what may be asked can't be told of it: no is not sure.
+                    told = Told::Unknown;
                 }
                 told
             }

@@ -185,6 +185,8 @@ impl Planner<'_> {
         // What is another value can stand anywhere; so do references to very many.
         let anywhere = tests.iter().any(|t| match t {
             Test::Other(..) => true,
+            // The words themselves, which are asked for beside it, are the way to it.
+            Test::Phrase(_) => true,
             Test::Refs(all) => columns.is_some() || all.len() > MOST_TARGETS,
             _ => false,
         });
@@ -283,10 +285,27 @@ impl Planner<'_> {
                             }),
                         }
                     }
+                    Test::Inner(to) if kind == Kind::Inner => {
+                        for (of, _) in to.iter() {
+                            let term = i64::from(of.number());
+                            let post = |patient| Scan {
+                                what: What::Post { pcode, low: term, high: term, patient },
+                                by: None,
+                            };
+                            match columns {
+                                Some(columns) => {
+                                    scans.extend(columns.iter().map(|c| post(Some(*c))));
+                                }
+                                None => scans.push(post(None)),
+                            }
+                        }
+                    }
                     Test::Term { .. }
+                    | Test::Inner(_)
                     | Test::Terms { .. }
                     | Test::Ref { .. }
                     | Test::Refs(_)
+                    | Test::Phrase(_)
                     | Test::Other(..) => {}
                     // These know no patient: no use within one.
                     _ if columns.is_some() => return None,

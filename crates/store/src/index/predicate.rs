@@ -8,12 +8,14 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use phial_base::ClassSet;
+use phial_fhir::ResourceType;
 use phial_fhir::search::{
-    ParamId, Prefix, UCUM, date_matches, fold, number_matches, range_matches, unit_matches,
-    unit_ratio,
+    Criterion, ParamId, Prefix, UCUM, date_matches, fold, number_matches, range_matches,
+    unit_matches, unit_ratio,
 };
 
 use super::dict::{Kind, Names, Tag, faceted};
+use super::inner;
 use super::links::Tree;
 use super::values::{NO_DATE, ODD_DATE, SPANS, Val};
 use super::write::primary_date;
@@ -106,6 +108,11 @@ pub(super) enum Test {
     Whole(String),
     /// The folded text ends so.
     Ends(String),
+    /// These words stand one after the other in one text. Asked of a whole version.
+    Phrase(Rc<[Box<str>]>),
+    /// It leads to a contained resource of one of the types that satisfies the type's
+    /// criterion. Asked of a whole version.
+    Inner(Rc<[(ResourceType, Criterion)]>),
     /// A value of this sort that satisfies none of these.
     Other(Sort, Vec<Test>),
     Date {
@@ -326,10 +333,9 @@ impl Pred {
             Pred::Missing { param, missing, need } => {
                 // What stands beside a value is none: a code in words alone is missing.
                 let of = |val: &Val| {
-                    names.pcode(val.pcode()).is_some_and(|p| {
-                        p.params.contains(param)
-                            && !matches!(p.kind, Kind::Said | Kind::Typed | Kind::Later)
-                    })
+                    names
+                        .pcode(val.pcode())
+                        .is_some_and(|p| p.params.contains(param) && !p.kind.beside())
                 };
                 covers_all(v, &[*param], *need, mask, names) && v.vals.iter().any(of) != *missing
             }
@@ -429,7 +435,32 @@ fn any(v: &Version, params: &[u16], tests: &[Test], mask: ClassSet, names: &Name
         names.pcode(val.pcode()).is_some_and(|p| {
             mask.has(p.class)
                 && p.params.iter().any(|q| params.contains(q))
-                && tests.iter().any(|t| t.matches(val, p.kind, v.patient))
+                && tests.iter().any(|t| match t {
+                    Test::Phrase(words) => in_order(v, val, words),
+                    Test::Inner(to) => leads_within(val, to, mask),
+                    t => t.matches(val, p.kind, v.patient),
+                })
         })
     })
+}
+
+/// Whether what `val` leads to within the record is of one of the types and satisfies that
+/// type's criterion, as far as it is in sight.
+pub(super) fn leads_within(val: &Val, to: &[(ResourceType, Criterion)], mask: ClassSet) -> bool {
+    let Val::Inner { ty, values, .. } = val else { return false };
+    let mut of_type = to.iter().filter(|(of, _)| of.number() == *ty);
+    of_type.any(|(of, that)| inner::holds(that, *of, values, mask))
+}
+
+/// Whether the words stand one after the other in what `val` says of the order of words.
+fn in_order(v: &Version, val: &Val, words: &[Box<str>]) -> bool {
+    let Val::Order { at, .. } = val else { return false };
+    let is = |place: &u16, word: &str| {
+        let place = usize::from(*place).checked_sub(1);
+        place
+            .and_then(|p| v.vals.get(p))
+            .is_some_and(|val| matches!(val, Val::Str { text, .. } if **text == *word))
+    };
+    !words.is_empty()
+        && at.windows(words.len()).any(|some| some.iter().zip(words).all(|(p, w)| is(p, w)))
 }

@@ -1,7 +1,8 @@
 //! How a viewer is tied to patients, read off the current records themselves: care
 //! teams, encounters, appointments, general practitioner, a role at the managing
-//! organization, being the patient. Ended, cancelled and mistaken records tie nobody, and
-//! a record ties from and until its own time says: a care team during its period, an
+//! organization, being the patient. Ended, cancelled and mistaken records tie nobody, nor
+//! does a care team that is proposed or suspended, and a record ties from and until its own
+//! time says: a care team during its period and its participant's within it, an
 //! encounter from a week before it until three years after it (for as long CPT speaks of an
 //! established patient), an appointment from when it is booked until 90 days after it.
 //! Without a time it ties until it ends.
@@ -91,7 +92,7 @@ fn sources() -> &'static Sources {
             Relationship::CareTeam,
             &["participant"],
             &["patient", "subject"],
-            &["inactive", "entered-in-error"],
+            &["proposed", "suspended", "inactive", "entered-in-error"],
             (0, 0),
         );
         add(
@@ -373,9 +374,11 @@ impl Reading<'_> {
                     if source.status.is_some_and(|s| self.has_code(&v, s, &ended)) {
                         return Ok(());
                     }
-                    let span = self.span(&v, source);
+                    let spans = within(self.span(&v, source), held(&v, *face));
                     for p in self.named(&v, &source.whom)? {
-                        out.tie(p, source.tie, span);
+                        for span in &spans {
+                            out.tie(p, source.tie, *span);
+                        }
                     }
                     Ok(())
                 })?;
@@ -393,6 +396,26 @@ impl Reading<'_> {
         out.rests_on.extend(organizations);
         Ok(())
     }
+}
+
+/// For how long a version's references to `face` hold; `None` when it does not say of any
+/// reference.
+fn held(v: &Version, face: i64) -> Option<Vec<Span>> {
+    let all = || {
+        v.vals.iter().filter_map(|val| match val {
+            Val::Held { who, low, high, .. } => Some((*who, (*low, *high))),
+            _ => None,
+        })
+    };
+    all().next()?;
+    Some(all().filter(|(who, _)| *who == face).map(|(_, span)| span).collect())
+}
+
+/// The spans as far as they lie within the record's own.
+fn within(whole: Span, spans: Option<Vec<Span>>) -> Vec<Span> {
+    let Some(spans) = spans else { return vec![whole] };
+    let cut = |(low, high): Span| (low.max(whole.0), high.min(whole.1));
+    spans.into_iter().map(cut).filter(|(low, high)| low <= high).collect()
 }
 
 /// The patients whom the viewer itself names, and how.

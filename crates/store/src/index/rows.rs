@@ -61,7 +61,12 @@ impl Rows {
                     let list = List { pcode: *pcode, term: *term, patient: h.patient };
                     self.lists.push((list, entry));
                 }
-                Val::Own { .. } | Val::Parts { .. } => {}
+                Val::Own { .. } | Val::Parts { .. } | Val::Held { .. } | Val::Order { .. } => {}
+                Val::Inner { pcode, ty, .. } => {
+                    let term = i64::from(*ty);
+                    let list = List { pcode: *pcode, term, patient: h.patient };
+                    self.lists.push((list, entry));
+                }
                 Val::Str { pcode, text } => {
                     self.text.push((*pcode, text::stored(&fold(text)).to_owned(), h.seq));
                 }

@@ -365,8 +365,8 @@ impl Searcher<'_, '_> {
                 let whole = self.run.names.pcode(*pcode).is_some_and(|p| p.kind == Kind::Str);
                 whole.then(|| RankVal::text(fold(text), down))
             }
-            // No query sorts by a composite.
-            Val::Parts { .. } => None,
+            // No query sorts by a composite, nor by what stands beside a value.
+            Val::Parts { .. } | Val::Held { .. } | Val::Order { .. } | Val::Inner { .. } => None,
             Val::Own { .. } => Some(RankVal::text(ref_text(conn, patient)?, down)),
             Val::Post { pcode, term } => {
                 let text = match self.run.names.pcode(*pcode).map(|p| p.kind) {

@@ -2,8 +2,9 @@
 //! a `version` row carries them: what residual filters, sort keys, includes and
 //! deletions read. Numbers in it mean something only inside one index file.
 
-use phial_fhir::search::UCUM;
+use phial_fhir::search::{InnerValues, UCUM};
 
+use super::inner;
 use super::pack::{pack_uuid, unzig, uuid_text, zig};
 use crate::error::Error;
 
@@ -55,6 +56,14 @@ pub(super) enum Val {
     /// Of a composite, no row: for each component, where its values stand among those of
     /// the version.
     Parts { pcode: u32, parts: Box<[Box<[u16]>]> },
+    /// No row: from when until when the version's reference to this resource holds.
+    Held { pcode: u32, who: i64, low: i64, high: i64 },
+    /// Of words, no row: for each in its order its place among the values of the version,
+    /// from 1; 0 where a text ends.
+    Order { pcode: u32, at: Box<[u16]> },
+    /// What a reference leads to within the record, of this type: an entry of the list of
+    /// such. Its values are written out, since no row uses them.
+    Inner { pcode: u32, ty: u8, values: InnerValues },
 }
 
 /// The unit of a quantity. Written out: a number would need a dictionary that keeps
@@ -75,7 +84,10 @@ impl Val {
             | Val::Date { pcode, .. }
             | Val::Num { pcode, .. }
             | Val::Range { pcode, .. }
-            | Val::Parts { pcode, .. } => *pcode,
+            | Val::Parts { pcode, .. }
+            | Val::Held { pcode, .. }
+            | Val::Order { pcode, .. }
+            | Val::Inner { pcode, .. } => *pcode,
         }
     }
 }
@@ -97,7 +109,7 @@ pub(super) fn put_text(out: &mut Vec<u8>, s: &str) {
     out.extend_from_slice(s.as_bytes());
 }
 
-fn put_optional(out: &mut Vec<u8>, s: Option<&str>) {
+pub(super) fn put_optional(out: &mut Vec<u8>, s: Option<&str>) {
     match s {
         None => put_uint(out, 0),
         Some(s) => {
@@ -139,7 +151,7 @@ impl<'a> Cursor<'a> {
         std::str::from_utf8(self.bytes(n)?).ok()
     }
 
-    fn optional(&mut self) -> Option<Option<&'a str>> {
+    pub(super) fn optional(&mut self) -> Option<Option<&'a str>> {
         let n = usize::try_from(self.uint()?).ok()?;
         match n.checked_sub(1) {
             None => Some(None),
@@ -158,6 +170,9 @@ const RARE_NUMBER: u8 = 1;
 const RARE_QUANTITY: u8 = 2;
 const RARE_PARTS: u8 = 3;
 const RARE_RANGE: u8 = 4;
+const RARE_HELD: u8 = 5;
+const RARE_ORDER: u8 = 6;
+const RARE_INNER: u8 = 7;
 
 /// The number as scale and digits, where these give it back to the bit.
 fn decimal(value: f64) -> Option<(u64, i64)> {
@@ -376,6 +391,27 @@ pub(super) fn encode(vals: &[Val], primary: Option<(i64, i64)>, out: &mut Vec<u8
                     }
                 }
             }
+            Val::Held { who, low, high, .. } => {
+                put_uint(out, head(4));
+                out.push(RARE_HELD);
+                put_int(out, *who);
+                put_int(out, *low);
+                put_int(out, *high);
+            }
+            Val::Inner { ty, values, .. } => {
+                put_uint(out, head(4));
+                out.push(RARE_INNER);
+                out.push(*ty);
+                inner::put(values, out);
+            }
+            Val::Order { at, .. } => {
+                put_uint(out, head(4));
+                out.push(RARE_ORDER);
+                put_uint(out, at.len() as u64);
+                for at in at {
+                    put_uint(out, u64::from(*at));
+                }
+            }
         }
     }
 }
@@ -455,6 +491,18 @@ fn rare(c: &mut Cursor<'_>, pcode: u32) -> Option<Val> {
             }
             Val::Parts { pcode, parts: parts.into_boxed_slice() }
         }
+        [RARE_HELD] => Val::Held { pcode, who: c.int()?, low: c.int()?, high: c.int()? },
+        [RARE_INNER] => {
+            let [ty] = *c.bytes(1)? else { return None };
+            Val::Inner { pcode, ty, values: inner::values(c)? }
+        }
+        [RARE_ORDER] => {
+            let mut at = Vec::new();
+            for _ in 0..c.uint()? {
+                at.push(u16::try_from(c.uint()?).ok()?);
+            }
+            Val::Order { pcode, at: at.into_boxed_slice() }
+        }
         _ => return None,
     })
 }
@@ -519,6 +567,8 @@ mod tests {
             Val::Num { pcode: 4, value: 120.5, unit: of("{odd}", Some("{odd}")) },
             Val::Num { pcode: 4, value: 120.5, unit: of("{odd}", None) },
             Val::Parts { pcode: 9, parts: [[0, 300].into(), [7].into()].into() },
+            Val::Held { pcode: 11, who: 1 << 40, low: i64::MIN, high: 1_500_000 },
+            Val::Order { pcode: 12, at: [1, 2, 0, 300, 1].into() },
         ];
         let mut out = Vec::new();
         let primary = Some((-86_400_000_000, 0));

@@ -50,6 +50,8 @@ enum Value<'a> {
     Num(u64, Option<Parts<'a>>),
     Later(&'a str),
     Range(u64, u64, Parts<'a>),
+    /// The number of a resource, and from when until when a reference to it holds.
+    Held(i64, i64, i64),
 }
 
 /// System, code and text of a unit.
@@ -68,6 +70,7 @@ impl Value<'_> {
             Value::Num(..) => Kind::Num,
             Value::Later(_) => Kind::Later,
             Value::Range(..) => Kind::Range,
+            Value::Held(..) => Kind::Held,
         }
     }
 }
@@ -97,7 +100,7 @@ pub(super) struct Writer {
 
 pub(super) struct State {
     pub(super) names: Names,
-    names_changed: bool,
+    pub(super) names_changed: bool,
     next_res: i64,
     next_set: i64,
     res: TwoGenerations<Box<[u8]>, i64>,
@@ -301,7 +304,15 @@ impl State {
             }
             Term::Later { text } => Value::Later(text),
             // No JSON number is infinite.
-            Term::Number { .. } | Term::Quantity { .. } | Term::Parts { .. } => return Ok(None),
+            Term::Number { .. }
+            | Term::Quantity { .. }
+            | Term::Parts { .. }
+            | Term::Inner { .. }
+            | Term::Order { .. } => return Ok(None),
+            Term::Held { target, id, low, high } => {
+                let (num, _) = self.resource(tx, target.number(), id)?;
+                Value::Held(num, *low, *high)
+            }
             Term::Ref { target: Some(ty), id: Some(id), .. } => {
                 let (num, _) = self.resource(tx, ty.number(), id)?;
                 if patients == [num] { Value::Own } else { Value::Post(Kind::Ref, num) }
@@ -368,6 +379,8 @@ impl State {
         vals.sort_by_key(Val::pcode);
         let facet = self.facet(tx, rec.ty.number(), &mut vals)?;
         self.parts(tx, rec, patients, &mut vals)?;
+        self.order(tx, rec, &mut vals)?;
+        self.inner(tx, rec, &mut vals)?;
         Ok(Gathered { vals, own, facet })
     }
 
@@ -440,20 +453,8 @@ impl State {
         loose.dedup();
         for group in loose.chunk_by(|a, b| a.0 == b.0 && a.1 == b.1) {
             let Some((class, places, _)) = group.first() else { continue };
-            let head = [u16::from(rec.ty.number()), Kind::Parts as u16, *class as u16];
             let all: Vec<u16> = group.iter().map(|g| g.2).collect();
-            let whole = [&head[..], &all].concat();
-            let sets = match self.names.intern_pcode(tx, &whole, &mut self.names_changed)? {
-                Some(pcode) => vec![pcode],
-                None => {
-                    let mut sets = Vec::new();
-                    for param in &all {
-                        let key = [&head[..], &[*param]].concat();
-                        sets.extend(self.names.intern_pcode(tx, &key, &mut self.names_changed)?);
-                    }
-                    sets
-                }
-            };
+            let sets = self.pcodes(tx, (rec.ty.number(), Kind::Parts, *class), &all)?;
             vals.extend(sets.into_iter().map(|pcode| Val::Parts { pcode, parts: places.clone() }));
         }
         Ok(())
@@ -614,6 +615,7 @@ fn val(value: &Value<'_>, pcode: u32) -> Val {
         Value::Own => Val::Own { pcode },
         Value::Str(text) => Val::Str { pcode, text: text.into() },
         Value::Date(low, high) => Val::Date { pcode, low, high },
+        Value::Held(who, low, high) => Val::Held { pcode, who, low, high },
         Value::Num(bits, of) => Val::Num { pcode, value: f64::from_bits(bits), unit: of.map(unit) },
     }
 }

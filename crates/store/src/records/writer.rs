@@ -18,7 +18,9 @@ use phial_base::{RowId, Seq, Version};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
-use super::{NewRow, Place, Readers, Removal, SCHEMA, head_of, of_row, place_of, seq_to_sql};
+use super::{
+    NewBytes, NewRow, Place, Readers, Removal, SCHEMA, head_of, of_row, place_of, seq_to_sql,
+};
 use crate::durable;
 use crate::error::Error;
 use crate::open::{Db, Options, open_store};
@@ -58,6 +60,7 @@ pub(super) enum Deletion {
 pub(super) enum Job {
     Append { rows: Vec<NewRow>, answer: Answer<Vec<Seq>> },
     Delete { what: Deletion, answer: Answer<Removal> },
+    Replace { rows: Vec<NewBytes>, answer: Answer<Vec<Seq>> },
     Settle { answer: Answer<()> },
 }
 
@@ -101,6 +104,7 @@ impl Writer {
             }
             match next {
                 Some(Job::Delete { what, answer }) => answer.give(self.delete(&what)),
+                Some(Job::Replace { rows, answer }) => answer.give(self.replace(&rows)),
                 Some(Job::Settle { answer }) => answer.give(self.settle()),
                 Some(Job::Append { .. }) | None => {}
             }
@@ -173,6 +177,10 @@ impl Writer {
         let scrubbed =
             self.ready().and_then(|db| durable::scrub(Step::RecordsScrub, db)).unwrap_or(false);
         Ok(Removal { removed, scrubbed })
+    }
+
+    fn replace(&mut self, rows: &[NewBytes]) -> Result<Vec<Seq>, Error> {
+        self.commit(Step::RecordsReplace, |tx| replace(tx, rows))
     }
 
     fn settle(&mut self) -> Result<(), Error> {
@@ -253,6 +261,31 @@ fn append_batch(
         seqs.push(Seq(last.unsigned_abs()));
     }
     Ok(Ok(seqs))
+}
+
+/// Replaces all of them; the error of one leaves all as they were.
+fn replace(conn: &Connection, rows: &[NewBytes]) -> Result<Vec<Seq>, Error> {
+    let mut stored = conn.prepare_cached(concat!(
+        "SELECT seq, blob FROM record WHERE ",
+        of_row!(),
+        " AND version=?2"
+    ))?;
+    let mut update = conn.prepare_cached("UPDATE record SET blob=?2 WHERE seq=?1")?;
+    let mut seqs = Vec::with_capacity(rows.len());
+    for new in rows {
+        let found = stored
+            .query_row(params![new.row.0, new.version.0], |r| {
+                let hash = phial_crypto::content_hash(r.get_ref(1)?.as_blob()?);
+                Ok((r.get::<_, i64>(0)?, hash))
+            })
+            .optional()?;
+        let Some((seq, _)) = found.filter(|(_, hash)| *hash == new.instead_of) else {
+            return Err(Error::Conflict { row: new.row });
+        };
+        update.execute(params![seq, new.blob])?;
+        seqs.push(Seq(seq.unsigned_abs()));
+    }
+    Ok(seqs)
 }
 
 fn delete(conn: &Connection, what: &Deletion) -> Result<Vec<Place>, Error> {

@@ -10,21 +10,21 @@ use super::{Unopened, Vessel, lock};
 use crate::error::Error;
 
 /// Not known yet.
-const UNKNOWN: u8 = u8::MAX;
+pub(super) const UNKNOWN: u8 = u8::MAX;
 /// There is no version at this place any more.
-const GONE: u8 = u8::MAX - 1;
+pub(super) const GONE: u8 = u8::MAX - 1;
 
 /// The types of versions by their place in the log.
 #[derive(Default)]
 pub(super) struct Kinds(Vec<u8>);
 
 impl Kinds {
-    fn of(&self, seq: Seq) -> u8 {
+    pub(super) fn of(&self, seq: Seq) -> u8 {
         let at = usize::try_from(seq.0).unwrap_or(usize::MAX);
         self.0.get(at).copied().unwrap_or(UNKNOWN)
     }
 
-    fn set(&mut self, seq: Seq, kind: u8) {
+    pub(super) fn set(&mut self, seq: Seq, kind: u8) {
         let Ok(at) = usize::try_from(seq.0) else { return };
         if at >= self.0.len() {
             self.0.resize(at + 1, UNKNOWN);

@@ -494,6 +494,9 @@ impl Model<'_> {
                     Term::Parts { .. }
                     | Term::Said { .. }
                     | Term::Typed { .. }
+                    | Term::Held { .. }
+                    | Term::Inner { .. }
+                    | Term::Order { .. }
                     | Term::Later { .. } => None,
                 })
                 .collect(),

@@ -404,6 +404,9 @@ pub(crate) fn operand(d: &mut Dice, code: &str) -> Operand {
         | Term::Said { .. }
         | Term::Typed { .. }
         | Term::Range { .. }
+        | Term::Held { .. }
+        | Term::Inner { .. }
+        | Term::Order { .. }
         | Term::Later { .. } => {
             unreachable!("not made by `term`, or taken out above")
         }

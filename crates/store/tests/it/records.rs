@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 
 use phial_base::{Rng, RowId, SeededRng, Seq, Version};
-use phial_store::records::{NewRow, RecordLog};
+use phial_store::records::{NewBytes, NewRow, RecordLog};
 use phial_store::{Error, Fault, Options};
 
 fn log() -> (tempfile::TempDir, PathBuf, RecordLog) {
@@ -249,6 +249,46 @@ fn a_purge_leaves_no_bytes_and_no_number_is_used_twice() {
     let log = open(&path).unwrap();
     assert_eq!(log.head().unwrap(), Seq(202));
     assert_eq!(log.append_blocking(vec![new(200, 1)]).unwrap(), [Seq(203)]);
+    assert!(log.integrity().unwrap().is_empty());
+}
+
+#[test]
+fn other_bytes_take_a_versions_place_when_it_is_what_it_was_or_all_stay() {
+    let (_dir, path, log) = log();
+    log.append_blocking(vec![new(1, 1), new(2, 1), new(1, 2)]).unwrap();
+    let other = |n: u64, version: u32, instead_of: &[u8]| NewBytes {
+        row: row(n),
+        version: Version(version),
+        instead_of: phial_crypto::content_hash(instead_of),
+        blob: format!("other {n} {version}").into_bytes(),
+    };
+    let (first, second) = (new(1, 1).blob, new(2, 1).blob);
+    for bad in [
+        // Not what it was, no such version, no such row: each keeps the good one out, too.
+        other(2, 1, b"something else"),
+        other(2, 2, &second),
+        other(9, 1, &second),
+    ] {
+        let row = bad.row;
+        let failed = log.replace(vec![other(1, 1, &first), bad]);
+        assert!(matches!(failed, Err(Error::Conflict { row: r }) if r == row), "{failed:?}");
+        assert_eq!(
+            log.get_version(crate::records::row(1), Version(1)).unwrap().unwrap().blob,
+            first
+        );
+    }
+    let done = log.replace(vec![other(1, 1, &first), other(2, 1, &second)]).unwrap();
+    assert_eq!(done, [Seq(1), Seq(2)]);
+    let at = |n, version| log.get_version(row(n), Version(version)).unwrap().unwrap();
+    assert_eq!((at(1, 1).seq, at(1, 1).blob), (Seq(1), b"other 1 1".to_vec()));
+    assert_eq!((at(2, 1).seq, at(2, 1).blob), (Seq(2), b"other 2 1".to_vec()));
+    assert_eq!(at(1, 2).blob, new(1, 2).blob);
+    assert_eq!((log.head().unwrap(), log.count().unwrap()), (Seq(3), 3));
+    // A second time it is not what it was.
+    assert!(matches!(log.replace(vec![other(1, 1, &first)]), Err(Error::Conflict { .. })));
+    drop(log);
+    let log = open(&path).unwrap();
+    assert_eq!(log.get_version(row(1), Version(1)).unwrap().unwrap().blob, b"other 1 1");
     assert!(log.integrity().unwrap().is_empty());
 }
 

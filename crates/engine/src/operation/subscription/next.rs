@@ -6,6 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use phial_audit::{DetailKey, Entry, EventKind};
 use phial_base::{ClassSet, DataClass, LogicalId, Purpose, RowId, Seq, SubjectId, Version};
+use phial_fhir::definitions::ResourceType;
 use phial_fhir::issue::IssueCode;
 use phial_fhir::search::{Candidate, Query, extract_again, matches};
 use phial_fhir::subscription::{
@@ -418,14 +419,17 @@ impl Engine {
         most: usize,
     ) -> Result<(Seq, Vec<Event>, bool), Failure> {
         let failed = Self::store_failure(&ready.owner);
-        let changes = tenant.vessel.changes(ready.place.seen, STRIDE).map_err(&failed)?;
-        let done = changes.len() < STRIDE;
-        let mut seen = ready.place.seen;
+        let Asked { topic, filters, .. } = &ready.asked;
+        // Of other types not even the head is opened, once anybody knows which they are.
+        let wanted = |ty: ResourceType| {
+            topic.may_be(ty) && (filters.is_empty() || filters.iter().any(|q| q.ty == ty))
+        };
+        // A patient who was forgotten makes no event.
+        let most_now = (most.saturating_mul(2).max(16), STRIDE);
+        let stretch =
+            tenant.vessel.changes_of(ready.place.seen, most_now, &wanted).map_err(&failed)?;
         let mut events: Vec<Event> = Vec::new();
-        for (seq, found) in changes {
-            seen = seq;
-            // A patient who was forgotten makes no event.
-            let Some(found) = found else { continue };
+        for (seq, found) in stretch.found {
             let Some(change) = self.concerns(tenant, ready, &found)? else { continue };
             let last = events.last().map_or(ready.place.number, |e| e.number);
             events.push(Event {
@@ -436,10 +440,10 @@ impl Engine {
                 change,
             });
             if events.len() >= most {
-                return Ok((seen, events, false));
+                return Ok((seq, events, false));
             }
         }
-        Ok((seen, events, done))
+        Ok((stretch.seen, events, !stretch.more))
     }
 
     /// Whether a version is one that the owner is to be told of.

@@ -67,6 +67,26 @@ impl Tenant {
     }
 }
 
+impl Tenant {
+    /// What was kept for a version that nobody has taken up yet holds for the same version
+    /// sealed again. Both are kept: which of them the record log holds, a crash decides.
+    pub(crate) fn offer_again(
+        &self,
+        row: RowId,
+        version: Version,
+        was: &[u8; 32],
+        hash: &[u8; 32],
+    ) -> Result<(), StoreError> {
+        let mut held = self.subscriptions()?;
+        let Some(mut place) = held.place(row).cloned() else { return Ok(()) };
+        let was = hex::encode(was);
+        let known = place.offers.iter().find(|o| o.version == version.0 && o.hash == was);
+        let Some(offer) = known.cloned() else { return Ok(()) };
+        place.offers.push(Offer { hash: hex::encode(hash), ..offer });
+        held.keep(self.vessel.outbox(), place, &[], false)
+    }
+}
+
 fn at_channel(code: IssueCode, element: &str, text: &str) -> Issue {
     Issue {
         severity: Severity::Error,

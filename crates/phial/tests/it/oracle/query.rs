@@ -133,6 +133,9 @@ impl Oracle {
                     .any(|(t, i)| t == ty && r["id"] == i)
             }));
         }
+        if ["_text", "_content"].contains(&name) {
+            return super::words::stands(r, name, &plain(text));
+        }
         let param = Facts::all().param(ty, code).ok_or_else(|| Unknown(name.to_owned()))?;
         self.stands(r, param, modifier, text)
     }

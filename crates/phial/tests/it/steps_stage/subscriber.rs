@@ -44,7 +44,7 @@ impl Model {
 
 impl Stage {
     pub(super) fn subscribe(&mut self) -> Done {
-        let text = r#"{"resourceType":"Subscription","id":"s1","status":"requested","reason":"x","criteria":"urn:phial:topic:changed:Patient","channel":{"type":"rest-hook","endpoint":"https://hooks.example/in"}}"#;
+        let text = r#"{"resourceType":"Subscription","id":"s1","meta":{"tag":[{"system":"http://snomed.info/sct","code":"87915002"}]},"status":"requested","reason":"x","criteria":"urn:phial:topic:changed:Patient","channel":{"type":"rest-hook","endpoint":"https://hooks.example/in"}}"#;
         let doc = Doc::parse(text.as_bytes(), &Limits::default()).unwrap();
         let engine = self.live()?.engine.clone();
         let caller = self.caller(OWNER);
@@ -93,6 +93,49 @@ impl Stage {
         let read = self.wait(engine.read(&self.caller("import-client"), ty(), &id("s1"))).unwrap();
         let json: serde_json::Value = serde_json::from_slice(read.body()).unwrap();
         json["status"].as_str().unwrap().to_owned()
+    }
+
+    /// Whoever follows the log for some types is shown what whoever follows it for all is
+    /// shown of these, however it is cut into stretches, and opens no head for a type that is
+    /// known and not wanted.
+    pub(super) fn walks_agree(&self, why: &str) {
+        self.vessel(|v| {
+            let all: Vec<_> = v
+                .records()
+                .changes(phial_base::Seq(0), usize::MAX)
+                .unwrap()
+                .into_iter()
+                .filter_map(|row| {
+                    let seq = row.seq;
+                    Some((seq, v.unseal_under(row, None).unwrap()?.header.ty))
+                })
+                .collect();
+            let walk = |wanted: &dyn Fn(ResourceType) -> bool, enough: usize, limit: usize| {
+                let (mut after, mut found, mut opened) = (phial_base::Seq(0), Vec::new(), 0);
+                loop {
+                    let stretch = v.changes_of(after, (enough, limit), wanted).unwrap();
+                    assert!(stretch.found.len() <= enough && stretch.opened <= limit, "{why}");
+                    found.extend(stretch.found.into_iter().map(|(seq, f)| (seq, f.header.ty)));
+                    opened += stretch.opened;
+                    if !stretch.more {
+                        return (found, opened);
+                    }
+                    assert!(stretch.seen > after, "{why}: it stands still");
+                    after = stretch.seen;
+                }
+            };
+            for (enough, limit) in [(1, 1), (2, 3), (usize::MAX, usize::MAX)] {
+                assert_eq!(walk(&|_| true, enough, limit).0, all, "{why}");
+                let patients: Vec<_> =
+                    all.iter().copied().filter(|(_, ty)| *ty == patient()).collect();
+                let (found, opened) = walk(&|ty| ty == patient(), enough, limit);
+                assert_eq!(found, patients, "{why}");
+                // Those whose key is gone are tried again: it may have been a store's fault.
+                let closed = v.unreadable().unwrap().len();
+                assert!(opened <= patients.len() + closed, "{why}: {opened} were opened");
+            }
+        })
+        .unwrap();
     }
 
     pub(super) fn unsubscribe(&mut self) -> Done {
