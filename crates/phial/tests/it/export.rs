@@ -45,7 +45,7 @@ fn settled(server: &Server, role: &str, status: &str) -> Answer {
 }
 
 /// The manifest of a finished export.
-fn exported(server: &Server, role: &str, path: &str) -> Value {
+pub(crate) fn exported(server: &Server, role: &str, path: &str) -> Value {
     let status = kicked(ask(server, role, path));
     let done = settled(server, role, &status).expect(200);
     assert!(done.header("expires").ends_with("GMT"));
@@ -57,7 +57,7 @@ fn exported(server: &Server, role: &str, path: &str) -> Value {
 }
 
 /// All lines of a manifest's files, by type; counts are held against them.
-fn lines(server: &Server, role: &str, files: &Value) -> BTreeMap<String, Vec<Value>> {
+pub(crate) fn lines(server: &Server, role: &str, files: &Value) -> BTreeMap<String, Vec<Value>> {
     let mut all: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for file in files.as_array().unwrap() {
         let answer = server.get(role, file["url"].as_str().unwrap()).expect(200);
@@ -74,7 +74,7 @@ fn lines(server: &Server, role: &str, files: &Value) -> BTreeMap<String, Vec<Val
     all
 }
 
-fn names(all: &BTreeMap<String, Vec<Value>>) -> BTreeSet<String> {
+pub(crate) fn names(all: &BTreeMap<String, Vec<Value>>) -> BTreeSet<String> {
     all.iter()
         .flat_map(|(ty, rs)| rs.iter().map(move |r| format!("{ty}/{}", r["id"].as_str().unwrap())))
         .collect()

@@ -23,7 +23,7 @@ fn world(hooks: &[&Hook]) -> World {
     world
 }
 
-fn configure(world: &World, hooks: &[&Hook]) {
+pub(crate) fn configure(world: &World, hooks: &[&Hook]) {
     let hosts: Vec<String> = hooks.iter().map(|h| h.host()).collect();
     let ca = world.dir().join("partners.pem");
     fs::write(&ca, hooks.iter().map(|h| h.ca()).collect::<String>()).unwrap();
@@ -38,7 +38,7 @@ fn hook_dir() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
 
-struct Ask<'a> {
+pub(crate) struct Ask<'a> {
     topic: &'a str,
     filters: &'a [&'a str],
     content: Option<&'a str>,
@@ -66,7 +66,7 @@ fn subscription(ask: &Ask<'_>) -> Value {
     s
 }
 
-fn changed<'a>(ty: &'a str, hook: &Hook) -> Ask<'a> {
+pub(crate) fn changed<'a>(ty: &'a str, hook: &Hook) -> Ask<'a> {
     Ask { topic: ty, filters: &[], content: None, url: hook.url("in") }
 }
 
@@ -91,7 +91,7 @@ fn stands(server: &Server, id: &str, status: &str) -> Value {
     }
 }
 
-fn active(server: &Server, what: &Ask<'_>) -> String {
+pub(crate) fn active(server: &Server, what: &Ask<'_>) -> String {
     let id = ask(server, what);
     let _ = stands(server, &id, "active");
     id

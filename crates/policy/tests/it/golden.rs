@@ -8,7 +8,7 @@ use std::path::Path;
 
 use phial_base::{ClassSet, Label, Purpose};
 use phial_policy::tool::LETTERS;
-use phial_policy::{Action, Consent, Context, Relationship, RelationshipSet};
+use phial_policy::{Action, Consent, Context, Relationship, RelationshipSet, Role};
 
 use crate::world::{labels, shipped, subject};
 
@@ -94,40 +94,51 @@ fn table() -> String {
          # one whose consent permits it, \"denied\" one whose consent denies it, \"BTG\" under a\n\
          # break-glass grant, \"own\" the subject's own, \"proxy\" of one they stand in for.\n",
     );
-    for role in set.roles() {
-        // Purposes under which the role decides alike share a section.
-        let mut sections: Vec<(String, Vec<&str>)> = Vec::new();
-        for purpose in &role.purposes {
-            let text = section(&role.name, *purpose);
-            match sections.iter_mut().find(|(t, _)| *t == text) {
-                Some((_, purposes)) => purposes.push(purpose.code()),
-                None => sections.push((text, vec![purpose.code()])),
-            }
+    // Each role by itself is asked some ten thousand questions: several at once.
+    let parts = std::thread::scope(|s| {
+        let several: Vec<_> = set.roles().map(|role| s.spawn(|| of_role(role))).collect();
+        several.into_iter().map(|t| t.join().unwrap()).collect::<Vec<_>>()
+    });
+    parts.iter().for_each(|part| out.push_str(part));
+    out
+}
+
+/// The sections of a role.
+fn of_role(role: &Role) -> String {
+    let set = shipped();
+    let mut out = String::new();
+    // Purposes under which the role decides alike share a section.
+    let mut sections: Vec<(String, Vec<&str>)> = Vec::new();
+    for purpose in &role.purposes {
+        let text = section(&role.name, *purpose);
+        match sections.iter_mut().find(|(t, _)| *t == text) {
+            Some((_, purposes)) => purposes.push(purpose.code()),
+            None => sections.push((text, vec![purpose.code()])),
         }
-        for (text, purposes) in sections {
-            let _ = write!(out, "\n## {} for {}\n{text}", role.name, purposes.join(" "));
-        }
-        let others: Vec<&str> = Purpose::ALL
-            .into_iter()
-            .filter(|p| !role.purposes.contains(p))
-            .map(|p| {
-                let s = subject(&[&role.name], p);
-                let nothing = Action::ALL.into_iter().all(|a| {
-                    !set.allows(&s, a)
-                        && TYPES.iter().all(|(ty, about)| {
-                            SITUATIONS.iter().all(|(_, l, ties, consent)| {
-                                set.mask(&s, a, ty, labels(l), *about, &context(ties, *consent))
-                                    .classes
-                                    .is_empty()
-                            })
-                        })
-                });
-                assert!(nothing, "{} may do something for {p}", role.name);
-                p.code()
-            })
-            .collect();
-        let _ = writeln!(out, "\n{} for {}: nothing", role.name, others.join(" "));
     }
+    for (text, purposes) in sections {
+        let _ = write!(out, "\n## {} for {}\n{text}", role.name, purposes.join(" "));
+    }
+    let others: Vec<&str> = Purpose::ALL
+        .into_iter()
+        .filter(|p| !role.purposes.contains(p))
+        .map(|p| {
+            let s = subject(&[&role.name], p);
+            let nothing = Action::ALL.into_iter().all(|a| {
+                !set.allows(&s, a)
+                    && TYPES.iter().all(|(ty, about)| {
+                        SITUATIONS.iter().all(|(_, l, ties, consent)| {
+                            set.mask(&s, a, ty, labels(l), *about, &context(ties, *consent))
+                                .classes
+                                .is_empty()
+                        })
+                    })
+            });
+            assert!(nothing, "{} may do something for {p}", role.name);
+            p.code()
+        })
+        .collect();
+    let _ = writeln!(out, "\n{} for {}: nothing", role.name, others.join(" "));
     out
 }
 
