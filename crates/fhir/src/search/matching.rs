@@ -144,10 +144,10 @@ fn value(modifier: Modifier, wanted: &Operand, term: &Term, visible: ClassSet) -
                 .is_some_and(|[l, h]| range_matches(*prefix, *value, (*low, *high), (l, h)))
         }
         (Operand::Ref { target, id, url }, Term::Ref { target: t, id: i, url: u, .. }) => {
-            target.is_none_or(|wanted| Some(wanted) == *t)
-                && id.as_ref().is_none_or(|wanted| Some(wanted) == i.as_ref())
-                && url.as_ref().is_none_or(|wanted| Some(wanted) == u.as_ref())
-                && (id.is_some() || url.is_some())
+            // Of an id with a URL, either: the two names of a record of this server.
+            let of_type = target.is_none_or(|wanted| Some(wanted) == *t);
+            let by_id = of_type && id.is_some() && id == i;
+            by_id || (url.is_some() && url == u && (id.is_some() || of_type))
         }
         (Operand::Uri(wanted), Term::Uri { uri }) => wanted == uri,
         (Operand::Phrase(wanted), Term::Order { words }) => has_phrase(words, wanted),
@@ -261,6 +261,28 @@ mod tests {
             ("Patient?gender=male", false),
         ] {
             assert_eq!(check(PATIENT, query, ClassSet::ALL), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_record_of_this_server_has_two_names() {
+        let patient = ResourceType::from_name("Patient");
+        let of = |id: Option<&str>, url: Option<&str>| Term::Ref {
+            target: patient.filter(|_| id.is_some()),
+            id: id.map(Into::into),
+            url: url.map(Into::into),
+            identifier: None,
+        };
+        let url = "https://here.example/fhir/Patient/p1";
+        let both = Operand::Ref { target: patient, id: Some("p1".into()), url: Some(url.into()) };
+        for (term, expected) in [
+            (of(Some("p1"), None), true),
+            (of(None, Some(url)), true),
+            (of(Some("p2"), None), false),
+            (of(None, Some("https://there.example/fhir/Patient/p1")), false),
+            (of(None, None), false),
+        ] {
+            assert_eq!(value(Modifier::None, &both, &term, ClassSet::ALL), expected, "{term:?}");
         }
     }
 
