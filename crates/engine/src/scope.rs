@@ -82,7 +82,7 @@ impl Engine {
         let candidate = Candidate {
             id: &found.header.id,
             last_updated: found.header.last_updated,
-            values: &values,
+            values: &values.values,
             visible: permit.classes(),
         };
         Ok(all.iter().all(|any| any.iter().any(|q| matches(q, &candidate))))

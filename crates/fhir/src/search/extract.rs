@@ -5,7 +5,7 @@
 //! Source: <https://hl7.org/fhir/R4/search.html#ptypes>
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use phial_base::{ClassSet, DataClass};
 
@@ -90,16 +90,22 @@ fn inner(root: Node<'_>, ty: ResourceType, out: &mut Out) {
         found.extend(target.map(|target| (end.param, place.index(), target)));
     });
     let readable = readable_classes(ty);
+    // Several parameters may lead to one of them: its values are taken once.
+    let mut known: HashMap<usize, Option<Term>> = HashMap::new();
     for (param, place, target) in found {
-        let Some(target) = contained.items().nth(target) else { continue };
-        let of = string(target, "resourceType").and_then(|ty| ResourceType::from_name(&ty));
-        let Some(of) = of else { continue };
-        let mut within = Out::of(of, out.classes.clone());
-        own(target, of, &mut within);
-        let mut values = within.in_order();
-        values.retain(|(_, class, _)| readable.has(*class));
+        let term = known.entry(target).or_insert_with(|| {
+            let target = contained.items().nth(target)?;
+            let of = ResourceType::from_name(&string(target, "resourceType")?)?;
+            let mut within = Out::of(of, std::mem::take(&mut out.classes));
+            own(target, of, &mut within);
+            out.classes = std::mem::take(&mut within.classes);
+            let mut values = within.in_order();
+            values.retain(|(_, class, _)| readable.has(*class));
+            Some(Term::Inner { ty: of, values: values.into() })
+        });
+        let Some(term) = term.clone() else { continue };
         let class = out.classes.get(place).copied().unwrap_or(DataClass::Notes);
-        out.values.push((param, class, Term::Inner { ty: of, values: values.into() }));
+        out.values.push((param, class, term));
     }
 }
 

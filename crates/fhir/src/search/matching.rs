@@ -9,8 +9,8 @@
 use phial_base::{ClassSet, DataClass, LogicalId};
 
 use super::{
-    Extracted, Filter, Modifier, On, Operand, ParamId, Prefix, Query, Term, UCUM, date_matches,
-    fold, has_phrase, number_matches, range_matches, unit_matches, unit_ratio,
+    Filter, Modifier, On, Operand, ParamId, Prefix, Query, Term, UCUM, date_matches, fold,
+    has_phrase, number_matches, range_matches, unit_matches, unit_ratio,
 };
 use crate::definitions::ResourceType;
 
@@ -22,7 +22,7 @@ pub struct Candidate<'a> {
     /// When the version was stored, microseconds since the epoch.
     pub last_updated: i64,
     /// Its values.
-    pub values: &'a Extracted,
+    pub values: &'a [(ParamId, DataClass, Term)],
     /// The classes that the asker may see of it.
     pub visible: ClassSet,
 }
@@ -71,7 +71,7 @@ fn holds(query: &Query, filter: &Filter, of: &Candidate<'_>) -> bool {
 }
 
 fn on_param(query: &Query, filter: &Filter, param: ParamId, of: &Candidate<'_>) -> bool {
-    let values = || of.values.values.iter().filter(|(p, ..)| *p == param);
+    let values = || of.values.iter().filter(|(p, ..)| *p == param);
     let all_visible =
         of.visible.covers(param.classes(query.ty)) && values().all(|(_, c, _)| of.visible.has(*c));
     let targets = param.targets(query.ty);
@@ -213,7 +213,10 @@ mod tests {
         let id = doc.root().member("id").unwrap().as_str().unwrap().into_owned();
         let values = extract_again(&doc, ty);
         let id = LogicalId::new(&id).unwrap();
-        matches(&query, &Candidate { id: &id, last_updated: 1_000, values: &values, visible })
+        matches(
+            &query,
+            &Candidate { id: &id, last_updated: 1_000, values: &values.values, visible },
+        )
     }
 
     #[test]

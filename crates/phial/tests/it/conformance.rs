@@ -225,7 +225,7 @@ fn a_filter_of_a_subscription_says_what_a_search_says() {
             .filter(|(_, id, doc)| {
                 let values = extract_again(doc, ty);
                 let visible = ClassSet::ALL;
-                matches(&query, &Candidate { id, last_updated: 0, values: &values, visible })
+                matches(&query, &Candidate { id, last_updated: 0, values: &values.values, visible })
             })
             .map(|(_, id, _)| id.as_str())
             .collect();

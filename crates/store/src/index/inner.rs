@@ -8,7 +8,7 @@
 use phial_base::{ClassSet, DataClass, LogicalId};
 use phial_fhir::ResourceType;
 use phial_fhir::search::{
-    Candidate, Criterion, Extracted, InnerValues, On, ParamId, Query, Term, is_local, matches,
+    Candidate, Criterion, InnerValues, On, ParamId, Query, Term, is_local, matches,
 };
 
 use super::values::{Cursor, put_int, put_optional, put_text, put_uint};
@@ -197,10 +197,8 @@ pub(super) fn holds(
     values: &[(ParamId, DataClass, Term)],
     visible: ClassSet,
 ) -> bool {
-    // Made once for all filters: values don't depend on them.
-    let extracted = Extracted { values: values.to_vec(), primary_date: None };
     let Ok(id) = LogicalId::new("contained") else { return false };
-    let candidate = Candidate { id: &id, last_updated: 0, values: &extracted, visible };
+    let candidate = Candidate { id: &id, last_updated: 0, values, visible };
     fn is(criterion: &Criterion, ty: ResourceType, of: &Candidate<'_>) -> bool {
         match criterion {
             // It has no id and no time of its own that a search could ask for.

@@ -491,7 +491,7 @@ impl Engine {
         let candidate = Candidate {
             id: &judged.header.id,
             last_updated: judged.header.last_updated,
-            values: &values,
+            values: &values.values,
             visible: permit.classes(),
         };
         Ok(filters.iter().all(|q| matches(q, &candidate)).then_some(change))
