@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -114,9 +115,7 @@ impl ControlLog {
         rng: Arc<dyn Rng>,
         options: &Options,
     ) -> Result<Self, Error> {
-        let path = home.control(tenant);
-        let db = create_store(&path, options, &SCHEMA)?;
-        Self::over(Slot::new(&path, options, SCHEMA, db), tenant, keystore, rng)
+        Self::by(|p, o| create_store(p, o, &SCHEMA), home, tenant, keystore, rng, options)
     }
 
     /// Opens the tenant's log and reads all of it.
@@ -130,9 +129,7 @@ impl ControlLog {
         rng: Arc<dyn Rng>,
         options: &Options,
     ) -> Result<Self, Error> {
-        let path = home.control(tenant);
-        let db = open_store(&path, options, &SCHEMA)?;
-        Self::over(Slot::new(&path, options, SCHEMA, db), tenant, keystore, rng)
+        Self::by(|p, o| open_store(p, o, &SCHEMA), home, tenant, keystore, rng, options)
     }
 
     /// Opens the tenant's log for a look, and reads all of it; nothing can be written.
@@ -146,17 +143,19 @@ impl ControlLog {
         rng: Arc<dyn Rng>,
         options: &Options,
     ) -> Result<Self, Error> {
-        let path = home.control(tenant);
-        let db = open_read_only(&path, options)?;
-        Self::over(Slot::new(&path, options, SCHEMA, db), tenant, keystore, rng)
+        Self::by(open_read_only, home, tenant, keystore, rng, options)
     }
 
-    fn over(
-        slot: Slot,
+    fn by(
+        open: impl FnOnce(&Path, &Options) -> Result<Db, Error>,
+        home: &Home,
         tenant: &TenantId,
         keystore: Arc<Keystore>,
         rng: Arc<dyn Rng>,
+        options: &Options,
     ) -> Result<Self, Error> {
+        let path = home.control(tenant);
+        let slot = Slot::new(&path, options, SCHEMA, open(&path, options)?);
         let state = State {
             slot,
             records: BTreeMap::new(),

@@ -16,6 +16,7 @@ pub mod tallies;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -217,9 +218,7 @@ impl Sessions {
         rng: Arc<dyn Rng>,
         options: &Options,
     ) -> Result<Self, Error> {
-        let path = home.sessions();
-        let db = create_store(&path, options, &SCHEMA)?;
-        Ok(Self::over(Slot::new(&path, options, SCHEMA, db), keystore, rng))
+        Self::by(|p, o| create_store(p, o, &SCHEMA), home, keystore, rng, options)
     }
 
     /// Opens the store.
@@ -232,9 +231,7 @@ impl Sessions {
         rng: Arc<dyn Rng>,
         options: &Options,
     ) -> Result<Self, Error> {
-        let path = home.sessions();
-        let db = open_store(&path, options, &SCHEMA)?;
-        Ok(Self::over(Slot::new(&path, options, SCHEMA, db), keystore, rng))
+        Self::by(|p, o| open_store(p, o, &SCHEMA), home, keystore, rng, options)
     }
 
     /// Opens the store for a look; nothing can be written.
@@ -247,12 +244,18 @@ impl Sessions {
         rng: Arc<dyn Rng>,
         options: &Options,
     ) -> Result<Self, Error> {
-        let path = home.sessions();
-        let db = open_read_only(&path, options)?;
-        Ok(Self::over(Slot::new(&path, options, SCHEMA, db), keystore, rng))
+        Self::by(open_read_only, home, keystore, rng, options)
     }
 
-    fn over(slot: Slot, keystore: Arc<Keystore>, rng: Arc<dyn Rng>) -> Self {
+    fn by(
+        open: impl FnOnce(&Path, &Options) -> Result<Db, Error>,
+        home: &Home,
+        keystore: Arc<Keystore>,
+        rng: Arc<dyn Rng>,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        let path = home.sessions();
+        let slot = Slot::new(&path, options, SCHEMA, open(&path, options)?);
         let state = State {
             slot,
             remembered: HashMap::new(),
@@ -260,7 +263,7 @@ impl Sessions {
             seen: None,
             logins: HashMap::new(),
         };
-        Sessions { state: Mutex::new(state), keystore, rng }
+        Ok(Sessions { state: Mutex::new(state), keystore, rng })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
