@@ -9,9 +9,8 @@ use phial_audit::{DetailKey, Entry, EventKind, OutcomeCode};
 use phial_base::{LogicalId, RowId};
 use phial_fhir::definitions::ResourceType;
 use phial_policy::Action;
-use phial_store::Error as StoreError;
 
-use super::glass::{self, Grant, KIND};
+use super::glass::{self, Grant};
 use crate::caller::Caller;
 use crate::entry;
 use crate::failure::Failure;
@@ -87,7 +86,7 @@ impl Engine {
         let now = self.clock().now();
         let mut own = glass::all(tenant.vessel.control()).map_err(Self::store_failure(caller))?;
         own.retain(|g| g.subject == caller.subject.id && g.holds(now));
-        own.sort_by(|a, b| b.from.cmp(&a.from).then_with(|| a.id.cmp(&b.id)));
+        glass::sort(&mut own);
         Ok(own)
     }
 
@@ -127,11 +126,8 @@ impl Engine {
         let tenant = self.home(caller)?;
         let kind = EventKind::EmergencyReviewed;
         self.must(tenant, caller, Action::ReviewAccess, kind, "review access").await?;
-        let failed = Self::store_failure(caller);
-        let record = tenant.vessel.control().get(KIND, id).map_err(&failed)?;
-        let record = record.ok_or(Failure::NotFound)?;
-        let grant: Grant = serde_json::from_value(record.value)
-            .map_err(|_| failed(StoreError::Corrupt("a break-glass grant in the control log")))?;
+        let found = glass::one(tenant.vessel.control(), id).map_err(Self::store_failure(caller))?;
+        let (grant, _) = found.ok_or(Failure::NotFound)?;
         let patient = self.reviewed_patient(tenant, caller, &grant)?;
         let accesses = self.accesses(tenant, caller, &grant).await?;
         let mut e = entry::of(caller, EventKind::AuditRead);
@@ -219,24 +215,10 @@ fn under(grant: &Grant, e: &Entry) -> bool {
 #[cfg(test)]
 mod tests {
     use phial_audit::Target;
-    use phial_base::{SubjectId, Version};
+    use phial_base::Version;
 
     use super::*;
-    use crate::access::glass::Reason;
-
-    fn grant() -> Grant {
-        Grant {
-            id: "g1".to_owned(),
-            subject: SubjectId::new("ann").unwrap(),
-            patient: LogicalId::new("p1").unwrap(),
-            reason: Reason::EmergencyTreatment,
-            text: "found unconscious".to_owned(),
-            from: "2026-03-01T00:00:00Z".parse().unwrap(),
-            until: "2026-03-01T02:00:00Z".parse().unwrap(),
-            ended: None,
-            review: None,
-        }
-    }
+    use crate::access::glass::tests::grant;
 
     #[test]
     fn accesses_are_counted_by_kind_and_records_once() {

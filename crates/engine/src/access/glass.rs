@@ -205,9 +205,26 @@ impl Grant {
 /// # Errors
 /// When the log can't be read, or one of them is not what was written.
 pub fn all(control: &ControlLog) -> Result<Vec<Grant>, StoreError> {
-    let damaged = |_| StoreError::Corrupt("a break-glass grant in the control log");
-    let read = |value| serde_json::from_value(value).map_err(damaged);
     control.list(KIND)?.into_iter().map(|r| read(r.value)).collect()
+}
+
+/// The grant of this name, and the version of the record that it is.
+pub(crate) fn one(
+    control: &ControlLog,
+    id: &str,
+) -> Result<Option<(Grant, phial_base::Version)>, StoreError> {
+    let record = control.get(KIND, id)?;
+    record.map(|r| Ok((read(r.value)?, r.version))).transpose()
+}
+
+fn read(value: serde_json::Value) -> Result<Grant, StoreError> {
+    let damaged = |_| StoreError::Corrupt("a break-glass grant in the control log");
+    serde_json::from_value(value).map_err(damaged)
+}
+
+/// The latest first.
+pub(crate) fn sort(grants: &mut [Grant]) {
+    grants.sort_by(|a, b| b.from.cmp(&a.from).then_with(|| a.id.cmp(&b.id)));
 }
 
 /// What is asked for.
@@ -338,7 +355,7 @@ impl Engine {
         entry::note(&mut e, DetailKey::Value, "list".to_owned());
         entry::note(&mut e, DetailKey::Count, all.len().to_string());
         self.record(tenant, caller, vec![e], None).await?;
-        all.sort_by(|a, b| b.from.cmp(&a.from).then_with(|| a.id.cmp(&b.id)));
+        sort(&mut all);
         Ok(all)
     }
 
@@ -359,11 +376,8 @@ impl Engine {
         let kind = EventKind::EmergencyReviewed;
         self.must(tenant, caller, Action::ReviewAccess, kind, "review access").await?;
         words(text, "text")?;
-        let failed = Self::store_failure(caller);
-        let record = tenant.vessel.control().get(KIND, id).map_err(&failed)?;
-        let record = record.ok_or(Failure::NotFound)?;
-        let mut grant: Grant = serde_json::from_value(record.value)
-            .map_err(|_| failed(StoreError::Corrupt("a break-glass grant in the control log")))?;
+        let found = one(tenant.vessel.control(), id).map_err(Self::store_failure(caller))?;
+        let (mut grant, version) = found.ok_or(Failure::NotFound)?;
         if grant.subject == caller.subject.id {
             let e = entry::of(caller, kind);
             let failure = Failure::forbidden("nobody reviews their own emergency access");
@@ -378,7 +392,7 @@ impl Engine {
         }
         let (by, text) = (caller.subject.id.clone(), text.trim().to_owned());
         grant.review = Some(Review { by, at: now, finding, text });
-        let which = (KIND, id, Some(record.version));
+        let which = (KIND, id, Some(version));
         self.put_access_as(tenant, caller, kind, which, &grant, &grant.patient, |e| {
             entry::note(e, DetailKey::Account, grant.subject.to_string());
             entry::note(e, DetailKey::Value, finding.name().to_owned());
@@ -389,10 +403,10 @@ impl Engine {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn grant() -> Grant {
+    pub(crate) fn grant() -> Grant {
         Grant {
             id: "g1".to_owned(),
             subject: SubjectId::new("ann").unwrap(),

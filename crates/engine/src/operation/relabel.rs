@@ -18,7 +18,7 @@ use phial_base::{ClassSet, LabelSet, Seq, Version};
 use phial_fhir::{Doc, Valid};
 use phial_policy::Action;
 use phial_store::Error as StoreError;
-use phial_store::vessel::Differs;
+use phial_store::vessel::{Differs, Looked};
 use serde::{Deserialize, Serialize};
 
 use crate::caller::Caller;
@@ -78,6 +78,15 @@ pub struct Relabelled {
 }
 
 impl Relabelled {
+    /// Adds a stretch.
+    fn take(&mut self, looked: &Looked) {
+        for d in &looked.differ {
+            self.count(d.before, d.after);
+        }
+        self.versions += looked.seen;
+        self.closed += looked.closed;
+    }
+
     fn count(&mut self, before: LabelSet, after: LabelSet) {
         self.changed += 1;
         for label in before.or(after).iter() {
@@ -125,14 +134,10 @@ impl Engine {
         while walk.after < walk.until {
             let stretch = self.stretch(tenant, caller, &walk)?;
             let Some(looked) = stretch else { break };
-            for d in &looked.differ {
-                said.count(d.before, d.after);
-            }
+            said.take(&looked);
             walk.changed += u64::try_from(looked.differ.len()).unwrap_or(u64::MAX);
             walk.seen += looked.seen;
             walk.after = looked.last.0;
-            said.versions += looked.seen;
-            said.closed += looked.closed;
             if !looked.differ.is_empty() {
                 self.put_labels(tenant, caller, looked.differ).await?;
             }
@@ -175,11 +180,7 @@ impl Engine {
         };
         let mut said = Relabelled { looked: true, ..Relabelled::default() };
         while let Some(looked) = self.stretch(tenant, caller, &walk)? {
-            for d in &looked.differ {
-                said.count(d.before, d.after);
-            }
-            said.versions += looked.seen;
-            said.closed += looked.closed;
+            said.take(&looked);
             walk.after = looked.last.0;
         }
         let mut e = entry::of(caller, EventKind::Reseal);
@@ -195,7 +196,7 @@ impl Engine {
         tenant: &Tenant,
         caller: &Caller,
         walk: &Walk,
-    ) -> Result<Option<phial_store::vessel::Looked>, Failure> {
+    ) -> Result<Option<Looked>, Failure> {
         let label = |doc: Doc, before: LabelSet| self.labels_again(doc, before);
         tokio::task::block_in_place(|| {
             let (after, until) = (Seq(walk.after), Seq(walk.until));
