@@ -346,7 +346,7 @@ impl Apps {
             }
             let mut s = kept.standing;
             who(control, policy, tenant, &s)?.ok_or(no("the account may not act any more"))?;
-            if !hangs_on_nothing_that_ended(&s, is_alive)? {
+            if !log_in_lives(&s.user, s.session.as_deref(), is_alive)? {
                 return Err(no("the log-in has ended that the code hangs on"));
             }
             s.bound = bound.map(str::to_owned);
@@ -449,7 +449,7 @@ impl Apps {
                 return Err(no("the refresh token belongs to another certificate"));
             }
             who(control, policy, tenant, &s)?.ok_or(no("the account may not act any more"))?;
-            if !hangs_on_nothing_that_ended(&s, is_alive)? {
+            if !log_in_lives(&s.user, s.session.as_deref(), is_alive)? {
                 return Err(no("the log-in has ended that the refresh token hangs on"));
             }
             let mut now_given = s.clone();
@@ -575,14 +575,11 @@ impl Apps {
             .filter(|k| Arc::ptr_eq(&k.ticket, &ticket) && k.control == version)
             .map(|k| (fits(k.bound.as_deref()), Arc::clone(&k.subject), k.session.clone()));
         if let Some((fit, subject, session)) = known {
-            let lives = match &session {
-                Some(session) => is_alive(&subject.id, session)?,
-                None => true,
-            };
+            let lives = log_in_lives(&subject.id, session.as_deref(), is_alive)?;
             return Ok((fit && lives).then_some(subject));
         }
         let standing: Standing = opened(&ticket)?;
-        if !hangs_on_nothing_that_ended(&standing, is_alive)? {
+        if !log_in_lives(&standing.user, standing.session.as_deref(), is_alive)? {
             return Ok(None);
         }
         let Some(mut subject) = who(control, policy, tenant, &standing)? else { return Ok(None) };
@@ -626,7 +623,7 @@ impl Apps {
             let Some(ticket) = self.tickets.look(tenant, kind, token, now)? else { continue };
             let standing: Standing = opened(&ticket)?;
             let alive = who(control, policy, tenant, &standing)?.is_some()
-                && hangs_on_nothing_that_ended(&standing, is_alive)?;
+                && log_in_lives(&standing.user, standing.session.as_deref(), is_alive)?;
             return Ok(alive.then_some((ticket, standing)));
         }
         Ok(None)
@@ -677,11 +674,12 @@ impl Apps {
 }
 
 /// Whether the log-in lives that a token hangs on, if it hangs on one.
-fn hangs_on_nothing_that_ended(s: &Standing, is_alive: LogIn<'_>) -> Result<bool, Error> {
-    match &s.session {
-        Some(session) => is_alive(&s.user, session),
-        None => Ok(true),
-    }
+fn log_in_lives(
+    user: &SubjectId,
+    session: Option<&str>,
+    is_alive: LogIn<'_>,
+) -> Result<bool, Error> {
+    session.map_or(Ok(true), |session| is_alive(user, session))
 }
 
 /// Who acts by what a token stands for, with the roles of this moment: nobody once the
