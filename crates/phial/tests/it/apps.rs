@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::clinic::clinic;
 use crate::services::{post, root};
+use crate::site::pairs;
 
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
@@ -147,7 +148,7 @@ impl Stage {
     }
 }
 
-fn encoded(pairs: &[(&str, String)]) -> String {
+pub(crate) fn encoded<T: AsRef<str>>(pairs: &[(&str, T)]) -> String {
     let escape = |text: &str| -> String {
         text.bytes()
             .map(|b| match b {
@@ -156,7 +157,7 @@ fn encoded(pairs: &[(&str, String)]) -> String {
             })
             .collect()
     };
-    pairs.iter().map(|(n, v)| format!("{n}={}", escape(v))).collect::<Vec<_>>().join("&")
+    pairs.iter().map(|(n, v)| format!("{n}={}", escape(v.as_ref()))).collect::<Vec<_>>().join("&")
 }
 
 /// What an answer says to the app.
@@ -165,24 +166,7 @@ fn returned(answer: &Answer) -> Value {
     let to = answer.header("location").to_owned();
     let (address, query) = to.split_once('?').unwrap_or((&to, ""));
     assert_eq!(address, CALLBACK, "{to}");
-    let plain = |t: &str| {
-        let bytes = t.replace('+', " ").into_bytes();
-        let mut out = Vec::new();
-        let mut at = 0;
-        while at < bytes.len() {
-            if bytes[at] == b'%' {
-                let hex = std::str::from_utf8(&bytes[at + 1..at + 3]).unwrap();
-                out.push(u8::from_str_radix(hex, 16).unwrap());
-                at += 3;
-            } else {
-                out.push(bytes[at]);
-                at += 1;
-            }
-        }
-        String::from_utf8(out).unwrap()
-    };
-    let pairs = query.split('&').filter_map(|p| p.split_once('='));
-    Value::Object(pairs.map(|(n, v)| (n.to_owned(), Value::from(plain(v)))).collect())
+    Value::Object(pairs(query).into_iter().map(|(n, v)| (n, Value::from(v))).collect())
 }
 
 #[test]

@@ -3,16 +3,15 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
+
+use crate::loopback::{self, Listening};
 
 /// How long anything may take before a test gives it up for dead.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -90,31 +89,9 @@ pub(crate) struct Hook {
 impl Hook {
     /// Starts one whose CA's certificate lies in `dir`.
     pub(crate) fn start(dir: &Path) -> Self {
-        let ca_key = KeyPair::generate().unwrap();
-        let mut ca = CertificateParams::default();
-        ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        let certificate = ca.self_signed(&ca_key).unwrap().pem();
-        let issuer = Issuer::new(ca, ca_key);
-        let key = KeyPair::generate().unwrap();
-        let mut own = CertificateParams::new(Vec::new()).unwrap();
-        own.subject_alt_names = vec![SanType::IpAddress("127.0.0.1".parse().unwrap())];
-        let own = own.signed_by(&key, &issuer).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![CertificateDer::from_pem_slice(own.pem().as_bytes()).unwrap()],
-                PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap(),
-            )
-            .unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let path = dir.join(format!("ca-{port}.pem"));
-        fs::write(&path, certificate).unwrap();
+        let Listening { listener, port, ca: path, tls } = loopback::listen(dir, "ca");
         let state = Mutex::new(State { status: 200, ..State::default() });
-        let shared = Arc::new(Shared { state, changed: Condvar::new(), tls: Arc::new(tls) });
+        let shared = Arc::new(Shared { state, changed: Condvar::new(), tls });
         let there = Arc::clone(&shared);
         // It ends with the process that tests run in.
         std::thread::spawn(move || {

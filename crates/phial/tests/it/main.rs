@@ -43,6 +43,7 @@ mod http;
 mod http_chains;
 mod http_search;
 mod leaks;
+mod loopback;
 mod mailing;
 mod meta;
 mod oracle;

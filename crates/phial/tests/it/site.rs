@@ -1,17 +1,15 @@
 //! Somebody else's server: HTTPS with a certificate of a CA of its own, on a free port. It
 //! keeps what it is asked and answers as a test says.
 
-use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
+
+use crate::loopback::{self, Listening};
 
 /// One request that came in.
 #[derive(Clone, Debug)]
@@ -75,34 +73,9 @@ impl Site {
         dir: &Path,
         answer: impl Fn(&Request) -> (u16, Value) + Send + Sync + 'static,
     ) -> Self {
-        let ca_key = KeyPair::generate().unwrap();
-        let mut ca = CertificateParams::default();
-        ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        let certificate = ca.self_signed(&ca_key).unwrap().pem();
-        let issuer = Issuer::new(ca, ca_key);
-        let key = KeyPair::generate().unwrap();
-        let mut own = CertificateParams::new(Vec::new()).unwrap();
-        own.subject_alt_names = vec![SanType::IpAddress("127.0.0.1".parse().unwrap())];
-        let own = own.signed_by(&key, &issuer).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![CertificateDer::from_pem_slice(own.pem().as_bytes()).unwrap()],
-                PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap(),
-            )
-            .unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let path = dir.join(format!("site-{port}.pem"));
-        fs::write(&path, certificate).unwrap();
-        let shared = Arc::new(Shared {
-            tls: Arc::new(tls),
-            calls: Mutex::default(),
-            answer: Mutex::new(Arc::new(answer)),
-        });
+        let Listening { listener, port, ca: path, tls } = loopback::listen(dir, "site");
+        let shared =
+            Arc::new(Shared { tls, calls: Mutex::default(), answer: Mutex::new(Arc::new(answer)) });
         let there = Arc::clone(&shared);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {

@@ -12,6 +12,7 @@ use phial_testkit::browser::{Browser, invite};
 use phial_testkit::world::{Answer, Server, World, send};
 use serde_json::{Value, json};
 
+use crate::apps::encoded;
 use crate::clinic::clinic;
 use crate::services::{Key, root};
 use crate::site::{Site, pairs};
@@ -162,7 +163,7 @@ impl Stage {
                 all.push((name, value));
             }
         }
-        browser.get(&format!("/login/sso/clinic/back?{}", query(&all)))
+        browser.get(&format!("/login/sso/clinic/back?{}", encoded(&all)))
     }
 
     /// The whole way, with these claims beside the usual ones.
@@ -186,18 +187,6 @@ impl Stage {
         let found = all.as_array().unwrap().iter().find(|a| a["id"] == user).unwrap().clone();
         found["roles"].clone()
     }
-}
-
-fn query(all: &[(&str, &str)]) -> String {
-    let escape = |text: &str| -> String {
-        text.bytes()
-            .map(|b| match b {
-                b if b.is_ascii_alphanumeric() => char::from(b).to_string(),
-                b => format!("%{b:02X}"),
-            })
-            .collect()
-    };
-    all.iter().map(|(n, v)| format!("{n}={}", escape(v))).collect::<Vec<_>>().join("&")
 }
 
 #[test]
