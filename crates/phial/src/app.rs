@@ -210,8 +210,7 @@ impl App {
     /// destroyed keys are deleted.
     pub(crate) async fn start(&self) -> anyhow::Result<()> {
         for tenant in self.engine.tenants() {
-            let mut caller = self.local("operator", &["operator"], Surface::Job);
-            caller.subject_mut().tenant = tenant.vessel.tenant().clone();
+            let caller = self.operator(tenant.vessel.tenant(), Surface::Job);
             let policy = hex::encode(self.engine.policy().hash());
             self.engine.recover(tenant, &caller).await.map_err(into_anyhow)?;
             self.engine
@@ -285,8 +284,7 @@ impl App {
         detail: &[(DetailKey, String)],
     ) -> anyhow::Result<()> {
         for tenant in self.engine.tenants() {
-            let mut caller = self.local("operator", &["operator"], Surface::Job);
-            caller.subject_mut().tenant = tenant.vessel.tenant().clone();
+            let caller = self.operator(tenant.vessel.tenant(), Surface::Job);
             self.engine.record_event(&caller, kind, detail).await.map_err(into_anyhow)?;
         }
         Ok(())
@@ -295,8 +293,7 @@ impl App {
     /// Writes whose end nobody could say are closed from the record log.
     pub(crate) async fn close_intents(&self) -> anyhow::Result<()> {
         for tenant in self.engine.tenants() {
-            let mut caller = self.local("operator", &["operator"], Surface::Job);
-            caller.subject_mut().tenant = tenant.vessel.tenant().clone();
+            let caller = self.operator(tenant.vessel.tenant(), Surface::Job);
             self.engine.close_intents(tenant, &caller).await.map_err(into_anyhow)?;
         }
         Ok(())
@@ -323,13 +320,19 @@ impl App {
     pub(crate) async fn stop(&self) -> anyhow::Result<()> {
         self.close_intents().await?;
         for tenant in self.engine.tenants() {
-            let mut caller = self.local("operator", &["operator"], Surface::Job);
-            caller.subject_mut().tenant = tenant.vessel.tenant().clone();
+            let caller = self.operator(tenant.vessel.tenant(), Surface::Job);
             self.engine.record_event(&caller, EventKind::Stop, &[]).await.map_err(into_anyhow)?;
             tenant.vessel.audit().flush()?;
         }
         self.keep_tallies(true);
         Ok(())
+    }
+
+    /// The operator of this machine, in a tenant.
+    pub(crate) fn operator(&self, tenant: &TenantId, surface: Surface) -> Caller {
+        let mut caller = self.local("operator", &["operator"], surface);
+        caller.subject_mut().tenant = tenant.clone();
+        caller
     }
 
     /// A caller for work begun on this machine: the command line and jobs are

@@ -202,11 +202,10 @@ pub(crate) async fn proven(
     app: &App,
     control: &ControlLog,
     tenant: &TenantId,
-    (name, provider): (&str, &Provider),
+    (provider, metadata): (&Provider, &Metadata),
     answer: &Answer<'_>,
 ) -> Result<Proven, &'static str> {
-    let metadata = app.providers.of(app, name, provider).await?;
-    let given = exchange(app, control, tenant, provider, &metadata, answer).await?;
+    let given = exchange(app, control, tenant, provider, metadata, answer).await?;
     let text = |name: &str| given.get(name).and_then(Value::as_str);
     let token = text("id_token").ok_or("the provider gives no id_token")?;
     let kid = phial_identity::oauth::Jwt::read(token)?.kid().map(str::to_owned);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use phial_base::{Seq, Surface, TenantId};
+use phial_base::{Seq, TenantId};
 use phial_engine::Tenant;
 
 use crate::app::App;
@@ -19,11 +19,6 @@ const EXPIRY: u64 = 300;
 /// Brings every tenant's index up to its record log, again and again; also closes what
 /// nobody could close, and forgets searches that nobody turns the page of.
 pub(super) async fn follow(app: Arc<App>) {
-    let preparing = Arc::clone(&app);
-    let prepared = tokio::task::spawn_blocking(move || prepare(&preparing));
-    if let Ok(Err(e)) = prepared.await {
-        tracing::warn!(error = %e, "the first permit looks for consents itself");
-    }
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ticks = 0u64;
@@ -45,16 +40,6 @@ pub(super) async fn follow(app: Arc<App>) {
             tracing::warn!(error = %e, "intents stay open for now");
         }
     }
-}
-
-/// What the first permit would have to wait for.
-fn prepare(app: &App) -> Result<(), phial_engine::Failure> {
-    for tenant in app.engine.tenants() {
-        let mut caller = app.local("operator", &["operator"], Surface::Job);
-        caller.subject_mut().tenant = tenant.vessel.tenant().clone();
-        app.engine.prepare(&caller)?;
-    }
-    Ok(())
 }
 
 /// One look at a tenant; `seen` has where its index was, and for how many looks.

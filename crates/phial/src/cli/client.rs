@@ -302,8 +302,7 @@ async fn changed(
     change: impl FnOnce(&App) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let found = app.engine.tenant(tenant).context("there is no such tenant")?;
-    let mut caller = app.local("operator", &["operator"], Surface::Cli);
-    caller.subject_mut().tenant = tenant.clone();
+    let caller = app.operator(tenant, Surface::Cli);
     let mut detail =
         vec![(DetailKey::Client, client.to_owned()), (DetailKey::Value, what.to_owned())];
     let kind = EventKind::ClientChanged;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use phial_base::{SubjectId, TenantId};
+use phial_base::{SubjectId, Surface, TenantId};
 use phial_identity::{Account, VALID};
 use phial_synth::World;
 
@@ -43,9 +43,6 @@ pub(super) fn run(args: &DemoArgs, out: &Out) -> anyhow::Result<ExitCode> {
         out.say(&format!("making {} synthetic patients ...", args.patients));
         let stored = behind::followed(&app, synth::take_in(&app, &world)).await?;
         let tokens = people(&app, &world).await?;
-        for tenant in app.engine.tenants() {
-            tenant.vessel.catch_up()?;
-        }
         let serving = http::serve(Arc::clone(&app), args.listen).await?;
         let page = log_in_page(&app, serving.address()).await?;
         let tour = tour(&app, &root, serving.address(), &world, &tokens)?;
@@ -85,7 +82,7 @@ async fn people(app: &App, world: &World) -> anyhow::Result<Vec<(String, String)
 /// The link by which the demo's administrator sets a password and a second factor, and
 /// then logs in to the pages.
 async fn log_in_page(app: &App, address: SocketAddr) -> anyhow::Result<String> {
-    let caller = user::operator(app, &TenantId::default_tenant());
+    let caller = app.operator(&TenantId::default_tenant(), Surface::Cli);
     let name = SubjectId::new(&format!("demo-{}", init::administrator(app)))?;
     let (path, _) = people::invite(app, &caller, &name, false, VALID).await?;
     Ok(format!("https://localhost:{}{path}", address.port()))

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use phial_base::{SubjectId, TenantId};
+use phial_base::{SubjectId, Surface, TenantId};
 use phial_identity::{Account, VALID};
 
 use super::out::Out;
@@ -57,7 +57,7 @@ async fn first_administrator(app: &App, name: &SubjectId) -> anyhow::Result<Stri
     let tenant = TenantId::default_tenant();
     let account = Account::new(name.clone(), vec![administrator(app)]);
     user::add(app, &tenant, &account).await?;
-    let caller = user::operator(app, &tenant);
+    let caller = app.operator(&tenant, Surface::Cli);
     let (path, _) = people::invite(app, &caller, name, false, VALID).await?;
     Ok(format!("{}{path}", user::origin(app)))
 }

@@ -40,11 +40,7 @@ pub(crate) struct OneArgs {
 pub(super) fn run(home: &Path, command: &JobCommand, out: &Out) -> anyhow::Result<ExitCode> {
     let app = App::open(home, Use::Beside)?;
     super::runtime()?.block_on(async {
-        let caller = |tenant: &TenantArgs| {
-            let mut caller = app.local("operator", &["operator"], Surface::Cli);
-            caller.subject_mut().tenant = tenant.tenant.clone();
-            caller
-        };
+        let caller = |tenant: &TenantArgs| app.operator(&tenant.tenant, Surface::Cli);
         match command {
             JobCommand::List(args) => {
                 let jobs = app.engine.jobs(&caller(args)).await.map_err(into_anyhow)?;

@@ -34,8 +34,7 @@ pub(super) fn run(home: &Path, args: &RelabelArgs, out: &Out) -> anyhow::Result<
     let app = App::open_labelling(home, use_, args.list.as_deref())?;
     let runtime = super::runtime()?;
     let said = runtime.block_on(async {
-        let mut caller = app.local("operator", &["operator"], Surface::Cli);
-        caller.subject_mut().tenant = args.tenant.clone();
+        let caller = app.operator(&args.tenant, Surface::Cli);
         if args.check {
             return app.engine.would_relabel(&caller).await.map_err(into_anyhow);
         }

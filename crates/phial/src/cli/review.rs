@@ -6,11 +6,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use jiff::SignedDuration;
-use phial_base::{SubjectId, TenantId};
+use phial_base::{SubjectId, Surface, TenantId};
 use phial_identity::{Accounts, Due, Reviews};
 
 use super::out::Out;
-use super::user::operator;
 use crate::app::{App, Use};
 use crate::people;
 
@@ -94,7 +93,7 @@ fn list(app: &App, args: &ListArgs, out: &Out) -> anyhow::Result<ExitCode> {
 }
 
 async fn sign(app: &App, args: &SignArgs, out: &Out) -> anyhow::Result<ExitCode> {
-    let caller = operator(app, &args.tenant);
+    let caller = app.operator(&args.tenant, Surface::Cli);
     people::sign_review(app, &caller, &args.name, args.note.clone()).await?;
     let text = format!("{} was looked at and stays as it is", args.name);
     out.result(&text, &serde_json::json!({ "user": args.name.as_str(), "signed": true }));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use phial_base::Surface;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::behind;
@@ -79,6 +80,8 @@ impl Told {
         serving: &http::Serving,
         out: &Out,
     ) -> anyhow::Result<()> {
+        let preparing = Arc::clone(app);
+        tokio::task::spawn_blocking(move || prepare(&preparing));
         let indexing = tokio::spawn(behind::follow(Arc::clone(app)));
         let mailing = tokio::spawn(crate::mail::send_alerts(Arc::clone(app)));
         let keeping = tokio::spawn(keep_tallies(Arc::clone(app)));
@@ -127,6 +130,16 @@ impl Told {
 fn at_once() -> anyhow::Result<()> {
     tracing::warn!("told twice: ended at once");
     std::process::exit(1)
+}
+
+/// Finds out what the first permit of each tenant would have to wait for.
+fn prepare(app: &App) {
+    for tenant in app.engine.tenants() {
+        let caller = app.operator(tenant.vessel.tenant(), Surface::Job);
+        if let Err(e) = app.engine.prepare(&caller) {
+            tracing::warn!(error = %e, "the first permit looks for consents itself");
+        }
+    }
 }
 
 /// Keeps what accounts read, for the caps, when it is time to.

@@ -46,8 +46,7 @@ pub(super) fn run(
         SubscriptionCommand::Show(args) => &args.tenant.tenant,
     };
     app.engine.tenant(tenant).context("there is no such tenant")?;
-    let mut caller = app.local("operator", &["operator"], Surface::Cli);
-    caller.subject_mut().tenant = tenant.clone();
+    let caller = app.operator(tenant, Surface::Cli);
     let all =
         super::runtime()?.block_on(app.engine.subscriptions_shown(&caller)).map_err(into_anyhow)?;
     match command {

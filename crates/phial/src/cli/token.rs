@@ -52,8 +52,7 @@ async fn issue(app: &App, args: &TokenArgs) -> anyhow::Result<(String, serde_jso
         args.purpose,
         now,
     )?;
-    let mut caller = app.local("operator", &["operator"], Surface::Cli);
-    caller.subject_mut().tenant = args.tenant.clone();
+    let caller = app.operator(&args.tenant, Surface::Cli);
     // The token is shown only once its issue is on record.
     app.engine
         .record_event(

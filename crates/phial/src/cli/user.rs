@@ -7,7 +7,6 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use jiff::SignedDuration;
 use phial_base::{LogicalId, SubjectId, Surface, TenantId};
-use phial_engine::Caller;
 use phial_identity::sso::Links;
 use phial_identity::{Account, Accounts, Factors};
 use phial_store::sessions::SessionRow;
@@ -166,7 +165,7 @@ pub(super) fn run(home: &Path, command: &UserCommand, out: &Out) -> anyhow::Resu
             }
             UserCommand::Invite(args) => {
                 let hours = SignedDuration::from_hours(i64::from(args.hours));
-                let caller = operator(&app, &args.who.tenant.tenant);
+                let caller = app.operator(&args.who.tenant.tenant, Surface::Cli);
                 let made = people::invite(&app, &caller, &args.who.name, args.anew, hours).await;
                 let (path, until) = made?;
                 let link = format!("{}{path}", origin(&app));
@@ -195,7 +194,7 @@ pub(super) fn origin(app: &App) -> String {
 
 fn factors(app: &App, args: &NameArgs, out: &Out) -> anyhow::Result<()> {
     let tenant = app.engine.tenant(&args.tenant.tenant).context("there is no such tenant")?;
-    let account = people::find(app, &operator(app, &args.tenant.tenant), &args.name)?;
+    let account = people::find(app, &app.operator(&args.tenant.tenant, Surface::Cli), &args.name)?;
     let sessions = app.tokens.sessions();
     let found =
         Factors::new(tenant.vessel.control(), sessions, &args.tenant.tenant).of(&account.id)?;
@@ -229,7 +228,7 @@ fn factors(app: &App, args: &NameArgs, out: &Out) -> anyhow::Result<()> {
 
 async fn link(app: &App, args: &LinkArgs, out: &Out) -> anyhow::Result<()> {
     let (user, tenant) = (&args.who.name, &args.who.tenant.tenant);
-    let caller = operator(app, tenant);
+    let caller = app.operator(tenant, Surface::Cli);
     let config = app.config().clone();
     let provider = config.sso.get(&args.sso).filter(|p| p.tenant == *tenant);
     let provider = provider.context("phial.toml has no identity provider of that name")?;
@@ -248,7 +247,7 @@ async fn link(app: &App, args: &LinkArgs, out: &Out) -> anyhow::Result<()> {
 
 async fn sessions(app: &App, args: &SessionsArgs, out: &Out) -> anyhow::Result<()> {
     let (user, tenant) = (&args.who.name, &args.who.tenant.tenant);
-    let caller = operator(app, tenant);
+    let caller = app.operator(tenant, Surface::Cli);
     let account = people::find(app, &caller, user)?;
     if args.end_all {
         let ended = people::end_sessions(app, &caller, &account.id).await?;
@@ -288,18 +287,11 @@ async fn sessions(app: &App, args: &SessionsArgs, out: &Out) -> anyhow::Result<(
 
 /// Adds an account, by the operator.
 pub(super) async fn add(app: &App, tenant: &TenantId, account: &Account) -> anyhow::Result<()> {
-    people::add(app, &operator(app, tenant), account).await
-}
-
-/// Whoever runs commands on this machine.
-pub(super) fn operator(app: &App, tenant: &TenantId) -> Caller {
-    let mut caller = app.local("operator", &["operator"], Surface::Cli);
-    caller.subject_mut().tenant = tenant.clone();
-    caller
+    people::add(app, &app.operator(tenant, Surface::Cli), account).await
 }
 
 async fn stand(app: &App, args: &NameArgs, standing: Standing, out: &Out) -> anyhow::Result<()> {
-    let caller = operator(app, &args.tenant.tenant);
+    let caller = app.operator(&args.tenant.tenant, Surface::Cli);
     let account = people::stand(app, &caller, &args.name, standing).await?;
     let text = format!("{} is {}", account.id, account.standing());
     out.result(&text, &serde_json::to_value(&account)?);

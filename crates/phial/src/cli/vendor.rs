@@ -106,8 +106,7 @@ async fn run_in(app: &App, command: &VendorCommand, out: &Out) -> anyhow::Result
         VendorCommand::Show(a) | VendorCommand::End(a) => &a.tenant,
     };
     app.engine.tenant(&tenant.tenant).context("there is no such tenant")?;
-    let mut caller = app.local("operator", &["operator"], Surface::Cli);
-    caller.subject_mut().tenant = tenant.tenant.clone();
+    let caller = app.operator(&tenant.tenant, Surface::Cli);
     let now = caller.request.at;
     match command {
         VendorCommand::Add(args) => {

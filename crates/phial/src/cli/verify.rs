@@ -55,8 +55,7 @@ pub(super) fn run(home: &Path, args: &VerifyArgs, out: &Out) -> anyhow::Result<E
     }
     let app = App::open(home, Use::Beside)?;
     super::runtime()?.block_on(async {
-        let mut caller = app.local("operator", &["operator"], Surface::Cli);
-        caller.subject_mut().tenant = args.tenant.clone();
+        let caller = app.operator(&args.tenant, Surface::Cli);
         app.engine
             .record_event(&caller, EventKind::Verify, &[(DetailKey::Findings, "0".to_owned())])
             .await

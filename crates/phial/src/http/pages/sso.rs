@@ -275,7 +275,8 @@ async fn came(
         since: began.filter(|_| under_way.again),
     };
     let control = visit.control()?;
-    let proven = sso::proven(&visit.app, control, &visit.tenant, (name, provider), &answer).await;
+    let proven =
+        sso::proven(&visit.app, control, &visit.tenant, (provider, &metadata), &answer).await;
     let proven = proven.map_err(no)?;
     if let Some(invitation) = &under_way.invitation {
         return invited(visit, name, provider, &proven, invitation).await;
