@@ -52,6 +52,15 @@ struct Args {
     /// Where the stores are made; the system's directory for temporary files if not given.
     #[arg(long)]
     dir: Option<PathBuf>,
+    /// Leave the stores of the rows about size in --dir.
+    #[arg(long, requires = "dir")]
+    keep: bool,
+    /// Only ask a store that --keep left in this directory once more.
+    #[arg(long)]
+    again: Option<PathBuf>,
+    /// Before that let it take in a hundred thousand resources more.
+    #[arg(long, requires = "again")]
+    grow: bool,
     /// Put the table, with today's date, into this file behind its introduction.
     #[arg(long)]
     write: Option<PathBuf>,
@@ -64,10 +73,15 @@ fn main() -> anyhow::Result<()> {
 fn run(args: &Args) -> anyhow::Result<()> {
     let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|o| o == name);
     let mut rows = Vec::new();
-    let dir = match &args.dir {
+    if let Some(kept) = &args.again {
+        report::print(&report::table(&scale::again(args, kept)?, 0, args.runs, args.seconds));
+        return Ok(());
+    }
+    let mut dir = match &args.dir {
         Some(at) => tempfile::tempdir_in(at)?,
         None => tempfile::tempdir()?,
     };
+    dir.disable_cleanup(args.keep);
     let home = dir.path().join("phial");
 
     let mut rates = Vec::new();

@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
+
 use crate::Args;
 use crate::client::{self, Ask, Client};
 use crate::made;
@@ -12,6 +14,12 @@ use crate::server::{self, Server};
 
 /// Resources of the small set, and of the last part of the large one.
 const SMALL: u64 = 100_000;
+/// A patient, and what is about one.
+const PER_PATIENT: u64 = made::EACH + 1;
+/// The patient with many, and those.
+const MANY_TOO: u64 = made::MANY + 1;
+/// The file beside a kept store that says how many patients were made.
+const PATIENTS: &str = "patients";
 
 /// A store, and what was measured of it at the size that it has.
 struct Measured {
@@ -19,6 +27,11 @@ struct Measured {
     ingest: f64,
     disk: f64,
     ndjson: u64,
+    asked: Asked,
+}
+
+/// What a server said of a store.
+struct Asked {
     start: f64,
     at_rest: f64,
     after: f64,
@@ -34,6 +47,14 @@ struct Search {
     p99: f64,
 }
 
+impl Search {
+    fn row(&self, name: &str) -> Row {
+        let (rate, p99, connections) = (self.rate, self.p99, self.connections);
+        let what = format!("{rate:.0}/s, p99 {p99:.1} ms, {connections} connections");
+        Row::note(name, &what, self.p95, "ms p95")
+    }
+}
+
 /// A store that grows, each part of it the next patients.
 struct Grown {
     home: PathBuf,
@@ -46,21 +67,35 @@ struct Grown {
 
 /// All sizes, as rows. `sizes` are numbers of resources, beside the small set.
 pub(crate) fn rows(args: &Args, dir: &Path, sizes: &[u64]) -> anyhow::Result<Vec<Row>> {
-    let per_patient = made::EACH + 1;
-    let part = SMALL / per_patient;
+    let part = SMALL / PER_PATIENT;
     let small = Grown::new(args, &dir.join("small"))?.measure(args, part)?;
     let mut rows = noted(&small);
     let mut sizes = sizes.to_vec();
     sizes.sort_unstable();
     let mut store = Grown::new(args, &dir.join("large"))?;
     for size in sizes {
-        let all = (size.saturating_sub(made::MANY) / per_patient).max(store.patients + 2 * part);
+        let all = (size.saturating_sub(MANY_TOO) / PER_PATIENT).max(store.patients + 2 * part);
         store.take_in(args, all - part)?;
         let large = store.measure(args, all)?;
         rows.extend(noted(&large));
         rows.extend(held(&small, &large, size));
     }
     Ok(rows)
+}
+
+/// What a kept store answers now, and with `grow` what it takes in before.
+pub(crate) fn again(args: &Args, dir: &Path) -> anyhow::Result<Vec<Row>> {
+    let text = std::fs::read_to_string(dir.join(PATIENTS))
+        .with_context(|| format!("{} is no store that --keep kept", dir.display()))?;
+    let patients: u64 = text.trim().parse()?;
+    let (home, file) = (dir.join("phial"), dir.join("set.ndjson"));
+    let resources = MANY_TOO + patients * PER_PATIENT;
+    let mut store = Grown { home, file, patients, resources, ndjson: 0 };
+    if args.grow {
+        return Ok(noted(&store.measure(args, patients + SMALL / PER_PATIENT)?));
+    }
+    let found = asked(args, &store.home, patients)?;
+    Ok(found.searches.iter().map(|s| s.row(s.name)).collect())
 }
 
 /// Figures of one size.
@@ -71,23 +106,22 @@ fn noted(m: &Measured) -> Vec<Row> {
         Row::note(&label("ingest"), "of 100 k into it", m.ingest, "resources/s"),
         Row::note(&label("disk"), &disk, m.disk, "bytes/resource"),
     ];
-    for s in &m.searches {
-        let what = format!("{:.0}/s, p99 {:.1} ms, {} connections", s.rate, s.p99, s.connections);
-        rows.push(Row::note(&label(s.name), &what, s.p95, "ms p95"));
-    }
+    rows.extend(m.asked.searches.iter().map(|s| s.row(&label(s.name))));
     rows
 }
 
 /// A large size beside the small one, and beside the budgets.
 fn held(small: &Measured, large: &Measured, size: u64) -> Vec<Row> {
-    let label = |what: &str| format!("{what} at {} k", large.resources / 1000);
+    let at = large.resources / 1000;
+    let label = |what: &str| format!("{what} at {at} k");
     let goal = if size > 2_000_000 { 0.5 } else { 0.6 };
     let ratio = large.ingest / small.ingest;
     let mut rows = vec![Row::rate(&label("ingest ratio"), "to that at 100 k", ratio, goal, "")];
-    for (s, l) in small.searches.iter().zip(&large.searches) {
+    for (s, l) in small.asked.searches.iter().zip(&large.asked.searches) {
         let name = label(&format!("{} ratio", s.name));
         rows.push(Row::limit(&name, "p95, to that at 100 k", l.p95 / s.p95, 1.5, ""));
     }
+    let large = &large.asked;
     let of = |name: &str| large.searches.iter().find(|s| s.name == name);
     if let Some(s) = of("population") {
         let what = "code and month, page of 20";
@@ -135,26 +169,35 @@ impl Grown {
     fn measure(&mut self, args: &Args, until: u64) -> anyhow::Result<Measured> {
         let ingest = self.take_in(args, until)?;
         let disk = server::bytes_each(&self.home, self.resources)?;
-        let begun = Instant::now();
-        let server = Server::start(&args.phial, &self.home)?;
-        let start = begun.elapsed().as_secs_f64();
-        let at_rest = server.resident_mib()?;
-        let token = server::token(&args.phial, &self.home, "bench")?;
-        let client = Client::new(server.address, &self.home.join("tls").join("ca.pem"), &token)?;
-        let mut searches = Vec::new();
-        for (name, connections, asks) in questions(&(0..self.patients)) {
-            searches.push(ask(args, &client, name, connections, &asks)?);
+        let asked = asked(args, &self.home, self.patients)?;
+        if args.keep || args.grow {
+            std::fs::write(self.home.with_file_name(PATIENTS), self.patients.to_string())?;
         }
-        let after = server.resident_mib()?;
         let (resources, ndjson) = (self.resources, self.ndjson / self.resources.max(1));
-        Ok(Measured { resources, ingest, disk, ndjson, start, at_rest, after, searches })
+        Ok(Measured { resources, ingest, disk, ndjson, asked })
     }
+}
+
+/// Starts a server on a store with so many patients and asks it everything.
+fn asked(args: &Args, home: &Path, patients: u64) -> anyhow::Result<Asked> {
+    let begun = Instant::now();
+    let server = Server::start(&args.phial, home)?;
+    let start = begun.elapsed().as_secs_f64();
+    let at_rest = server.resident_mib()?;
+    let token = server::token(&args.phial, home, "bench")?;
+    let client = Client::new(server.address, &home.join("tls").join("ca.pem"), &token)?;
+    let mut searches = Vec::new();
+    for (name, connections, asks) in questions(patients) {
+        searches.push(ask(args, &client, name, connections, &asks)?);
+    }
+    let after = server.resident_mib()?;
+    Ok(Asked { start, at_rest, after, searches })
 }
 
 /// The questions: what each finds is of the same size in a small and in a large store,
 /// but for the population's, of which a page of 20 is asked, and the count of a day.
-fn questions(patients: &std::ops::Range<u64>) -> Vec<(&'static str, usize, Vec<Ask>)> {
-    let spread = |n: u64| patients.start + n * 7919 % (patients.end - patients.start);
+fn questions(patients: u64) -> Vec<(&'static str, usize, Vec<Ask>)> {
+    let spread = |n: u64| n * 7919 % patients;
     let some = || (0..500).map(spread);
     let read = some().map(|p| client::get(&format!("/fhir/Patient/{}", made::id(p)))).collect();
     let in_patient = some()
