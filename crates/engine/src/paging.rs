@@ -110,7 +110,8 @@ impl Token {
 }
 
 impl Paging for Token {
-    const WHAT: &'static [u8] = b"page";
+    // The first kind did not know pages by time of what names no order.
+    const WHAT: &'static [u8] = b"page-2";
     const AGAIN: &'static str = "search again";
 
     fn taken(&self) -> i64 {

@@ -86,7 +86,8 @@ use phial_policy::RelationshipSet;
 use zeroize::Zeroizing;
 
 use crate::error::Error;
-use crate::open::Options;
+use crate::open::{Growing, Options};
+use crate::records::Place;
 
 pub use order::{PageKey, SortKeyValue};
 
@@ -201,6 +202,14 @@ pub struct Hit {
     pub key: SortKeyValue,
 }
 
+impl Hit {
+    /// Where it stands in the record log.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place { seq: self.seq, row: self.row, version: self.version }
+    }
+}
+
 /// A page of a search's result.
 #[derive(Clone, Debug)]
 pub struct Page {
@@ -235,7 +244,8 @@ impl Page {
 pub struct Tuning {
     /// Reading connections.
     pub readers: usize,
-    /// Page cache of all connections together, KiB.
+    /// Page cache of all connections together, KiB, while the file is small; it grows with
+    /// the file, to no more than twice or three times that.
     pub cache_kib: u32,
 }
 
@@ -317,18 +327,16 @@ impl Index {
         tuning: Tuning,
     ) -> Result<Self, Error> {
         let hex = Zeroizing::new(hex::encode(key.expose()));
-        // A third of the cache for the writer, the rest shared out among the readers.
+        // A third of the cache for the writer, the rest for the readers.
         let writer_kib = tuning.cache_kib / 3;
-        let readers = tuning.readers.max(1);
-        let reader_kib =
-            (tuning.cache_kib - writer_kib) / u32::try_from(readers).unwrap_or(u32::MAX);
+        let readers = Growing { least_kib: tuning.cache_kib - writer_kib, times: 2, part: 8 };
         let conn = db::open_writer(&path, &hex, opts, writer_kib)?;
         let names = dict::Names::load(&conn)?;
         let gone = db::load_gone(&conn)?;
         let applied = db::applied(&conn)?;
-        let pool = db::Pool::open(&path, &hex, opts, readers, reader_kib)?;
+        let pool = db::Pool::open(&path, &hex, opts, tuning.readers, readers)?;
         let names = std::sync::Arc::new(names);
-        let writer = write::Writer::new(conn, (*names).clone(), opts.rows_wait)?;
+        let writer = write::Writer::new(conn, (*names).clone(), opts.rows_wait, writer_kib)?;
         Ok(Index {
             path,
             writer: Mutex::new(writer),

@@ -34,7 +34,8 @@ pub struct Options {
     pub vfs: Option<String>,
     /// How long a writer waits for another process's transaction; 5 s when `None`.
     pub busy_timeout: Option<Duration>,
-    /// Page cache of a writing connection in KiB; 4,096 when `None`.
+    /// Page cache of a writing connection in KiB; 4,096 when `None`. That of the record log
+    /// grows with it.
     pub writer_cache_kib: Option<u32>,
     /// Page cache of a reading connection in KiB; 2,048 when `None`.
     pub reader_cache_kib: Option<u32>,
@@ -165,6 +166,45 @@ impl Db {
     }
 }
 
+/// Page cache of a writing connection, KiB.
+pub(crate) const CACHE_KIB: u32 = 4096;
+
+/// A page cache that grows with its file: what is looked up at random is spread over more
+/// pages, and a page that is not there is read, and decrypted, once more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Growing {
+    /// In a small file, KiB.
+    pub(crate) least_kib: u32,
+    /// At most so many times that.
+    pub(crate) times: u32,
+    /// One byte for so many of the file.
+    pub(crate) part: u64,
+}
+
+impl Growing {
+    /// The cache for a file of so many bytes, KiB.
+    pub(crate) fn kib(&self, bytes: u64) -> u32 {
+        let kib = u32::try_from(bytes / self.part.max(1) / 1024).unwrap_or(u32::MAX);
+        kib.clamp(self.least_kib, self.least_kib.saturating_mul(self.times.max(1)))
+    }
+
+    /// Lets the cache of a connection, which is `now` KiB, grow with the file at `path`.
+    pub(crate) fn fit(&self, conn: &Connection, path: &Path, now: &mut u32) -> Result<(), Error> {
+        let wanted = self.kib(fs::metadata(path)?.len());
+        // Not for a little.
+        if wanted.abs_diff(*now) > *now / 8 {
+            set_cache(conn, wanted)?;
+            *now = wanted;
+        }
+        Ok(())
+    }
+}
+
+/// Sets the page cache of a connection, KiB.
+pub(crate) fn set_cache(conn: &Connection, kib: u32) -> Result<(), Error> {
+    Ok(conn.execute_batch(&format!("PRAGMA cache_size=-{kib};"))?)
+}
+
 /// Opens an existing file for reading and writing; every commit is synced before it
 /// returns.
 ///
@@ -204,7 +244,7 @@ fn open_inner(path: &Path, options: &Options, read_only: bool) -> Result<Db, Err
     let (mode, cache) = if read_only {
         (OpenFlags::SQLITE_OPEN_READ_ONLY, options.reader_cache_kib.unwrap_or(2048))
     } else {
-        (OpenFlags::SQLITE_OPEN_READ_WRITE, options.writer_cache_kib.unwrap_or(4096))
+        (OpenFlags::SQLITE_OPEN_READ_WRITE, options.writer_cache_kib.unwrap_or(CACHE_KIB))
     };
     let conn = connect(path, options, mode)?;
     // Nothing may reach a temporary file; a mapped page could change under our feet.

@@ -43,7 +43,7 @@ use crate::index::{Access, Hit, Index, Indexed, Page, PageKey, Viewer};
 use crate::keystore::Keystore;
 use crate::open::Options;
 use crate::outbox::Outbox;
-use crate::records::{RecordLog, Row};
+use crate::records::{Place, RecordLog, Row};
 use crate::recovery::{Announced, Fate, Recovered, Unclosed, close_open_intents, outcome};
 pub use aside::Aside;
 pub use carry::{Changed, Content, Ready};
@@ -307,6 +307,16 @@ impl Vessel {
             Some(found) => self.unseal_head(found),
             None => Ok(None),
         }
+    }
+
+    /// The versions at these places of the log, unopened, in the order asked. `None` where
+    /// one was purged or its key destroyed.
+    ///
+    /// # Errors
+    /// As [`Vessel::find`].
+    pub fn find_at(&self, places: &[Place]) -> Result<Vec<Option<Unopened>>, Error> {
+        let found = self.records.at_each(places)?;
+        found.into_iter().map(|f| f.map_or(Ok(None), |f| self.unseal_head(f))).collect()
     }
 
     /// Decrypts the segments that `permit` allows and splices them together.

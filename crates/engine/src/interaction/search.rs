@@ -15,7 +15,7 @@ use phial_fhir::issue::{Issue, IssueCode, Severity, operation_outcome};
 use phial_fhir::search::{On, Query, Summary, Total, parse_query};
 use phial_policy::{Action, Permit};
 use phial_store::index::{Hit, Page, PageKey};
-
+use phial_store::vessel::Unopened;
 use zeroize::Zeroizing;
 
 use crate::caller::Caller;
@@ -28,6 +28,9 @@ use crate::own::by_either_form;
 use crate::paging::{Paging, Token};
 use crate::released::Released;
 use crate::view::asked_part;
+
+/// Matches that are read at a time.
+pub(crate) const AT_ONCE: usize = 32;
 
 /// A search as it came in.
 #[derive(Clone, Debug)]
@@ -148,7 +151,10 @@ impl Engine {
             self.guard(caller, query)?;
             self.narrow(caller, Action::Search, query);
         }
-        one_order(&queries)?;
+        match queries.as_mut_slice() {
+            [only] => only.order_by_time(),
+            several => one_order(several)?,
+        }
         let mut permits = Vec::new();
         for query in &mut queries {
             by_either_form(query, &search.base);
@@ -214,8 +220,10 @@ impl Engine {
                 // The elements are named of the type that is searched.
                 let named = matches!(part, Some(Subset::Elements(_))) && mode == "include";
                 let part = part.as_ref().filter(|_| !named);
-                for hit in hits {
-                    self.deliver(tenant, caller, hit, mode, part, e, &mut permits, &mut out)?;
+                for some in hits.chunks(AT_ONCE) {
+                    for found in self.hits(tenant, caller, some)?.into_iter().flatten() {
+                        self.deliver(tenant, caller, found, mode, part, e, &mut permits, &mut out)?;
+                    }
                 }
             }
         }
@@ -295,25 +303,30 @@ impl Engine {
         }
     }
 
+    /// The matches, unopened; `None` for what was purged since the page was looked up.
+    pub(crate) fn hits(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        hits: &[Hit],
+    ) -> Result<Vec<Option<Unopened>>, Failure> {
+        let places: Vec<_> = hits.iter().map(Hit::place).collect();
+        tenant.vessel.find_at(&places).map_err(Self::store_failure(caller))
+    }
+
     /// Opens one match and adds it to the page, if policy still permits it.
     #[expect(clippy::too_many_arguments, reason = "one match goes to all of these")]
     pub(crate) fn deliver(
         &self,
         tenant: &Tenant,
         caller: &Caller,
-        hit: &Hit,
+        found: Unopened,
         mode: &str,
         part: Option<&Subset>,
         e: &mut Entry,
         permits: &mut Vec<Permit>,
         out: &mut BundleWriter,
     ) -> Result<(), Failure> {
-        let found = tenant
-            .vessel
-            .find_version(hit.row, hit.version)
-            .map_err(Self::store_failure(caller))?;
-        // Purged since the page was looked up: absent.
-        let Some(found) = found else { return Ok(()) };
         let Ok(permit) = self.decide(tenant, caller, Action::Search, &found)? else {
             return Ok(());
         };

@@ -27,7 +27,7 @@ use crate::caller::Caller;
 use crate::entry;
 use crate::failure::{Failure, Refusal};
 use crate::gate::{Engine, Tenant};
-use crate::interaction::search::{BundleWriter, Found};
+use crate::interaction::search::{AT_ONCE, BundleWriter, Found};
 use crate::paging::{EverythingToken, Paging};
 use crate::released::Released;
 
@@ -233,14 +233,17 @@ impl Engine {
         let mut permits: Vec<Permit> = Vec::new();
         let older = token.is_some();
         for (hits, mode) in [(&hits, "match"), (&included, "include")] {
-            for hit in hits {
-                if older && !self.still_visible(tenant, caller, hit)? {
-                    continue;
+            for some in hits.chunks(AT_ONCE) {
+                for (hit, found) in some.iter().zip(self.hits(tenant, caller, some)?) {
+                    let Some(found) = found else { continue };
+                    if older && !self.still_visible(tenant, caller, hit)? {
+                        continue;
+                    }
+                    if mode == "include" && !goes_with(asked, focus, &found) {
+                        continue;
+                    }
+                    self.deliver(tenant, caller, found, mode, None, e, &mut permits, &mut out)?;
                 }
-                if mode == "include" && !self.goes_with(tenant, caller, asked, focus, hit)? {
-                    continue;
-                }
-                self.deliver(tenant, caller, hit, mode, None, e, &mut permits, &mut out)?;
             }
         }
         for patient in &focus.header.patients {
@@ -297,25 +300,13 @@ impl Engine {
         }
         Ok(phases)
     }
+}
 
-    /// Whether what a record of the chart refers to comes with it: the directory does,
-    /// and for an encounter its own patient's records. Other patients never do.
-    fn goes_with(
-        &self,
-        tenant: &Tenant,
-        caller: &Caller,
-        asked: &Everything,
-        focus: &Unopened,
-        hit: &Hit,
-    ) -> Result<bool, Failure> {
-        let found = tenant
-            .vessel
-            .find_version(hit.row, hit.version)
-            .map_err(Self::store_failure(caller))?;
-        let Some(found) = found else { return Ok(false) };
-        let about = &found.header.patients;
-        Ok(about.is_empty() || asked.ty.name() != "Patient" && *about == focus.header.patients)
-    }
+/// Whether what a record of the chart refers to comes with it: the directory does, and for
+/// an encounter its own patient's records. Other patients never do.
+fn goes_with(asked: &Everything, focus: &Unopened, found: &Unopened) -> bool {
+    let about = &found.header.patients;
+    about.is_empty() || asked.ty.name() != "Patient" && *about == focus.header.patients
 }
 
 /// Everything that the hits may refer to.

@@ -5,8 +5,8 @@
 
 use phial_base::{ClassSet, DataClass, LogicalId};
 
-use super::ParamId;
 use super::query_value::{Operand, canonical};
+use super::{ParamId, primary_date_param};
 use crate::definitions::ResourceType;
 
 /// A search of one type.
@@ -18,7 +18,7 @@ pub struct Query {
     pub filters: Vec<Filter>,
     /// All of these must hold too: chains, reverse chains, `_filter`, `_list`.
     pub criteria: Vec<Criterion>,
-    /// The order; without one, the server's own.
+    /// The order; without one, the server's own (see [`Query::order_by_time`]).
     pub sort: Vec<SortKey>,
     /// The size of a page that was asked for.
     pub count: Option<u32>,
@@ -233,6 +233,20 @@ impl Query {
             revinclude: Vec::new(),
             compartment: None,
             page: None,
+        }
+    }
+
+    /// Gives a query that names no order the one in which what it asks for lies together: a
+    /// filter by the type's primary date asks for a stretch of time, which is read from its
+    /// beginning. Which records match stays the same: the date is of one class, and who does
+    /// not see it finds nothing by it.
+    pub fn order_by_time(&mut self) {
+        let Some(date) = primary_date_param(self.ty) else { return };
+        let on = On::Param(date);
+        let filtered = self.filters.iter().any(|f| f.on == on && f.modifier == Modifier::None);
+        let one_class = DataClass::ALL.iter().any(|c| ClassSet::of(*c) == on.classes(self.ty));
+        if self.sort.is_empty() && filtered && one_class {
+            self.sort.push(SortKey { on, descending: false });
         }
     }
 

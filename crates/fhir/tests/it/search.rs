@@ -562,6 +562,32 @@ fn a_query_needs_the_classes_of_all_it_looks_at() {
 }
 
 #[test]
+fn a_filter_by_time_orders_what_names_no_order() {
+    let order = |q: &str| {
+        let mut q = parse(q).unwrap();
+        q.order_by_time();
+        let by = |s: &phial_fhir::search::SortKey| {
+            format!("{}{}", if s.descending { "-" } else { "" }, s.on.code())
+        };
+        q.sort.iter().map(by).collect::<Vec<_>>().join(",")
+    };
+    for (query, by) in [
+        ("Observation?date=2020-05", "date"),
+        ("Observation?code=x&date=ge2020&date=lt2021", "date"),
+        ("Condition?onset-date=lt2020", "onset-date"),
+        // An order of its own stands, and without a filter by time there is none.
+        ("Observation?date=2020&_sort=-date", "-date"),
+        ("Observation?date=2020&_sort=_id", "_id"),
+        ("Observation?code=x", ""),
+        ("Observation?date:missing=true", ""),
+        ("Condition?recorded-date=2020", ""),
+        ("Patient?birthdate=2020", ""),
+    ] {
+        assert_eq!(order(query), by, "{query}");
+    }
+}
+
+#[test]
 fn the_canonical_text_tells_queries_apart_and_only_by_what_they_ask() {
     let same = |a: &str, b: &str| parse(a).unwrap().canonical() == parse(b).unwrap().canonical();
     assert!(same("Patient?name=a&gender=male", "Patient?gender=male&name=a"));

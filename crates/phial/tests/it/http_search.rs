@@ -136,6 +136,8 @@ fn matches_come_in_the_order_asked_for() {
     assert!(up.is_sorted());
     let down: Vec<String> = dates("_sort=-date").into_iter().rev().collect();
     assert_eq!(up, down);
+    // Who asks for a time and names no order gets them by time.
+    assert_eq!(dates("date=ge1900"), up);
 }
 
 #[test]

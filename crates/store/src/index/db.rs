@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::ops::Deref;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::durable;
 use crate::error::Error;
-use crate::open::Options;
+use crate::open::{Growing, Options, set_cache};
 
 /// Raised whenever the meaning of a row changes; another number is a rebuild.
 const FORMAT: i64 = 8;
@@ -104,8 +105,9 @@ fn open_keyed(
     conn.execute_batch(&format!(
         "PRAGMA cipher_page_size={PAGE_SIZE}; PRAGMA cipher_memory_security=OFF; \
          PRAGMA cipher_hmac_algorithm=HMAC_SHA256; PRAGMA temp_store=MEMORY; \
-         PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON; PRAGMA cache_size=-{cache_kib};"
+         PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;"
     ))?;
+    set_cache(&conn, cache_kib)?;
     conn.set_prepared_statement_cache_capacity(96);
     Ok(conn)
 }
@@ -196,17 +198,35 @@ pub(super) fn load_gone(conn: &Connection) -> Result<HashMap<i64, i64>, Error> {
     rows.collect::<Result<_, _>>().map_err(Error::from)
 }
 
-/// A fixed number of reading connections, lent one at a time.
+/// A fixed number of reading connections, lent one at a time: always the first one that is
+/// there, so that few caches hold what is asked for often.
 pub(super) struct Pool {
-    idle: Mutex<Vec<Connection>>,
+    /// Those that are not lent, the first one last.
+    idle: Mutex<Vec<Lent>>,
     returned: Condvar,
+    readers: u32,
+    /// The cache of all of them together.
+    cache: Growing,
+    /// The same, for the file as it is now, KiB.
+    cache_kib: AtomicU32,
+}
+
+/// A connection of the pool.
+struct Lent {
+    /// The lowest of those that are there is lent.
+    place: u32,
+    conn: Connection,
+    cache_kib: u32,
 }
 
 /// A lent connection.
 pub(super) struct Reader<'p> {
     pool: &'p Pool,
-    conn: Option<Connection>,
+    lent: Option<Lent>,
 }
+
+/// What the last reader, which only a crowd needs, has of another's share.
+const LAST: u32 = 4;
 
 impl Pool {
     pub(super) fn open(
@@ -214,33 +234,62 @@ impl Pool {
         hex: &str,
         opts: &Options,
         readers: usize,
-        cache_kib: u32,
+        cache: Growing,
     ) -> Result<Self, Error> {
-        let mut idle = Vec::with_capacity(readers);
-        for _ in 0..readers {
+        let readers = u32::try_from(readers).unwrap_or(u32::MAX).max(1);
+        let pool = Pool {
+            idle: Mutex::default(),
+            returned: Condvar::new(),
+            readers,
+            cache,
+            cache_kib: AtomicU32::new(cache.kib(fs::metadata(path)?.len())),
+        };
+        let mut idle = Vec::new();
+        for place in (0..readers).rev() {
             // Not read-only: a reader may have to make the write-ahead log's shared memory.
+            let cache_kib = pool.share(place);
             let conn = open_keyed(path, hex, opts, OpenFlags::SQLITE_OPEN_READ_WRITE, cache_kib)?;
             conn.execute_batch("PRAGMA query_only=ON;")?;
             let _: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
-            idle.push(conn);
+            idle.push(Lent { place, conn, cache_kib });
         }
-        Ok(Pool { idle: Mutex::new(idle), returned: Condvar::new() })
+        *pool.idle.lock().unwrap_or_else(PoisonError::into_inner) = idle;
+        Ok(pool)
+    }
+
+    /// Lets the caches grow with the file, which has so many bytes.
+    pub(super) fn fit(&self, bytes: u64) {
+        self.cache_kib.store(self.cache.kib(bytes), Ordering::Relaxed);
+    }
+
+    /// The cache of the connection in a place, KiB.
+    fn share(&self, place: u32) -> u32 {
+        let all = self.cache_kib.load(Ordering::Relaxed);
+        let Some(others) = self.readers.checked_sub(1).filter(|n| *n > 0) else { return all };
+        // Shares of the others, of which each is `LAST` parts, and the one part.
+        let part = all / (others.saturating_mul(LAST) + 1);
+        if place == others { part } else { part * LAST }
     }
 
     /// Waits for a connection and starts a read transaction on it: everything read
     /// until it is given back is of one snapshot.
     pub(super) fn reader(&self) -> Result<Reader<'_>, Error> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let conn = loop {
+        let mut lent = loop {
             match idle.pop() {
-                Some(conn) => break conn,
+                Some(lent) => break lent,
                 None => {
                     idle = self.returned.wait(idle).unwrap_or_else(PoisonError::into_inner);
                 }
             }
         };
         drop(idle);
-        let reader = Reader { pool: self, conn: Some(conn) };
+        let cache_kib = self.share(lent.place);
+        let fits = std::mem::replace(&mut lent.cache_kib, cache_kib) == cache_kib;
+        let reader = Reader { pool: self, lent: Some(lent) };
+        if !fits {
+            set_cache(&reader, cache_kib)?;
+        }
         reader.prepare_cached("BEGIN")?.execute([])?;
         Ok(reader)
     }
@@ -253,15 +302,16 @@ impl Pool {
 
 impl Deref for Reader<'_> {
     type Target = Connection;
-    #[expect(clippy::expect_used, reason = "the connection is taken only by drop")]
+    #[expect(clippy::expect_used, reason = "what is lent is taken only by drop")]
     fn deref(&self) -> &Connection {
-        self.conn.as_ref().expect("held until drop")
+        &self.lent.as_ref().expect("held until drop").conn
     }
 }
 
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
-        if let Some(conn) = self.conn.take() {
+        if let Some(lent) = self.lent.take() {
+            let conn = &lent.conn;
             // A failed end leaves the transaction open; the next BEGIN would fail, and
             // the search with it, so roll back by the other way.
             if conn.prepare_cached("COMMIT").and_then(|mut s| s.execute([])).is_err()
@@ -269,8 +319,45 @@ impl Drop for Reader<'_> {
             {
                 drop(conn.execute_batch("ROLLBACK"));
             }
-            self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+            let mut idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = idle.partition_point(|other| other.place > lent.place);
+            idle.insert(at, lent);
+            drop(idle);
             self.pool.returned.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    #[test]
+    fn the_first_reader_that_is_there_is_lent_and_its_cache_grows_with_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, opts) = (dir.path().join("gen-1.db"), Options::default());
+        let hex = "07".repeat(32);
+        let _writer = open_writer(&path, &hex, &opts, 1024).unwrap();
+        let cache = |least_kib| Growing { least_kib, times: 2, part: 8 };
+        let pool = Pool::open(&path, &hex, &opts, 3, cache(9 * 1024)).unwrap();
+        let size = |r: &Reader<'_>| -> i64 {
+            r.query_row("PRAGMA cache_size", [], |row| row.get(0)).unwrap()
+        };
+        let place = |r: &Reader<'_>| r.lent.as_ref().unwrap().place;
+        let (a, b, c) = (pool.reader().unwrap(), pool.reader().unwrap(), pool.reader().unwrap());
+        assert_eq!([&a, &b, &c].map(place), [0, 1, 2]);
+        assert_eq!([&a, &b, &c].map(size), [-4096, -4096, -1024]);
+        drop(b);
+        drop(c);
+        drop(a);
+        for (bytes, kib) in [(108 * MIB, 6144), (1 << 40, 8192), (0, 4096)] {
+            pool.fit(bytes);
+            let first = pool.reader().unwrap();
+            assert_eq!((place(&first), size(&first)), (0, -kib), "{bytes}");
+        }
+        let one = Pool::open(&path, &hex, &opts, 1, cache(512)).unwrap();
+        assert_eq!(size(&one.reader().unwrap()), -512);
     }
 }

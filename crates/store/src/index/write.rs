@@ -2,6 +2,7 @@
 //! numbers, a batch in one transaction. One writer.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError};
 
@@ -21,6 +22,7 @@ use super::values::{LONG, NO_DATE, ODD_DATE, SPAN_OTHER, SPANS, Unit, Val, res_k
 use super::{Index, Indexed, Shape, db, lock, relate, tally, unusable, young};
 use crate::durable;
 use crate::error::Error;
+use crate::open::Growing;
 
 /// Terms, and as many resources, whose numbers are remembered between batches.
 const CACHED: usize = 100_000;
@@ -96,6 +98,8 @@ pub(super) struct Writer {
     /// Left `gone` on disk; leaves it in memory at the next expiry, when no search that
     /// began before can still be running on the older snapshot.
     pub(super) dying: Vec<i64>,
+    cache: Growing,
+    cache_kib: u32,
 }
 
 pub(super) struct State {
@@ -125,10 +129,18 @@ impl Writer {
         conn: Connection,
         names: Names,
         rows_wait: Option<u32>,
+        cache_kib: u32,
     ) -> Result<Self, Error> {
         let most = rows_wait.map_or(young::WAITING, i64::from);
         let state = State::new(&conn, names, most)?;
-        Ok(Writer { conn: Some(conn), state, dying: Vec::new() })
+        let cache = Growing { least_kib: cache_kib, times: 3, part: 8 };
+        Ok(Writer { conn: Some(conn), state, dying: Vec::new(), cache, cache_kib })
+    }
+
+    /// Lets the cache grow with the file.
+    fn fit(&mut self, path: &Path) -> Result<(), Error> {
+        let conn = self.conn.as_ref().ok_or(Error::Unusable)?;
+        self.cache.fit(conn, path, &mut self.cache_kib)
     }
 
     /// The connection; it is there until the index is dropped.
@@ -730,6 +742,11 @@ impl Index {
             lock(&self.viewers).invalidate(Some(&changes.touched));
         }
         self.applied.store(to.0, Ordering::Release);
+        // Smaller caches are slower, and nothing worse.
+        if let Ok(file) = std::fs::metadata(&self.path) {
+            self.readers.fit(file.len());
+        }
+        let _ = writer.fit(&self.path);
         Ok(())
     }
 }

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::durable;
 use crate::error::Error;
-use crate::open::{Db, Options, open_store};
+use crate::open::{CACHE_KIB, Db, Growing, Options, open_store};
 
 /// Most batches in one transaction.
 const MAX_BATCHES: usize = 256;
@@ -74,16 +74,21 @@ pub(super) struct Writer {
     db: Option<Db>,
     /// A commit's fate is open until a fence has been committed.
     unsettled: bool,
+    cache: Growing,
+    cache_kib: u32,
 }
 
 impl Writer {
     pub(super) fn new(path: &Path, options: &Options, db: Db, readers: Arc<Readers>) -> Self {
+        let least_kib = options.writer_cache_kib.unwrap_or(CACHE_KIB);
         Writer {
             path: path.to_owned(),
             options: options.clone(),
             readers,
             db: Some(db),
             unsettled: false,
+            cache: Growing { least_kib, times: 16, part: 40 },
+            cache_kib: least_kib,
         }
     }
 
@@ -119,7 +124,10 @@ impl Writer {
         }
         let db = match &mut self.db {
             Some(db) => db,
-            empty => empty.insert(open_store(&self.path, &self.options, &SCHEMA)?),
+            empty => {
+                self.cache_kib = self.cache.least_kib;
+                empty.insert(open_store(&self.path, &self.options, &SCHEMA)?)
+            }
         };
         if self.unsettled {
             let fenced = fence(db);
@@ -141,6 +149,10 @@ impl Writer {
     ) -> Result<R, Error> {
         let db = self.ready()?;
         let (done, unsettled) = transact(step, db, work);
+        if let (Ok(_), Some(db)) = (&done, &self.db) {
+            // A smaller cache is slower, and nothing worse.
+            let _ = self.cache.fit(db, &self.path, &mut self.cache_kib);
+        }
         self.unsettled |= unsettled;
         if done.is_err() && !matches!(done, Err(Error::Conflict { .. } | Error::Invalid(_))) {
             // Whatever state it is in, the next job starts with a new one.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 
 use phial_base::{Rng, RowId, SeededRng, Seq, Version};
-use phial_store::records::{NewBytes, NewRow, RecordLog};
+use phial_store::records::{NewBytes, NewRow, Place, RecordLog};
 use phial_store::{Error, Fault, Options};
 
 fn log() -> (tempfile::TempDir, PathBuf, RecordLog) {
@@ -189,6 +189,14 @@ fn what_is_read_is_what_was_written() {
     let heads = log.heads(&[row(700), row(4000), row(1)]).unwrap();
     let seqs: Vec<Option<Seq>> = heads.into_iter().map(|h| h.map(|p| p.seq)).collect();
     assert_eq!(seqs, [Some(Seq(1400)), None, Some(Seq(2))]);
+
+    // By their places, in the order asked, and no other's in the place of one.
+    let place = |seq, n, version| Place { seq: Seq(seq), row: row(n), version: Version(version) };
+    let asked =
+        [place(1400, 700, 2), place(1, 1, 1), place(2, 1, 1), place(1, 2, 1), place(9000, 1, 1)];
+    let found = log.at_each(&asked).unwrap();
+    let blobs: Vec<Option<Vec<u8>>> = found.into_iter().map(|f| f.map(|f| f.blob)).collect();
+    assert_eq!(blobs, [Some(new(700, 2).blob), Some(new(1, 1).blob), None, None, None]);
 
     let mut after = Seq(0);
     let mut seen = Vec::new();

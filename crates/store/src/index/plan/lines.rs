@@ -4,7 +4,7 @@
 
 use phial_fhir::search::{On, Prefix, SortKey};
 
-use super::{COUNTED, Planner, Scan, What, date_range};
+use super::{Planner, Scan, What, date_range};
 use crate::error::Error;
 use crate::index::dict::Kind;
 use crate::index::list::ABOUT;
@@ -18,8 +18,10 @@ use crate::index::young::Order;
 /// does not tell; `None` when the query does not say.
 type Range = Option<(i64, i64)>;
 
-/// Rows counted at least of each timeline.
-const LEAST: u32 = 64;
+/// Rows counted of all timelines, and at least of each: how far these reach tells how many
+/// there are, so that planning does not grow with what is found.
+const SAMPLE: u32 = 64;
+const LEAST: u32 = 8;
 
 /// What other filters find is looked into when it is fewer than this.
 const NARROW: u32 = 512;
@@ -132,14 +134,14 @@ impl Planner<'_> {
     /// About how many rows the timelines of an option give. They lie in the order of time:
     /// how far the first ones reach tells how many there are.
     pub(super) fn expected(&self, scans: &[Scan]) -> Result<u32, Error> {
-        let share = u32::try_from(scans.len()).map_or(1, |n| COUNTED / n.max(1));
+        let share = u32::try_from(scans.len()).map_or(1, |n| SAMPLE / n.max(1));
         let mut all: u32 = 0;
         for scan in scans {
             let n = match &scan.what {
                 What::Line { facet, range } => {
                     self.expected_of(*facet, *range, share.max(LEAST))?
                 }
-                what => super::super::walk::count_rows(self.conn, self.ty.number(), what, share)?,
+                what => super::super::walk::count_rows(self.conn, self.ty.number(), what, NARROW)?,
             };
             all = all.saturating_add(n);
         }
