@@ -2,7 +2,8 @@
 //!
 //! While one batch is written down and sealed, the next is being opened.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::SignedDuration;
@@ -11,6 +12,7 @@ use phial_base::Seq;
 use phial_fhir::definitions::ResourceType;
 use phial_store::spool::Mark;
 use phial_store::{Error as StoreError, Fault};
+use zeroize::Zeroizing;
 
 use super::open::{Batch, Scope, Texts, behind};
 use super::{Export, File, KIND};
@@ -121,53 +123,45 @@ fn step(
     scope: &Scope,
 ) -> Result<bool, Failure> {
     let runtime = tokio::runtime::Handle::current();
-    let at = export.at();
-    let asked = export.clone();
-    let mut read = Seq(export.after);
-    let mut opened: Option<Batch> = None;
+    let (at, asked) = (export.at(), export.clone());
     let mut held: Vec<(Released, Parts)> = Vec::new();
-    let (mut bytes, mut batches, mut more) = (0, 0, true);
-    loop {
-        let open_next = more && batches < BATCHES && bytes < STEP_BYTES;
-        let ready = opened.take();
-        if !open_next && ready.is_none() {
-            break;
-        }
-        batches += 1;
-        // Opening takes one core and writing down the other.
-        let (next, written) = std::thread::scope(|s| {
-            let opening = open_next.then(|| {
-                s.spawn(|| -> Result<Option<(Batch, Seq)>, Failure> {
-                    let rows = tenant.vessel.records().current(read, at, BATCH);
-                    let rows = rows.map_err(Engine::store_failure(caller))?;
-                    if rows.is_empty() {
-                        return Ok(None);
-                    }
-                    let behind = behind(&rows, read);
-                    let e = named(caller, job);
-                    let batch = engine.export_batch(tenant, caller, &asked, scope, e, rows)?;
-                    Ok(Some((batch, behind)))
-                })
-            });
-            let written =
-                ready.map(|batch| runtime.block_on(release(engine, tenant, caller, batch)));
-            // A thread that panicked has told why.
-            let next = opening.map(|o| o.join().map_err(|_| Failure::Busy(None)));
-            (next, written)
-        });
-        held.extend(written.transpose()?.flatten());
-        match next {
-            None => {}
-            Some(next) => match next?? {
-                Some((batch, behind)) => {
-                    bytes += batch.body.len();
-                    read = behind;
-                    opened = Some(batch);
+    // Opening takes one core and writing down the other. One thread opens all batches, so
+    // that each has the memory of the one before.
+    let (read, more) = std::thread::scope(|s| {
+        let (opened, batches) = sync_channel::<Batch>(0);
+        let opening = s.spawn(move || -> Result<(Seq, bool), Failure> {
+            let (mut read, mut bytes) = (Seq(asked.after), 0);
+            for _ in 0..BATCHES {
+                let rows = tenant.vessel.records().current(read, at, BATCH);
+                let rows = rows.map_err(Engine::store_failure(caller))?;
+                if rows.is_empty() {
+                    return Ok((read, false));
                 }
-                None => more = false,
-            },
-        }
-    }
+                let behind = behind(&rows, read);
+                let e = named(caller, job);
+                let batch = engine.export_batch(tenant, caller, &asked, scope, e, rows)?;
+                bytes += batch.body.len();
+                // Nobody takes it when the one before could not be written down.
+                if opened.send(batch).is_err() {
+                    break;
+                }
+                read = behind;
+                if bytes >= STEP_BYTES {
+                    break;
+                }
+            }
+            Ok((read, true))
+        });
+        let written = (|| -> Result<(), Failure> {
+            for batch in batches {
+                held.extend(runtime.block_on(release(engine, tenant, caller, batch))?);
+            }
+            Ok(())
+        })();
+        // A thread that panicked has told why.
+        let end = opening.join().map_err(|_| Failure::Busy(None))?;
+        written.and(end)
+    })?;
     store(tenant, caller, job, export, held)?;
     export.after = read.0;
     Ok(more)
@@ -214,11 +208,17 @@ fn store(
     let failed = Engine::store_failure(caller);
     // Also an export of nothing has a key to be destroyed.
     let spool = tenant.vessel.spool(&job.id).map_err(&failed)?;
-    let mut texts = Texts::new();
-    for (released, parts) in &held {
+    // As long as they will be: what grows leaves copies behind.
+    let mut lengths: BTreeMap<_, usize> = BTreeMap::new();
+    for (ty, deleted, range, _) in held.iter().flat_map(|(_, parts)| parts) {
+        *lengths.entry((*ty, *deleted)).or_default() += range.len();
+    }
+    let empty = |(to, length)| (to, (Zeroizing::new(Vec::with_capacity(length)), 0));
+    let mut texts: Texts = lengths.into_iter().map(empty).collect();
+    for (released, parts) in held {
         for (ty, deleted, range, count) in parts {
-            let (text, lines) = texts.entry((*ty, *deleted)).or_default();
-            text.extend_from_slice(released.body().get(range.clone()).unwrap_or_default());
+            let (text, lines) = texts.entry((ty, deleted)).or_default();
+            text.extend_from_slice(released.body().get(range).unwrap_or_default());
             *lines += count;
         }
     }
