@@ -340,6 +340,24 @@ pub(crate) struct Departure {
 }
 
 impl Config {
+    /// The files with secrets that it names, by their settings; below `home` if they are
+    /// not whole.
+    pub(crate) fn secret_files(&self, home: &Path) -> Vec<(String, PathBuf)> {
+        let mut files = Vec::new();
+        let mut add = |setting: String, file: Option<&PathBuf>| {
+            files.extend(file.map(|file| (setting, home.join(file))));
+        };
+        add("keys.root_file".to_owned(), self.keys.root_file.as_ref());
+        add("mail.password_file".to_owned(), self.mail.password_file.as_ref());
+        let s3 = self.attachments.s3.as_ref().map(|s3| &s3.secret_access_key_file);
+        add("attachments.s3.secret_access_key_file".to_owned(), s3);
+        for (name, provider) in &self.sso {
+            let setting = format!("sso.{name}.client_secret_file");
+            add(setting, provider.client_secret_file.as_ref());
+        }
+        files
+    }
+
     /// Reads and checks `path`. An empty file means the defaults; none is an error.
     pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
         let config: Config = Figment::new()

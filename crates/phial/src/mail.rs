@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use crate::app::App;
+use crate::app::{App, private_file};
 use crate::config::{Mail, MailTls};
 use crate::trust;
 
@@ -125,10 +125,8 @@ async fn deliver(settings: &Mail, server: &str, home: &Path, text: &str) -> anyh
     }
     session.say("EHLO phial", 250).await?;
     if let (Some(user), Some(file)) = (&settings.user, &settings.password_file) {
-        let password = Zeroizing::new(
-            std::fs::read_to_string(home.join(file)).context("mail.password_file can't be read")?,
-        );
-        let plain = Zeroizing::new(format!("\0{user}\0{}", password.trim_end()));
+        let password = private_file(&home.join(file), "mail.password_file")?;
+        let plain = Zeroizing::new(format!("\0{user}\0{}", password.reveal()));
         let line = Zeroizing::new(format!("AUTH PLAIN {}", STANDARD.encode(plain.as_bytes())));
         session.say(&line, 235).await.context("the mail server takes no password")?;
     }

@@ -134,7 +134,7 @@ fn all(home: &Home, now: Timestamp) -> Vec<Check> {
     let mut checks = config::checks(home, &read);
     // With an unusable file the rest is looked at as the defaults would have it.
     let config = read.unwrap_or_default();
-    checks.extend(files::checks(home));
+    checks.extend(files::checks(home, &config));
     checks.extend(keys::root(home, &config, now));
     checks.extend(tls::checks(home, &config, now));
     let rng: Arc<dyn Rng> = Arc::new(SystemRng::new());

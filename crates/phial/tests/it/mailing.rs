@@ -1,6 +1,8 @@
 //! Alerts that go out by mail: over TLS alone, again until they arrive, once, and without
 //! anything of a patient.
 
+use std::os::unix::fs::PermissionsExt;
+
 use phial_testkit::fixture::{UNTIED, needles};
 use phial_testkit::smtp::Sink;
 use phial_testkit::world::{Server, World, fhir, send};
@@ -17,6 +19,7 @@ fn with_mail(starttls: bool) -> (World, Sink) {
     let sink = Sink::start(&tls.join("server.pem"), &tls.join("server.key"), starttls);
     let password = world.home().join("mail.password");
     std::fs::write(&password, "s3same open\n").unwrap();
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
     let kind = if starttls { "starttls" } else { "implicit" };
     let config = world.home().join("phial.toml");
     let mut text = std::fs::read_to_string(&config).unwrap_or_default();

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use phial_store::home::Home;
 
 use super::{Asked, Check};
+use crate::config::Config;
 
 const DIRECTORIES: Asked = Asked("files.directories", "312(a)(1)");
 const SECRETS: Asked = Asked("files.secrets", "312(a)(2)(iv)");
+const NAMED: Asked = Asked("files.named-secrets", "312(a)(2)(iv)");
 const OWNER: Asked = Asked("files.owner", "312(a)(1)");
 
-pub(super) fn checks(home: &Home) -> Vec<Check> {
+pub(super) fn checks(home: &Home, config: &Config) -> Vec<Check> {
     let mut directories = vec![home.root().to_owned()];
     let mut secrets = Vec::new();
     let mut all = vec![home.root().to_owned()];
@@ -27,6 +29,7 @@ pub(super) fn checks(home: &Home) -> Vec<Check> {
     vec![
         open_to_others(DIRECTORIES, home, &directories, "every directory is its owner's alone"),
         open_to_others(SECRETS, home, &secrets, "every file of keys and tls is its owner's alone"),
+        named(home, config),
         owner(home, &all),
     ]
 }
@@ -73,6 +76,34 @@ fn open_to_others(asked: Asked, home: &Home, paths: &[PathBuf], good: &str) -> C
     )
 }
 
+/// The files with secrets that the configuration names, wherever they lie.
+fn named(home: &Home, config: &Config) -> Check {
+    let files = config.secret_files(home.root());
+    let wrong: Vec<String> = files
+        .iter()
+        .filter_map(|(setting, path)| match fs::metadata(path) {
+            Err(_) => Some(format!("{setting} (can't be looked at)")),
+            Ok(file) => {
+                let mode = file.permissions().mode() & 0o7777;
+                (mode & 0o077 != 0).then(|| format!("{setting} ({mode:04o})"))
+            }
+        })
+        .collect();
+    if wrong.is_empty() {
+        return NAMED.ok(format!(
+            "{} that the configuration names: each there, and its owner's alone",
+            match files.len() {
+                1 => "1 file with a secret".to_owned(),
+                n => format!("{n} files with secrets"),
+            }
+        ));
+    }
+    NAMED.failure(
+        format!("missing, or others may get at: {}", some(&wrong)),
+        "chmod 600 the file that is named; change the secret if others have read it",
+    )
+}
+
 fn owner(home: &Home, paths: &[PathBuf]) -> Check {
     let me = rustix::process::geteuid().as_raw();
     let strange: Vec<String> = paths
@@ -110,9 +141,9 @@ mod tests {
     #[test]
     fn a_directory_that_others_may_read_fails() {
         let (_dir, home) = home();
-        assert_eq!(of(&checks(&home), "files.directories").0, Finding::Ok);
+        assert_eq!(of(&checks(&home, &Config::default()), "files.directories").0, Finding::Ok);
         mode(&home.root().join("data/default"), 0o750);
-        let (finding, seen) = of(&checks(&home), "files.directories");
+        let (finding, seen) = of(&checks(&home, &Config::default()), "files.directories");
         assert_eq!(finding, Finding::Failure);
         assert!(seen.contains("data/default (0750)"), "{seen}");
     }
@@ -120,10 +151,31 @@ mod tests {
     #[test]
     fn a_key_that_others_may_read_fails() {
         let (_dir, home) = home();
-        assert_eq!(of(&checks(&home), "files.secrets").0, Finding::Ok);
+        assert_eq!(of(&checks(&home, &Config::default()), "files.secrets").0, Finding::Ok);
         mode(&home.root_key(), 0o640);
-        let (finding, seen) = of(&checks(&home), "files.secrets");
+        let (finding, seen) = of(&checks(&home, &Config::default()), "files.secrets");
         assert!(finding == Finding::Failure && seen.contains("keys/root.key"), "{seen}");
+    }
+
+    #[test]
+    fn a_file_that_the_configuration_names_must_be_there_and_private() {
+        let (_dir, home) = home();
+        let mut config = Config::default();
+        let of = |config: &Config| of(&checks(&home, config), "files.named-secrets");
+        assert_eq!(of(&config).0, Finding::Ok);
+        config.mail.password_file = Some("mail.secret".into());
+        let (finding, seen) = of(&config);
+        assert!(finding == Finding::Failure && seen.contains("mail.password_file"), "{seen}");
+        let file = home.root().join("mail.secret");
+        fs::write(&file, "x").unwrap();
+        mode(&file, 0o600);
+        assert_eq!(of(&config).0, Finding::Ok);
+        mode(&file, 0o644);
+        let (finding, seen) = of(&config);
+        assert!(
+            finding == Finding::Failure && seen.contains("mail.password_file (0644)"),
+            "{seen}"
+        );
     }
 
     #[test]
@@ -135,13 +187,13 @@ mod tests {
     #[test]
     fn who_owns_the_home_is_said() {
         let (_dir, home) = home();
-        let (finding, seen) = of(&checks(&home), "files.owner");
+        let (finding, seen) = of(&checks(&home, &Config::default()), "files.owner");
         // Tests may run as root, which is worth a warning.
         let root = rustix::process::geteuid().is_root();
         assert_eq!(finding, if root { Finding::Warning } else { Finding::Ok }, "{seen}");
         if root {
             std::os::unix::fs::chown(home.config(), Some(12_345), None).unwrap();
-            assert!(of(&checks(&home), "files.owner").1.contains("12345"));
+            assert!(of(&checks(&home, &Config::default()), "files.owner").1.contains("12345"));
         }
     }
 }
