@@ -328,15 +328,16 @@ impl Index {
     ) -> Result<Self, Error> {
         let hex = Zeroizing::new(hex::encode(key.expose()));
         // A third of the cache for the writer, the rest for the readers.
-        let writer_kib = tuning.cache_kib / 3;
-        let readers = Growing { least_kib: tuning.cache_kib - writer_kib, times: 2, part: 8 };
-        let conn = db::open_writer(&path, &hex, opts, writer_kib)?;
+        let writing = Growing { least_kib: tuning.cache_kib / 3, times: 3, part: 8 };
+        let reading =
+            Growing { least_kib: tuning.cache_kib - writing.least_kib, times: 2, part: 8 };
+        let conn = db::open_writer(&path, &hex, opts, writing.least_kib)?;
         let names = dict::Names::load(&conn)?;
         let gone = db::load_gone(&conn)?;
         let applied = db::applied(&conn)?;
-        let pool = db::Pool::open(&path, &hex, opts, tuning.readers, readers)?;
+        let pool = db::Pool::open(&path, &hex, opts, tuning.readers, reading)?;
         let names = std::sync::Arc::new(names);
-        let writer = write::Writer::new(conn, (*names).clone(), opts.rows_wait, writer_kib)?;
+        let writer = write::Writer::new(conn, (*names).clone(), opts.rows_wait, writing)?;
         Ok(Index {
             path,
             writer: Mutex::new(writer),

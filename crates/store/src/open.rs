@@ -188,9 +188,10 @@ impl Growing {
         kib.clamp(self.least_kib, self.least_kib.saturating_mul(self.times.max(1)))
     }
 
-    /// Lets the cache of a connection, which is `now` KiB, grow with the file at `path`.
-    pub(crate) fn fit(&self, conn: &Connection, path: &Path, now: &mut u32) -> Result<(), Error> {
-        let wanted = self.kib(fs::metadata(path)?.len());
+    /// Lets the cache of a connection, which is `now` KiB, grow with its file, which has so
+    /// many bytes.
+    pub(crate) fn fit(&self, conn: &Connection, bytes: u64, now: &mut u32) -> Result<(), Error> {
+        let wanted = self.kib(bytes);
         // Not for a little.
         if wanted.abs_diff(*now) > *now / 8 {
             set_cache(conn, wanted)?;
@@ -248,10 +249,11 @@ fn open_inner(path: &Path, options: &Options, read_only: bool) -> Result<Db, Err
     };
     let conn = connect(path, options, mode)?;
     // Nothing may reach a temporary file; a mapped page could change under our feet.
-    conn.execute_batch(&format!(
+    conn.execute_batch(
         "PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0; PRAGMA trusted_schema=OFF; \
-         PRAGMA cell_size_check=ON; PRAGMA foreign_keys=ON; PRAGMA cache_size=-{cache};"
-    ))?;
+         PRAGMA cell_size_check=ON; PRAGMA foreign_keys=ON;",
+    )?;
+    set_cache(&conn, cache)?;
     conn.set_prepared_statement_cache_capacity(64);
     if !read_only {
         let mode: String = conn.query_row("PRAGMA journal_mode=WAL", [], |r| r.get(0))?;

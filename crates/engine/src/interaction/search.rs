@@ -30,7 +30,7 @@ use crate::released::Released;
 use crate::view::asked_part;
 
 /// Matches that are read at a time.
-pub(crate) const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 32;
 
 /// A search as it came in.
 #[derive(Clone, Debug)]
@@ -220,11 +220,9 @@ impl Engine {
                 // The elements are named of the type that is searched.
                 let named = matches!(part, Some(Subset::Elements(_))) && mode == "include";
                 let part = part.as_ref().filter(|_| !named);
-                for some in hits.chunks(AT_ONCE) {
-                    for found in self.hits(tenant, caller, some)?.into_iter().flatten() {
-                        self.deliver(tenant, caller, found, mode, part, e, &mut permits, &mut out)?;
-                    }
-                }
+                self.each_hit(tenant, caller, hits, &mut |_, found| {
+                    self.deliver(tenant, caller, found, mode, part, e, &mut permits, &mut out)
+                })?;
             }
         }
         if !left_out.is_empty() {
@@ -303,15 +301,25 @@ impl Engine {
         }
     }
 
-    /// The matches, unopened; `None` for what was purged since the page was looked up.
-    pub(crate) fn hits(
+    /// Calls `each` with the matches, unopened, in their order. What was purged since the
+    /// page was looked up is absent.
+    pub(crate) fn each_hit(
         &self,
         tenant: &Tenant,
         caller: &Caller,
         hits: &[Hit],
-    ) -> Result<Vec<Option<Unopened>>, Failure> {
-        let places: Vec<_> = hits.iter().map(Hit::place).collect();
-        tenant.vessel.find_at(&places).map_err(Self::store_failure(caller))
+        each: &mut dyn FnMut(&Hit, Unopened) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        for some in hits.chunks(AT_ONCE) {
+            let places: Vec<_> = some.iter().map(Hit::place).collect();
+            let found = tenant.vessel.find_at(&places).map_err(Self::store_failure(caller))?;
+            for (hit, found) in some.iter().zip(found) {
+                if let Some(found) = found {
+                    each(hit, found)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Opens one match and adds it to the page, if policy still permits it.

@@ -27,7 +27,7 @@ use crate::caller::Caller;
 use crate::entry;
 use crate::failure::{Failure, Refusal};
 use crate::gate::{Engine, Tenant};
-use crate::interaction::search::{AT_ONCE, BundleWriter, Found};
+use crate::interaction::search::{BundleWriter, Found};
 use crate::paging::{EverythingToken, Paging};
 use crate::released::Released;
 
@@ -233,18 +233,15 @@ impl Engine {
         let mut permits: Vec<Permit> = Vec::new();
         let older = token.is_some();
         for (hits, mode) in [(&hits, "match"), (&included, "include")] {
-            for some in hits.chunks(AT_ONCE) {
-                for (hit, found) in some.iter().zip(self.hits(tenant, caller, some)?) {
-                    let Some(found) = found else { continue };
-                    if older && !self.still_visible(tenant, caller, hit)? {
-                        continue;
-                    }
-                    if mode == "include" && !goes_with(asked, focus, &found) {
-                        continue;
-                    }
-                    self.deliver(tenant, caller, found, mode, None, e, &mut permits, &mut out)?;
+            self.each_hit(tenant, caller, hits, &mut |hit, found| {
+                if mode == "include" && !goes_with(asked, focus, &found) {
+                    return Ok(());
                 }
-            }
+                if older && !self.still_visible(tenant, caller, hit)? {
+                    return Ok(());
+                }
+                self.deliver(tenant, caller, found, mode, None, e, &mut permits, &mut out)
+            })?;
         }
         for patient in &focus.header.patients {
             e.patient(patient);

@@ -244,7 +244,7 @@ impl Query {
         let Some(date) = primary_date_param(self.ty) else { return };
         let on = On::Param(date);
         let filtered = self.filters.iter().any(|f| f.on == on && f.modifier == Modifier::None);
-        let one_class = DataClass::ALL.iter().any(|c| ClassSet::of(*c) == on.classes(self.ty));
+        let one_class = on.classes(self.ty).iter().count() == 1;
         if self.sort.is_empty() && filtered && one_class {
             self.sort.push(SortKey { on, descending: false });
         }

@@ -202,8 +202,9 @@ pub(super) fn load_gone(conn: &Connection) -> Result<HashMap<i64, i64>, Error> {
 /// there, so that few caches hold what is asked for often.
 pub(super) struct Pool {
     /// Those that are not lent, the first one last.
-    idle: Mutex<Vec<Lent>>,
+    idle: Mutex<Vec<Pooled>>,
     returned: Condvar,
+    /// How many there are, at least one.
     readers: u32,
     /// The cache of all of them together.
     cache: Growing,
@@ -212,7 +213,7 @@ pub(super) struct Pool {
 }
 
 /// A connection of the pool.
-struct Lent {
+struct Pooled {
     /// The lowest of those that are there is lent.
     place: u32,
     conn: Connection,
@@ -222,7 +223,7 @@ struct Lent {
 /// A lent connection.
 pub(super) struct Reader<'p> {
     pool: &'p Pool,
-    lent: Option<Lent>,
+    lent: Option<Pooled>,
 }
 
 /// What the last reader, which only a crowd needs, has of another's share.
@@ -251,7 +252,7 @@ impl Pool {
             let conn = open_keyed(path, hex, opts, OpenFlags::SQLITE_OPEN_READ_WRITE, cache_kib)?;
             conn.execute_batch("PRAGMA query_only=ON;")?;
             let _: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
-            idle.push(Lent { place, conn, cache_kib });
+            idle.push(Pooled { place, conn, cache_kib });
         }
         *pool.idle.lock().unwrap_or_else(PoisonError::into_inner) = idle;
         Ok(pool)
@@ -265,7 +266,10 @@ impl Pool {
     /// The cache of the connection in a place, KiB.
     fn share(&self, place: u32) -> u32 {
         let all = self.cache_kib.load(Ordering::Relaxed);
-        let Some(others) = self.readers.checked_sub(1).filter(|n| *n > 0) else { return all };
+        let others = self.readers - 1;
+        if others == 0 {
+            return all;
+        }
         // Shares of the others, of which each is `LAST` parts, and the one part.
         let part = all / (others.saturating_mul(LAST) + 1);
         if place == others { part } else { part * LAST }

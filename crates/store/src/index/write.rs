@@ -2,7 +2,6 @@
 //! numbers, a batch in one transaction. One writer.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError};
 
@@ -129,18 +128,18 @@ impl Writer {
         conn: Connection,
         names: Names,
         rows_wait: Option<u32>,
-        cache_kib: u32,
+        cache: Growing,
     ) -> Result<Self, Error> {
         let most = rows_wait.map_or(young::WAITING, i64::from);
         let state = State::new(&conn, names, most)?;
-        let cache = Growing { least_kib: cache_kib, times: 3, part: 8 };
+        let cache_kib = cache.least_kib;
         Ok(Writer { conn: Some(conn), state, dying: Vec::new(), cache, cache_kib })
     }
 
-    /// Lets the cache grow with the file.
-    fn fit(&mut self, path: &Path) -> Result<(), Error> {
+    /// Lets the cache grow with the file, which has so many bytes.
+    fn fit(&mut self, bytes: u64) -> Result<(), Error> {
         let conn = self.conn.as_ref().ok_or(Error::Unusable)?;
-        self.cache.fit(conn, path, &mut self.cache_kib)
+        self.cache.fit(conn, bytes, &mut self.cache_kib)
     }
 
     /// The connection; it is there until the index is dropped.
@@ -745,8 +744,8 @@ impl Index {
         // Smaller caches are slower, and nothing worse.
         if let Ok(file) = std::fs::metadata(&self.path) {
             self.readers.fit(file.len());
+            let _ = writer.fit(file.len());
         }
-        let _ = writer.fit(&self.path);
         Ok(())
     }
 }

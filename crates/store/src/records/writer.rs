@@ -149,9 +149,9 @@ impl Writer {
     ) -> Result<R, Error> {
         let db = self.ready()?;
         let (done, unsettled) = transact(step, db, work);
-        if let (Ok(_), Some(db)) = (&done, &self.db) {
+        if let (Ok(_), Some(db), Ok(file)) = (&done, &self.db, std::fs::metadata(&self.path)) {
             // A smaller cache is slower, and nothing worse.
-            let _ = self.cache.fit(db, &self.path, &mut self.cache_kib);
+            let _ = self.cache.fit(db, file.len(), &mut self.cache_kib);
         }
         self.unsettled |= unsettled;
         if done.is_err() && !matches!(done, Err(Error::Conflict { .. } | Error::Invalid(_))) {
