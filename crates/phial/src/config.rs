@@ -340,20 +340,21 @@ pub(crate) struct Departure {
 }
 
 impl Config {
-    /// The files with secrets that it names, by their settings; below `home` if they are
-    /// not whole.
+    /// The files with secrets that it names, by their settings, each where it is read: that
+    /// of mail and those of providers below `home` if they are not whole.
     pub(crate) fn secret_files(&self, home: &Path) -> Vec<(String, PathBuf)> {
         let mut files = Vec::new();
-        let mut add = |setting: String, file: Option<&PathBuf>| {
-            files.extend(file.map(|file| (setting, home.join(file))));
+        let mut add = |setting: String, file: Option<PathBuf>| {
+            files.extend(file.map(|file| (setting, file)));
         };
-        add("keys.root_file".to_owned(), self.keys.root_file.as_ref());
-        add("mail.password_file".to_owned(), self.mail.password_file.as_ref());
-        let s3 = self.attachments.s3.as_ref().map(|s3| &s3.secret_access_key_file);
+        add("keys.root_file".to_owned(), self.keys.root_file.clone());
+        let s3 = self.attachments.s3.as_ref().map(|s3| s3.secret_access_key_file.clone());
         add("attachments.s3.secret_access_key_file".to_owned(), s3);
+        let below = |file: &PathBuf| home.join(file);
+        add("mail.password_file".to_owned(), self.mail.password_file.as_ref().map(below));
         for (name, provider) in &self.sso {
             let setting = format!("sso.{name}.client_secret_file");
-            add(setting, provider.client_secret_file.as_ref());
+            add(setting, provider.client_secret_file.as_ref().map(below));
         }
         files
     }

@@ -59,12 +59,18 @@ fn some(found: &[String]) -> String {
     format!("{}{tail}", first.join(", "))
 }
 
+/// The mode of a file that others than its owner may get at.
+fn open_mode(path: &Path) -> std::io::Result<Option<u32>> {
+    let mode = fs::metadata(path)?.permissions().mode() & 0o7777;
+    Ok((mode & 0o077 != 0).then_some(mode))
+}
+
 fn open_to_others(asked: Asked, home: &Home, paths: &[PathBuf], good: &str) -> Check {
     let open: Vec<String> = paths
         .iter()
         .filter_map(|p| {
-            let mode = fs::metadata(p).ok()?.permissions().mode() & 0o7777;
-            (mode & 0o077 != 0).then(|| format!("{} ({mode:04o})", below(home, p)))
+            let mode = open_mode(p).ok()??;
+            Some(format!("{} ({mode:04o})", below(home, p)))
         })
         .collect();
     if open.is_empty() {
@@ -81,12 +87,9 @@ fn named(home: &Home, config: &Config) -> Check {
     let files = config.secret_files(home.root());
     let wrong: Vec<String> = files
         .iter()
-        .filter_map(|(setting, path)| match fs::metadata(path) {
+        .filter_map(|(setting, path)| match open_mode(path) {
             Err(_) => Some(format!("{setting} (can't be looked at)")),
-            Ok(file) => {
-                let mode = file.permissions().mode() & 0o7777;
-                (mode & 0o077 != 0).then(|| format!("{setting} ({mode:04o})"))
-            }
+            Ok(mode) => mode.map(|mode| format!("{setting} ({mode:04o})")),
         })
         .collect();
     if wrong.is_empty() {
