@@ -18,8 +18,11 @@ const SMALL: u64 = 100_000;
 const PER_PATIENT: u64 = made::EACH + 1;
 /// The patient with many, and those.
 const MANY_TOO: u64 = made::MANY + 1;
-/// The file beside a kept store that says how many patients were made.
-const PATIENTS: &str = "patients";
+/// Patients of such a part.
+const PART: u64 = SMALL / PER_PATIENT;
+/// The file beside a kept store that says how many patients were made, and of how many
+/// bytes of NDJSON.
+const MADE: &str = "made";
 
 /// A store, and what was measured of it at the size that it has.
 struct Measured {
@@ -67,15 +70,14 @@ struct Grown {
 
 /// All sizes, as rows. `sizes` are numbers of resources, beside the small set.
 pub(crate) fn rows(args: &Args, dir: &Path, sizes: &[u64]) -> anyhow::Result<Vec<Row>> {
-    let part = SMALL / PER_PATIENT;
-    let small = Grown::new(args, &dir.join("small"))?.measure(args, part)?;
+    let small = Grown::new(args, &dir.join("small"))?.measure(args, PART)?;
     let mut rows = noted(&small);
     let mut sizes = sizes.to_vec();
     sizes.sort_unstable();
     let mut store = Grown::new(args, &dir.join("large"))?;
     for size in sizes {
-        let all = (size.saturating_sub(MANY_TOO) / PER_PATIENT).max(store.patients + 2 * part);
-        store.take_in(args, all - part)?;
+        let all = (size.saturating_sub(MANY_TOO) / PER_PATIENT).max(store.patients + 2 * PART);
+        store.take_in(args, all - PART)?;
         let large = store.measure(args, all)?;
         rows.extend(noted(&large));
         rows.extend(held(&small, &large, size));
@@ -85,14 +87,15 @@ pub(crate) fn rows(args: &Args, dir: &Path, sizes: &[u64]) -> anyhow::Result<Vec
 
 /// What a kept store answers now, and with `grow` what it takes in before.
 pub(crate) fn again(args: &Args, dir: &Path) -> anyhow::Result<Vec<Row>> {
-    let text = std::fs::read_to_string(dir.join(PATIENTS))
-        .with_context(|| format!("{} is no store that --keep kept", dir.display()))?;
-    let patients: u64 = text.trim().parse()?;
+    let none = || format!("{} has no store that --keep left", dir.display());
+    let text = std::fs::read_to_string(dir.join(MADE)).with_context(none)?;
+    let (patients, ndjson) = text.split_once(' ').with_context(none)?;
+    let (patients, ndjson): (u64, u64) = (patients.parse()?, ndjson.parse()?);
     let (home, file) = (dir.join("phial"), dir.join("set.ndjson"));
     let resources = MANY_TOO + patients * PER_PATIENT;
-    let mut store = Grown { home, file, patients, resources, ndjson: 0 };
+    let mut store = Grown { home, file, patients, resources, ndjson };
     if args.grow {
-        return Ok(noted(&store.measure(args, patients + SMALL / PER_PATIENT)?));
+        return Ok(noted(&store.measure(args, patients + PART)?));
     }
     let found = asked(args, &store.home, patients)?;
     Ok(found.searches.iter().map(|s| s.row(s.name)).collect())
@@ -171,7 +174,8 @@ impl Grown {
         let disk = server::bytes_each(&self.home, self.resources)?;
         let asked = asked(args, &self.home, self.patients)?;
         if args.keep || args.grow {
-            std::fs::write(self.home.with_file_name(PATIENTS), self.patients.to_string())?;
+            let made = format!("{} {}", self.patients, self.ndjson);
+            std::fs::write(self.home.with_file_name(MADE), made)?;
         }
         let (resources, ndjson) = (self.resources, self.ndjson / self.resources.max(1));
         Ok(Measured { resources, ingest, disk, ndjson, asked })
